@@ -1,1 +1,8 @@
-"""."""
+"""Data: reading files, the roles of their columns, the check-list, and the arrays they become."""
+
+from engine.data.checks import Check, check_data
+from engine.data.dataset import Dataset, prepare
+from engine.data.reading import Table, read_table
+from engine.data.roles import Roles, guess_roles
+
+__all__ = ["Check", "Dataset", "Roles", "Table", "check_data", "guess_roles", "prepare", "read_table"]

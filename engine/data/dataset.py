@@ -1,0 +1,158 @@
+"""The data as arrays, ready for the mathematics: labels, pool, and what goes with each text."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from engine.data.checks import check_data
+from engine.data.matching import Parts, part
+from engine.data.reading import Table
+from engine.data.roles import Roles
+from engine.data.values import Floats, Objects, as_numbers, as_text, kind_of
+from engine.data.wording import count_of
+from engine.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """n labels and a pool of m texts.
+
+    texts (n), pool_texts (m): stripped strings, none blank.
+    y (n,): floats where the labels are numbers; where they are classes, integer codes into `classes` (sorted names).
+    predictions (n,), pool_predictions (m,): the user's own, for numbers; for classes (n, k) and (m, k), one-hot, or
+        probabilities where the column holds numbers from 0 to 1 for two classes; a row of zeros is none of the classes.
+    weights (n,), pool_weights (m,): finite, 0 or more. groups (n,), pool_groups (m,): strings.
+    remarks: what was done to the rows, one sentence each.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    y: NDArray[Any]
+    classes: tuple[str, ...] | None
+    pool_texts: tuple[str, ...]
+    predictions: Floats | None = None
+    pool_predictions: Floats | None = None
+    weights: Floats | None = None
+    pool_weights: Floats | None = None
+    groups: Objects | None = None
+    pool_groups: Objects | None = None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """How many labels there are."""
+        return len(self.texts)
+
+    @property
+    def m(self) -> int:
+        """How many texts the pool holds."""
+        return len(self.pool_texts)
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the contents, the file names aside: equal data have equal keys on any machine."""
+        digest = hashlib.sha256()
+        for field in (self.texts, self.classes, self.pool_texts, self.groups, self.pool_groups):
+            _digest_strings(digest, field)
+        arrays = (self.y, self.predictions, self.pool_predictions, self.weights, self.pool_weights)
+        for array in arrays:
+            _digest_numbers(digest, array)
+        return digest.hexdigest()
+
+
+def prepare(labels: Table, pool: Table | None, roles: Roles, *, needs_pool: bool = True) -> Dataset:
+    """The data under these roles, ready for the mathematics.
+
+    Rows of the labels file without a label join the pool; rows without a text are left out. Where at least nine
+    tenths of the labelled texts stand in the pool file again, it is the whole collection, and each label removes one
+    row with its text. `needs_pool=False` accepts a data set without a pool.
+
+    Raises DataError with every fault that `check_data` calls an error.
+    """
+    checks = check_data(labels, pool, roles, needs_pool=needs_pool)
+    faults = [f"{check.finding} {check.remedy}" for check in checks if check.level == "error"]
+    if faults:
+        raise DataError(" ".join(faults))
+    parts = part(labels, pool, roles)
+    label_column = labels.frame[roles.label].iloc[parts.labelled]
+    y, classes = _coded(label_column)
+    predictions = _pair(parts, roles.prediction, lambda column: _predicted(column, classes))
+    weights = _pair(parts, roles.weight, as_numbers)
+    groups = _pair(parts, roles.group, lambda column: np.where(as_text(column) == "", "(blank)", as_text(column)))
+    texts = _pair(parts, roles.text, as_text)
+    return Dataset(
+        labels.name, tuple(texts[0]), y, classes, tuple(texts[1]), *predictions, *weights, *groups, _remarks(parts)
+    )  # fmt: skip
+
+
+def _coded(column: "pd.Series[Any]") -> tuple[NDArray[Any], tuple[str, ...] | None]:
+    if kind_of(column) == "numbers":
+        return as_numbers(column), None
+    names = as_text(column)
+    classes = tuple(sorted(set(names)))
+    code = {name: position for position, name in enumerate(classes)}
+    return np.array([code[name] for name in names], dtype=np.int64), classes
+
+
+def _pair(
+    parts: Parts, name: str | None, values: "Callable[[pd.Series[Any]], NDArray[Any]]"
+) -> tuple[Any, Any]:  # fmt: skip
+    """A column's values for the labels and for the pool; unlabelled rows of the labels file open the pool."""
+    if name is None:
+        return None, None
+    column = parts.labels.frame[name]
+    rest = [column.iloc[parts.unlabelled]]
+    if parts.pool is not None:
+        rest.append(parts.pool.frame[name].iloc[parts.pool_rows])
+    pool = np.concatenate([values(cells) for cells in rest])
+    return values(column.iloc[parts.labelled]), pool
+
+
+def _predicted(column: "pd.Series[Any]", classes: tuple[str, ...] | None) -> Floats:
+    if classes is None:
+        return as_numbers(column)
+    names = as_text(column)
+    numbers = as_numbers(column)
+    if len(classes) == 2 and not set(names) <= set(classes) and np.all((numbers >= 0) & (numbers <= 1)):
+        return np.column_stack([1 - numbers, numbers])
+    return np.column_stack([(names == name).astype(float) for name in classes])
+
+
+def _remarks(parts: Parts) -> tuple[str, ...]:
+    done = [
+        f"{table.name}: {count_of(len(blank), 'row')} without a text left out."
+        for table, blank in parts.blank_texts
+        if len(blank)
+    ]
+    if len(parts.unlabelled):
+        done.append(f"{parts.labels.name}: {count_of(len(parts.unlabelled), 'row')} without a label joined the pool.")
+    if parts.whole and parts.pool is not None:
+        done.append(f"{parts.pool.name} is the whole collection: the labelled rows were taken out of the pool.")
+    elif parts.in_pool_too:
+        done.append(f"{count_of(parts.in_pool_too, 'labelled text')} found in the pool again.")
+    files = (parts.labels,) if parts.pool is None else (parts.labels, parts.pool)
+    return (*(f"{table.name}: {remark}" for table in files for remark in table.remarks), *done)
+
+
+def _digest_strings(digest: Any, strings: Any) -> None:
+    if strings is None:
+        digest.update(b"none;")
+        return
+    digest.update(f"strings {len(strings)};".encode())
+    for string in strings:
+        content = str(string).encode("utf-8", errors="surrogatepass")
+        digest.update(f"{len(content)};".encode() + content)
+
+
+def _digest_numbers(digest: Any, array: Any) -> None:
+    if array is None:
+        digest.update(b"none;")
+        return
+    plain = np.ascontiguousarray(array, dtype="<f8")
+    digest.update(f"numbers {plain.shape};".encode() + plain.tobytes())

@@ -1,0 +1,90 @@
+"""What the cells of a column hold: blanks, texts, numbers."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Objects = NDArray[np.object_]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.intp]
+
+Kind = Literal["numbers", "classes"]
+
+# A column in which at least this share of the filled cells are numbers is meant to hold numbers.
+NUMBERS_SHARE = 0.9
+
+_LEADING_ZERO = r"[+-]?0\d"
+_LONG_INTEGER = r"[+-]?\d{16,}$"
+_DECIMAL_COMMA = r"[+-]?\d*,\d+$"
+
+
+def as_text(column: "pd.Series[Any]") -> Objects:
+    """The cells as stripped strings, "" where blank; 4.0 becomes "4"."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        numbers = column.to_numpy(dtype=float, na_value=np.nan)
+        cells = ["" if np.isnan(number) else f"{number:.15g}" for number in numbers]
+        return np.array(cells, dtype=object)
+    return column.fillna("").astype(str).str.strip().to_numpy(dtype=object)
+
+
+def is_blank(column: "pd.Series[Any]") -> Bools:
+    """True where a cell is missing or holds spaces only."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column.isna().to_numpy(dtype=bool)
+    return np.asarray(as_text(column) == "", dtype=bool)
+
+
+def as_numbers(column: "pd.Series[Any]") -> Floats:
+    """The cells as floats, nan where a cell is blank or is not a number; infinities stay."""
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+
+
+def kind_of(column: "pd.Series[Any]") -> Kind:
+    """Whether labels are numbers (more than two distinct ones) or classes (two values, or words)."""
+    filled = ~is_blank(column)
+    finite = np.isfinite(as_numbers(column)) & filled
+    if not filled.any() or finite.sum() < NUMBERS_SHARE * filled.sum():
+        return "classes"
+    return "numbers" if len(set(as_numbers(column)[finite])) > 2 else "classes"
+
+
+def strays(column: "pd.Series[Any]") -> Ints:
+    """Positions of filled cells that are no numbers in a column that otherwise holds numbers."""
+    filled = ~is_blank(column)
+    finite = np.isfinite(as_numbers(column)) & filled
+    if finite.sum() < NUMBERS_SHARE * filled.sum():
+        return np.array([], dtype=np.intp)
+    return np.flatnonzero(filled & ~finite)
+
+
+def typed(column: "pd.Series[Any]", *, decimal_comma: bool = False) -> "pd.Series[Any]":
+    """A column of strings as numbers where every filled cell is one, otherwise as it is; blank cells become missing.
+
+    Codes such as 007 and integers too long for a float stay strings. With `decimal_comma`, 1,5 is read as 1.5 in
+    columns that hold numbers.
+    """
+    column = column.mask(column.str.strip() == "", other=np.nan)
+    filled = column.dropna().str.strip()
+    if filled.empty or not _may_be_number(filled.head(50)):
+        return column
+    if decimal_comma and _has_decimal_commas(filled):
+        column = column.str.replace(r"^(\s*[+-]?\d*),(\d+\s*)$", r"\1.\2", regex=True)
+        filled = column.dropna().str.strip()
+    if filled.str.match(_LEADING_ZERO).any() or filled.str.match(_LONG_INTEGER).any():
+        return column
+    numbers = pd.to_numeric(column, errors="coerce")
+    whole = np.isfinite(numbers.dropna()).sum() == len(filled)
+    return numbers if whole else column
+
+
+def _may_be_number(cells: "pd.Series[Any]") -> bool:
+    return bool(cells.str.fullmatch(r"[+-]?[\d.,]+(?:[eE][+-]?\d+)?").any())
+
+
+def _has_decimal_commas(filled: "pd.Series[Any]") -> bool:
+    commas = filled.str.match(_DECIMAL_COMMA)
+    whole = filled.str.fullmatch(r"[+-]?\d+")
+    return bool(commas.any() and (commas | whole).sum() >= NUMBERS_SHARE * len(filled))

@@ -1,0 +1,23 @@
+"""How findings name rows, counts and values."""
+
+from engine.data.reading import Table
+from engine.data.values import Ints
+
+
+def rows_of(table: Table, positions: Ints) -> str:
+    shown = ", ".join(f"{table.row(position):,}" for position in positions[:3])
+    return f"row{'s' if len(positions) > 1 else ''} {shown}{', ...' if len(positions) > 3 else ''}"
+
+
+def count_of(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def shortened(value: str) -> str:
+    line = " ".join(value.split())
+    return line if len(line) <= 40 else line[:37] + "..."
+
+
+def listed(names: list[str]) -> str:
+    shown = ", ".join(f"'{shortened(name)}'" for name in names[:5])
+    return shown + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")

@@ -1,1 +1,36 @@
-"""."""
+"""The store of studies and runs, and the processes that execute them."""
+
+from engine.runs.launching import reconcile, resume_run, start_run, stop_run
+from engine.runs.results import Results, read_results
+from engine.runs.states import (
+    DEFAULT_MODEL,
+    Question,
+    Run,
+    RunSettings,
+    RunState,
+    StoredFile,
+    Study,
+    home,
+)
+from engine.runs.store import Store, fingerprint, now, open_store
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Question",
+    "Results",
+    "Run",
+    "RunSettings",
+    "RunState",
+    "Store",
+    "StoredFile",
+    "Study",
+    "fingerprint",
+    "home",
+    "now",
+    "open_store",
+    "read_results",
+    "reconcile",
+    "resume_run",
+    "start_run",
+    "stop_run",
+]

@@ -1,0 +1,62 @@
+"""Predicted variance and half-width of each strategy, from the residual variance its predictor will leave.
+
+Items 1, 3, 4 and 9 of the method: with tuned lambda the estimate's variance is that of the best linear use of the
+predictions. For "these" texts (labels and pool are all M rows) labelled rows are a simple random sample; for a "larger"
+population the pool is a sample too, and its size limits what predictions can give.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is at hand: n labels, a pool of m texts, and what the estimate is to speak of.
+
+    Attributes:
+        n: Number of labels.
+        m: Number of unlabelled texts.
+        label_variance: Var(Y) in squared units of the label.
+        population: "these" (labels and pool are everything) or "larger".
+        confidence: Confidence level of the interval.
+    """
+
+    n: int
+    m: int
+    label_variance: float
+    population: str
+    confidence: float
+
+    def rectified(self, finetune: int | Floats, residual_variance: float | Floats) -> Floats:
+        """Return the half-width when `finetune` labels train the predictor and the others rectify it."""
+        s = np.asarray(finetune, dtype=float)
+        rectify = np.maximum(self.n - s, 3.0)
+        residual = np.minimum(np.asarray(residual_variance, dtype=float), self.label_variance)
+        if self.population == "these":
+            rows = self.n + self.m
+            variance = ((rows - s) / rows) ** 2 * (1 - rectify / (rows - s)) * residual / rectify
+        else:
+            explained = 1 - residual / self.label_variance
+            variance = self.label_variance / rectify * (1 - explained * self.m / (rectify + self.m))
+        return self._quantile(rectify - 2) * np.sqrt(variance)
+
+    def labels_only(self) -> float:
+        """Return the half-width of the plain mean of the n labels."""
+        share = self.n / (self.n + self.m) if self.population == "these" else 0.0
+        variance = (1 - share) * self.label_variance / self.n
+        return float(self._quantile(np.asarray(self.n - 1.0)) * np.sqrt(variance))
+
+    def _quantile(self, degrees_of_freedom: Floats) -> Floats:
+        return np.asarray(stats.t.ppf((1 + self.confidence) / 2, np.maximum(degrees_of_freedom, 1.0)))
+
+    def with_labels(self, n: int) -> Design:
+        """Return the design with n labels; the further labels are taken from the pool where it is everything."""
+        m = max(self.n + self.m - n, 1) if self.population == "these" else self.m
+        return Design(n, m, self.label_variance, self.population, self.confidence)

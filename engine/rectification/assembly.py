@@ -1,0 +1,166 @@
+"""From tuned strata to an Estimate: adding up, trained labels, intervals, and what it was all worth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.errors import ArgumentError
+from engine.rectification.design import Moments
+from engine.rectification.estimate import Estimate, Value, interval_width
+from engine.rectification.inputs import Floats, Question
+from engine.rectification.intervals import Interval, t_interval, wilson_interval
+from engine.rectification.tuning import Tuned, satterthwaite, tune
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A point with its variance, (d,), before the interval; `trials` counts the labels a share is worth.
+
+    plain: plug-in variance, without what estimating lambda costs.
+    """
+
+    point: Floats
+    variance: Floats
+    plain: Floats
+    freedom: Floats
+    trials: Floats
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Labels that trained the predictor: their part of the population and their mean, (d,). part is 0 in a larger one."""
+
+    count: int
+    part: float
+    mean: Floats
+
+
+def labels_answer(parts: Sequence[Moments], shares: bool, extra: Floats | None = None) -> Answer:
+    """The labels alone, under the same design."""
+    point = np.sum([p.share * p.mean_y for p in parts], axis=0)
+    variances = [p.share**2 * (p.var_y + p.base) for p in parts]
+    variance = np.sum(variances, axis=0) + (0 if extra is None else extra)
+    freedom = satterthwaite(variances, [p.units - 1 for p in parts])
+    return Answer(point, variance, variance, freedom, _trials(parts, point, variance) if shares else variance)
+
+
+def rectified_answer(
+    parts: Sequence[Moments], question: Question, shares: bool, extra: Floats | None = None
+) -> tuple[Answer, list[Tuned]]:
+    """Labels corrected by predictions, a lambda in each stratum. extra: variance between strata of unknown shares."""
+    tuned = [tune(part, question.power_tuning) for part in parts]
+    added = 0 if extra is None else extra
+    point = np.sum([p.share * t.point for p, t in zip(parts, tuned, strict=True)], axis=0)
+    variances = [p.share**2 * t.variance for p, t in zip(parts, tuned, strict=True)]
+    variance = np.sum(variances, axis=0) + added
+    plain = np.sum([p.share**2 * t.plain for p, t in zip(parts, tuned, strict=True)], axis=0) + added
+    freedom = satterthwaite(variances, [t.freedom for t in tuned])
+    if shares:
+        point = onto_simplex(point) if len(point) > 1 else np.clip(point, 0, 1)
+    trials = _trials(parts, point, variance) if shares else variance
+    return Answer(point, variance, plain, freedom, trials), tuned
+
+
+def with_trained(answer: Answer, trained: Trained | None) -> Answer:
+    """Labels that trained the predictor enter exactly: theta = (sum(trained) + (M - s) theta_rest) / M."""
+    if trained is None or trained.part == 0:
+        return answer
+    rest = 1 - trained.part
+    point = trained.part * trained.mean + rest * answer.point
+    scale = rest**2
+    return Answer(point, scale * answer.variance, scale * answer.plain, answer.freedom, answer.trials / scale)
+
+
+def interval(answer: Answer, question: Question, shares: bool) -> Interval:
+    """Wilson's for shares, Student's otherwise. Raises: ArgumentError where nothing varies."""
+    if shares:
+        return wilson_interval(answer.point, answer.trials, _wilson_freedom(answer), question)
+    error = np.sqrt(answer.variance)
+    low = 1e-12 * np.maximum(np.abs(answer.point), 1e-300)
+    if not (np.isfinite(error).all() and np.isfinite(answer.point).all()):
+        raise ArgumentError("The numbers are too large to compute with: divide them by a constant first.")
+    if (error <= low).any():
+        raise ArgumentError(
+            "The labels are all the same, so their spread and with it an interval cannot be computed: "
+            "label more rows, or use 0 and 1 for a share."
+        )
+    return t_interval(answer.point, error, answer.freedom, question)
+
+
+def labels_only_estimate(answer: Answer, question: Question, n: int, shares: bool, names: tuple[str, ...] | None) -> Estimate:
+    """The comparator as an Estimate."""
+    bounds = interval(answer, question, shares)
+    k = len(answer.point)
+    return Estimate(
+        estimate=one(answer.point, names),
+        ci_low=one(bounds.low, names),
+        ci_high=one(bounds.high, names),
+        standard_error=one(standard_error(answer, shares), names),
+        confidence=question.confidence,
+        method="labels-only",
+        power=one(np.zeros(k), names),
+        correlation=one(np.zeros(k), names),
+        n=n,
+        m=0,
+        n_effective=one(np.full(k, float(n)), names),
+        labels_saved=one(np.zeros(k), names),
+        labels_only=None,
+        model_only=None,
+        names=names,
+        alternative=question.alternative,
+        p_value=None if bounds.p_value is None else one(bounds.p_value, names),
+        degrees_of_freedom=one(answer.freedom, names),
+    )
+
+
+def standard_error(answer: Answer, shares: bool) -> Floats:
+    """The square root of the variance; for a share with no spread that of its Wilson interval, never zero."""
+    error = np.sqrt(answer.variance)
+    if not shares:
+        return np.asarray(error)
+    middle = (answer.point * answer.trials + 2) / (answer.trials + 4)
+    return np.where(error > 0, error, np.sqrt(middle * (1 - middle) / (answer.trials + 4)))
+
+
+def saved(estimate: tuple[Value, Value, Value], labels: Estimate) -> Floats:
+    """1 - (width / labels-only width)^2."""
+    own = np.asarray(interval_width(*estimate))
+    other = np.asarray(labels.width)
+    return np.asarray(1 - np.divide(own, other, out=np.ones_like(own), where=other > 0) ** 2)
+
+
+def effective_labels(plain: Floats, labels: Floats, n: int, left: float, population: float | None) -> Floats:
+    """How many labels alone give the plug-in variance; left: 1 - n/M, where the population of M is finite."""
+    if population is None:
+        return np.divide(n * labels, plain, out=np.full_like(plain, float(n)), where=(plain > 0) & (labels > 0))
+    spread = n * labels / max(left, 1e-12)
+    whole = plain + spread / population
+    return np.divide(spread, whole, out=np.full_like(plain, float(n)), where=whole > 0)
+
+
+def onto_simplex(shares: Floats) -> Floats:
+    """The nearest point whose entries are not negative and sum to 1 (Duchi et al. 2008, algorithm 1)."""
+    ordered = np.sort(shares)[::-1]
+    excess = (np.cumsum(ordered) - 1) / np.arange(1, len(shares) + 1)
+    level = excess[np.flatnonzero(ordered > excess)[-1]]
+    out = np.maximum(shares - level, 0)
+    return np.asarray(out / out.sum())
+
+
+def one(values: Floats, names: tuple[str, ...] | None) -> Value:
+    """The single entry as a float where there are no names."""
+    return float(values[0]) if names is None else np.asarray(values)
+
+
+def _trials(parts: Sequence[Moments], point: Floats, variance: Floats) -> Floats:
+    """Independent labels that would leave this variance: S^2 / V with S^2 = p (1 - p) n / (n - 1)."""
+    p = np.clip(np.sum([q.share * q.mean_y for q in parts], axis=0), 0, 1)
+    units = sum(q.units for q in parts)
+    spread = p * (1 - p) * units / max(units - 1, 1)
+    simple = 1 / sum(q.share**2 / q.simple for q in parts if q.share > 0)
+    return np.divide(spread, variance, out=np.full_like(variance, simple), where=(variance > 0) & (spread > 0))
+
+
+def _wilson_freedom(answer: Answer) -> Floats:
+    return np.full_like(answer.point, np.inf)

@@ -1,0 +1,197 @@
+"""How the rows were drawn: weights, strata, clusters, finite populations; each becomes a covariance of two means.
+
+Every estimate here is theta = mean(Y) - lambda D with D = mean(f over labels) - mean(f over the pool), or, where
+labels and pool are everything, over both. All that a design changes is the covariance of mean(Y) and D, which
+linearisation gives from the rows' contributions w (e - mean e) / sum w (Särndal, Swensson & Wretman 1992, ch. 5).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.rectification.inputs import Codes, Floats
+from engine.rectification.pool import PoolSummary, summarise
+
+
+@dataclass(frozen=True)
+class PoolRows:
+    """The pool row by row, kept only where the design needs it: values (m, d), weights (m,), clusters (m,)."""
+
+    values: Floats
+    weights: Floats | None
+    clusters: Codes
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One stratum, or everything where there are no strata.
+
+    y, f: labels and predictions of the labelled rows as scores, (n, d). pool: the summary of the pool's scores.
+    weights: (n,). clusters: codes (n,). chosen: known probability of each label's being drawn, (n,).
+    finite: labels and pool are the population. share: this stratum's share of the population.
+    """
+
+    y: Floats
+    f: Floats
+    pool: PoolSummary
+    weights: Floats | None = None
+    clusters: Codes | None = None
+    chosen: Floats | None = None
+    finite: bool = False
+    share: float = 1.0
+    pool_rows: PoolRows | None = None
+
+    @property
+    def n(self) -> int:
+        return len(self.y)
+
+    @property
+    def population(self) -> int:
+        return self.n + self.pool.count
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means of a stratum and the covariance of mean(Y) with D, column by column, (d,).
+
+    mean_y, mean_f: over the labels. difference: D. model: mean of f over the pool (or population).
+    var_y, cov, var_d: of mean(Y) and D. var_f: of mean(f) over the labels alone, and cov_f with mean(Y).
+    base: variance that no lambda can change (a larger population seen through known sampling probabilities).
+    units: what varies independently: labels, or clusters of labels. simple: effective number of labels for shares.
+    """
+
+    mean_y: Floats
+    difference: Floats
+    model: Floats
+    var_y: Floats
+    cov: Floats
+    var_d: Floats
+    var_f: Floats
+    cov_f: Floats
+    base: Floats
+    units: int
+    simple: float
+    share: float
+
+
+def moments(sample: Sample) -> Moments:
+    """The two means and their covariance under the sample's design."""
+    w = _row_weights(sample)
+    mean_y, a = _contributions(sample.y, w)
+    mean_f, b = _contributions(sample.f, w)
+    model = _model_mean(sample, mean_f, w)
+    thin = _thinning(sample)
+    units = sample.n if sample.clusters is None else int(len(np.unique(sample.clusters)))
+    scale = units / (units - 1) if units > 1 else 0.0
+    ta, tb = (_totals(part * np.sqrt(thin)[:, None], sample.clusters) for part in (a, b))
+    var_y, var_f, cov_f = (scale * (p * q).sum(axis=0) for p, q in ((ta, ta), (tb, tb), (ta, tb)))
+    cov, var_d = cov_f, var_f
+    if sample.pool_rows is not None and not sample.finite:
+        cov, var_d = _with_pool_clusters(sample, ta, tb, scale, sample.pool_rows)
+    elif not sample.finite and sample.chosen is None:
+        var_d = var_f + sample.pool.variance_of_mean
+    base = np.zeros_like(var_y)
+    if sample.chosen is not None and not sample.finite:
+        base = _weighted_variance(sample.y, w) / sample.population
+    return Moments(
+        mean_y, mean_f - model, model, var_y, cov, var_d, var_f, cov_f, base, units, _simple_size(w, units, thin), sample.share
+    )
+
+
+def split_strata(
+    sample: Sample, strata: Codes, pool: Floats, pool_weights: Floats | None, pool_strata: Codes, count: int
+) -> list[Sample]:
+    """One sample per stratum; shares from the pool, or from the whole population where that is known."""
+    v = np.ones(len(pool)) if pool_weights is None else pool_weights
+    w = np.ones(sample.n) if sample.weights is None else sample.weights
+    parts, sizes = [], []
+    for k in range(count):
+        here, there = strata == k, pool_strata == k
+        part = Sample(
+            sample.y[here],
+            sample.f[here],
+            summarise(pool[there], None if pool_weights is None else pool_weights[there]),
+            _where(sample.weights, here),
+            _where(sample.clusters, here),
+            _where(sample.chosen, here),
+            sample.finite,
+        )
+        parts.append(part)
+        whole = sample.finite or sample.chosen is not None
+        sizes.append(float(v[there].sum()) + (float(w[here].sum()) if whole else 0.0))
+    total = sum(sizes)
+    return [_with_share(part, size / total) for part, size in zip(parts, sizes, strict=True)]
+
+
+def _with_share(part: Sample, share: float) -> Sample:
+    return Sample(part.y, part.f, part.pool, part.weights, part.clusters, part.chosen, part.finite, share)
+
+
+def _where[T: (Floats, Codes)](values: T | None, here: np.ndarray) -> T | None:
+    return None if values is None else values[here]
+
+
+def _row_weights(sample: Sample) -> Floats:
+    if sample.chosen is not None:
+        return np.asarray(1 / sample.chosen)
+    return np.ones(sample.n) if sample.weights is None else sample.weights
+
+
+def _contributions(values: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """The weighted mean and each row's share in its error."""
+    total = w.sum()
+    mean = w @ values / total
+    return mean, (w / total)[:, None] * (values - mean)
+
+
+def _model_mean(sample: Sample, mean_f: Floats, w: Floats) -> Floats:
+    """Mean of f over the pool; with the labelled rows where the two are the population."""
+    if sample.chosen is not None:
+        return np.asarray((sample.f.sum(axis=0) + sample.pool.weight * sample.pool.mean) / sample.population)
+    if not sample.finite:
+        return sample.pool.mean
+    own = w.sum()
+    return np.asarray((own * mean_f + sample.pool.weight * sample.pool.mean) / (own + sample.pool.weight))
+
+
+def _thinning(sample: Sample) -> Floats:
+    """What is left of each row's variance when the rows not drawn are known to be finite in number."""
+    if sample.chosen is not None:
+        return 1 - sample.chosen
+    return np.full(sample.n, 1 - sample.n / sample.population if sample.finite else 1.0)
+
+
+def _totals(contributions: Floats, clusters: Codes | None) -> Floats:
+    """Contributions added up within clusters, (clusters, d)."""
+    if clusters is None:
+        return contributions
+    out = np.zeros((int(clusters.max()) + 1, contributions.shape[1]))
+    np.add.at(out, clusters, contributions)
+    return out
+
+
+def _with_pool_clusters(
+    sample: Sample, ta: Floats, tb: Floats, scale: float, rows: PoolRows
+) -> tuple[Floats, Floats]:
+    """Covariances where pool rows lie in clusters too, perhaps in those of the labels."""
+    v = np.ones(len(rows.values)) if rows.weights is None else rows.weights
+    tc = _totals(_contributions(rows.values, v)[1], rows.clusters)
+    size = max(len(ta), len(tc))
+    padded = [np.vstack([t, np.zeros((size - len(t), t.shape[1]))]) for t in (ta, tb, tc)]
+    if sample.clusters is None:
+        return scale * (ta * tb).sum(axis=0), scale * (tb * tb).sum(axis=0) + (tc * tc).sum(axis=0)
+    gap = padded[1] - padded[2]
+    return scale * (padded[0] * gap).sum(axis=0), scale * (gap * gap).sum(axis=0)
+
+
+def _weighted_variance(values: Floats, w: Floats) -> Floats:
+    mean = w @ values / w.sum()
+    n = len(values)
+    return np.asarray(w @ (values - mean) ** 2 / w.sum() * n / max(n - 1, 1))
+
+
+def _simple_size(w: Floats, units: int, thin: Floats) -> float:
+    """How many equally weighted independent labels the sample is at best worth, for shares with no spread."""
+    kish = float(w.sum() ** 2 / (w @ w))
+    left = max(float(thin.mean()), 1e-9)
+    return min(kish, float(units)) / left

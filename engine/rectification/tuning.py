@@ -1,0 +1,105 @@
+"""How much to trust the predictions: lambda, and the variance once lambda itself is an estimate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.rectification.design import Moments
+from engine.rectification.inputs import Floats
+
+TIMID = "The predictions vary too little for the labels, so they were stretched by {scale:.2f}."
+USELESS = "The predictions did not help, so this is the labels-only answer."
+CONSTANT = "The predictions are all the same, so this is the labels-only answer."
+AGAINST = "The predictions run against the labels, so this is the labels-only answer."
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One stratum with its lambda: point, variance (d,), plug-in variance (d,), degrees of freedom, correlation (d,)."""
+
+    point: Floats
+    variance: Floats
+    plain: Floats
+    freedom: int
+    power: float
+    correlation: Floats
+    note: str | None
+
+
+def tune(part: Moments, power_tuning: bool) -> Tuned:
+    """Point and variance of theta = mean(Y) - lambda D in one stratum.
+
+    lambda = Cov(mean Y, D) / Var D (Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453, eq. 6, for any design). It is
+    the slope of Y on f, shrunk, so the answer is that of the regression of Y on f at the pool's mean of f, and its
+    variance adds D^2 Var(lambda): with Gaussian rows and n - 2 degrees of freedom the interval is then exact.
+    """
+    power, note = choose_power(part) if power_tuning else (1.0, None)
+    plain = part.var_y - 2 * power * part.cov + power**2 * part.var_d
+    tuned = power_tuning and power > 0
+    variance, freedom = plain, part.units - 1
+    if tuned:
+        own = np.maximum(part.var_y - 2 * power * part.cov_f + power**2 * part.var_f, 0)
+        variance = plain + own / (part.units - 2) + part.difference**2 * _variance_of_power(part)
+        freedom = part.units - 2
+    point = part.mean_y - power * part.difference
+    return Tuned(
+        point,
+        np.maximum(variance, 0) + part.base,
+        np.maximum(plain, 0) + part.base,
+        freedom,
+        power,
+        correlation(part),
+        note,
+    )
+
+
+def choose_power(part: Moments) -> tuple[float, str | None]:
+    """lambda in [0, 1], common to all columns; 0 where correlation is below 1/sqrt(n - 2) (arXiv 2505.20178).
+
+    Only where the predictions are plainly too timid (lambda beyond 1 by two standard errors) it may exceed 1.
+    """
+    var_d, cov = float(part.var_d.sum()), float(part.cov.sum())
+    if var_d <= 0 or float(part.var_f.sum()) <= 1e-24 * float((part.model**2).sum()):
+        return 0.0, CONSTANT
+    rho = _joint_correlation(part)
+    if part.units <= 3 or abs(rho) < 1 / np.sqrt(part.units - 2):
+        return 0.0, USELESS
+    if rho < 0 or cov <= 0:
+        return 0.0, AGAINST
+    power = cov / var_d
+    error = float(np.sqrt(np.mean(_variance_of_power(part))))
+    if power > 1 + 2 * error:
+        return power, TIMID.format(scale=power)
+    return min(power, 1.0), None
+
+
+def correlation(part: Moments) -> Floats:
+    """Correlation of labels and predictions under the design, (d,); 0 where either does not vary."""
+    spread = np.sqrt(np.maximum(part.var_y * part.var_f, 0))
+    out = np.divide(part.cov_f, spread, out=np.zeros_like(spread), where=spread > 0)
+    return np.clip(out, -1, 1)
+
+
+def satterthwaite(variances: Sequence[Floats], freedoms: Sequence[int]) -> Floats:
+    """Degrees of freedom of a sum of independent variance estimates (Satterthwaite 1946), (d,)."""
+    if len(variances) == 1:
+        return np.full_like(variances[0], max(freedoms[0], 1))
+    total = np.sum(variances, axis=0)
+    spread = sum(v**2 / max(k, 1) for v, k in zip(variances, freedoms, strict=True))
+    most = float(max(sum(freedoms), 1))
+    out = np.divide(total**2, spread, out=np.full_like(total, most), where=spread > 0)
+    return np.clip(out, 1, most)
+
+
+def _joint_correlation(part: Moments) -> float:
+    spread = float(np.sqrt(part.var_y.sum() * part.var_f.sum()))
+    return float(part.cov_f.sum()) / spread if spread > 0 else 0.0
+
+
+def _variance_of_power(part: Moments) -> Floats:
+    """Variance of lambda: residual variance over the spread of f, (d,)."""
+    spread = np.where(part.var_f > 0, part.var_f, 1.0)
+    residual = np.maximum(part.var_y - part.cov_f**2 / spread, 0)
+    shrink = np.divide(part.var_f, part.var_d, out=np.zeros_like(spread), where=part.var_d > 0)
+    return np.where(part.var_f > 0, residual / spread / max(part.units - 2, 1) * shrink**2, 0.0)

@@ -1,0 +1,63 @@
+"""What a run has found so far, typed: the step results that the store keeps under names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from engine.allocation import Plan
+from engine.efficiency import Efficiency
+from engine.rectification import Estimate
+from engine.runs.states import Run
+from engine.runs.store import Store
+from engine.scaling import Law
+
+TRIAL_COLUMNS = ("learner", "size", "seed", "variance", "score", "degrees_of_freedom", "seconds")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a run, each None (or empty) until its step is done.
+
+    Attributes:
+        efficiency: Data-efficiency curve.
+        trials: Pilot trials, one row each: learner, size, seed, variance (residual variance on unseen labels, in squared
+            units of the label), score (1 - variance / label variance), degrees_of_freedom, seconds.
+        law: The law fitted to the trials.
+        plan: The strategies side by side.
+        estimate: The rectified answer.
+        details: Facts for the report: device, seconds by stage, rows used for what, model, truncated texts.
+        losses: Fine-tuning loss: fit, step, loss.
+    """
+
+    efficiency: Efficiency | None = None
+    trials: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(TRIAL_COLUMNS)))
+    law: Law | None = None
+    plan: Plan | None = None
+    estimate: Estimate | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    losses: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["fit", "step", "loss"]))
+
+
+def read_results(store: Store, run: Run) -> Results:
+    """Return what a run has found so far; a run under way has part of it."""
+    steps = store.step_results(run.id)
+    trials = [value for name, value in sorted(steps.items()) if name.startswith("trial ")]
+    details = [value for name, value in sorted(steps.items()) if name.startswith("details")]
+    losses = run.folder / "losses.csv"
+    return Results(
+        efficiency=Efficiency.from_dict(steps["efficiency"]) if "efficiency" in steps else None,
+        trials=_trials(trials),
+        law=Law.from_dict(steps["law"]) if "law" in steps else None,
+        plan=Plan.from_dict(steps["plan"]) if "plan" in steps else None,
+        estimate=Estimate.from_dict(steps["estimate"]) if "estimate" in steps else None,
+        details={key: value for part in details for key, value in part.items()},
+        losses=pd.read_csv(losses) if losses.exists() else Results().losses,
+    )
+
+
+def _trials(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+    return frame.sort_values(["learner", "size", "seed"], ignore_index=True)

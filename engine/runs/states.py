@@ -1,0 +1,229 @@
+"""What a study, a question and a run are, as plain values that travel between page, store and worker."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import platformdirs
+
+from engine.data import Dataset, Roles, Table, prepare, read_table
+from engine.errors import ArgumentError
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+RunKind = Literal["efficiency", "plan", "run"]
+LEARNERS = ("probe", "lora", "full")
+OBJECTIVES = ("variance", "mean-square")
+STRATEGIES = ("auto", "labels-only", "zero-shot", "split", "cross-fit")
+ESTIMANDS = ("mean", "shares")
+POPULATIONS = ("these", "larger")
+
+
+def home() -> Path:
+    """Return the folder that holds everything of the user's: `LABELWISE_HOME`, or the platform's data folder."""
+    chosen = os.environ.get("LABELWISE_HOME")
+    folder = Path(chosen).expanduser() if chosen else platformdirs.user_data_path("labelwise", appauthor=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class RunState(StrEnum):
+    """Where a run stands. A run is finished once its result is stored, not when its process ends."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen unless the user resumes the run."""
+        return self not in (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
+
+
+def _require(name: str, value: object, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise ArgumentError(f"{name} is {value!r}, but it must be one of {', '.join(valid)}.")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the user wants to know of the whole.
+
+    Attributes:
+        estimand: "mean" of numeric labels or "shares" of classes.
+        population: "these" texts (labels and pool are everything) or a "larger" one of which they are a sample.
+        confidence: Confidence level of the interval, between 0.5 and 1.
+    """
+
+    estimand: str = "mean"
+    population: str = "these"
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        _require("estimand", self.estimand, ESTIMANDS)
+        _require("population", self.population, POPULATIONS)
+        if not 0.5 <= self.confidence < 1:
+            raise ArgumentError(f"confidence is {self.confidence}, but it must lie from 0.5 to below 1, such as 0.95.")
+
+    def sentence(self, roles: Roles, rows: int) -> str:
+        """Return the question in words, for `rows` texts in all (labels and pool)."""
+        label = roles.label.replace("_", " ")
+        subject = f"What is the mean {label}" if self.estimand == "mean" else f"What share has each {label}"
+        whole = f"of these {rows:,} texts" if self.population == "these" else f"of all texts like these {rows:,}"
+        return f"{subject} {whole}?"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary fit for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a run is to be done; stored with the run.
+
+    Attributes:
+        learner: "probe" (frozen encoder, closed-form head), "lora" or "full".
+        model: Hub name or folder of the model.
+        objective: Fine-tuning loss: the "variance" of the residual or its "mean-square".
+        strategy: "auto" takes the plan's recommendation.
+        finetune: Number of labels to fine-tune on under "split"; None takes the plan's optimum.
+        folds: Number of folds K under "cross-fit".
+        seed: Seed of every random draw of the run.
+        cost_per_label: Price of one label, in the user's currency.
+        half_width: Target half-width of the interval in units of the label, if the user has one.
+    """
+
+    learner: str = "probe"
+    model: str = DEFAULT_MODEL
+    objective: str = "variance"
+    strategy: str = "auto"
+    finetune: int | None = None
+    folds: int = 10
+    seed: int = 0
+    cost_per_label: float = 0.0
+    half_width: float | None = None
+
+    def __post_init__(self) -> None:
+        _require("learner", self.learner, LEARNERS)
+        _require("objective", self.objective, OBJECTIVES)
+        _require("strategy", self.strategy, STRATEGIES)
+        if not 2 <= self.folds <= 50:
+            raise ArgumentError(f"folds is {self.folds}, but it must lie from 2 to 50.")
+        if self.finetune is not None and self.finetune < 0:
+            raise ArgumentError(f"finetune is {self.finetune}, but it cannot be negative.")
+        if not self.cost_per_label >= 0:
+            raise ArgumentError(f"cost_per_label is {self.cost_per_label}, but it cannot be negative.")
+        if self.half_width is not None and not self.half_width > 0:
+            raise ArgumentError(f"half_width is {self.half_width}, but it must be above zero.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary fit for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild the settings; fields that this version does not know are left out."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A user's file, kept under the hash of its content."""
+
+    hash: str
+    name: str
+    path: Path
+    size: int
+
+    def read(self) -> Table:
+        """Read the file as a table."""
+        return read_table(self.path, name=self.name)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Data, column roles and question; its id is a hash of them, so the same study is never stored twice."""
+
+    id: str
+    name: str
+    labels_file: StoredFile
+    pool_file: StoredFile | None
+    roles: Roles
+    question: Question
+    created: datetime
+
+    def tables(self) -> tuple[Table, Table | None]:
+        """Read the labels and, where there is one, the pool."""
+        return self.labels_file.read(), self.pool_file.read() if self.pool_file else None
+
+    def dataset(self) -> Dataset:
+        """Read and prepare the data.
+
+        Raises:
+            DataError: The files do not hold what the roles say.
+        """
+        return prepare(*self.tables(), self.roles)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as the store knew it when it was asked."""
+
+    id: str
+    study_id: str
+    kind: RunKind
+    settings: RunSettings
+    state: RunState
+    stage: str
+    progress: float
+    error: str | None
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    heartbeat: datetime | None
+    pid: int | None
+    pid_started: float | None
+    stop_requested: datetime | None
+    keep: bool
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen unless the user resumes the run."""
+        return self.state.is_finished
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder: log, losses, predictions, adapters."""
+        return home() / "runs" / self.id
+
+    @property
+    def log(self) -> Path:
+        """The file that takes everything the worker prints."""
+        return self.folder / "log.txt"
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to go at the pace so far; None until the pace is known."""
+        if self.state is not RunState.RUNNING or self.started is None or self.heartbeat is None or self.progress < 0.03:
+            return None
+        elapsed = (self.heartbeat - self.started).total_seconds()
+        return elapsed * (1 - self.progress) / self.progress
+
+    def log_tail(self, lines: int = 200) -> str:
+        """Return the last lines of the log; empty while there is none."""
+        if not self.log.exists():
+            return ""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        # A progress bar rewrites its line with carriage returns: only what it said last is worth reading.
+        rows = [row.rsplit("\r", 1)[-1] for row in text.splitlines()]
+        return "\n".join(rows[-lines:])

@@ -1,0 +1,258 @@
+"""The figures that pages and report share. Fonts and backgrounds are left to the theme around them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from engine.allocation import Plan
+from engine.data import Dataset
+from engine.efficiency import Efficiency
+from engine.efficiency.curve import LARGEST
+from engine.rectification import Estimate
+from engine.report.look import LABELS, MODEL, PRIMARY, SPLIT, add_band, add_level, faded, framed
+from engine.scaling import Law
+
+_MOST_POINTS = 2000
+_MOST_VALUES = 12  # up to so many different whole numbers each get a bar of their own
+_MOST_CLASSES = 20
+_TICKS = (1, 10, 50, 200, 1000, 5000)
+
+
+def data_efficiency_figure(efficiency: Efficiency, trials: pd.DataFrame | None = None) -> go.Figure:
+    """Score against labels with its 80% band; trials as light dots, the mean at each size as a strong one.
+
+    Args:
+        efficiency: The curve.
+        trials: Pilot trials with the columns size and score.
+    """
+    sizes = np.unique(np.geomspace(1, LARGEST, 160).round())
+    curve = efficiency.curve(sizes)
+    figure = go.Figure()
+    add_band(figure, curve["n"], curve["low"], curve["high"], PRIMARY)
+    hover = "%{x:,} labels: %{y:.0%}<extra>predicted score</extra>"
+    dash = "solid" if efficiency.measured else "dash"
+    line = {"color": PRIMARY, "width": 3, "dash": dash}
+    figure.add_scatter(x=curve["n"], y=curve["median"], mode="lines", line=line, hovertemplate=hover, name="curve")
+    if trials is not None and len(trials):
+        _add_dots(figure, trials["size"], trials["score"], "%{customdata:,} labels: %{y:.0%}<extra>one trial</extra>")
+    _add_scores(figure, efficiency.scores)
+    score = "Score" if not efficiency.measured or trials is None else "Score (share of the labels' variance explained)"
+    framed(figure, "Labels (logarithmic scale)", score if efficiency.measured else "Score, from untrained to best")
+    figure.update_xaxes(type="log", tickvals=_TICKS, ticktext=[f"{tick:,}" for tick in _TICKS])
+    figure.update_yaxes(tickformat=".0%", range=_score_range(curve, efficiency, trials))
+    _add_badge(figure, "measured" if efficiency.measured else "prediction, nothing trained yet", efficiency.measured)
+    return figure
+
+
+def _add_scores(figure: go.Figure, scores: dict[int, float]) -> None:
+    if not scores:
+        return
+    sizes = list(scores)
+    figure.add_scatter(
+        x=np.maximum(sizes, 1),  # a logarithmic axis has no 0; the curve starts from the zero-shot score at 1
+        y=list(scores.values()),
+        customdata=sizes,
+        mode="markers",
+        marker={"color": PRIMARY, "size": 10, "line": {"color": "white", "width": 1.5}},
+        hovertemplate="%{customdata:,} labels: %{y:.0%}<extra>mean of the trials</extra>",
+        name="mean of the trials",
+    )
+
+
+def _add_dots(figure: go.Figure, x: pd.Series, y: pd.Series, hover: str) -> None:
+    marker = {"color": faded(PRIMARY, 0.45), "size": 7}
+    figure.add_scatter(
+        x=np.maximum(x, 1), y=y, customdata=x, mode="markers", marker=marker, hovertemplate=hover, name="trials"
+    )
+
+
+def _score_range(curve: pd.DataFrame, efficiency: Efficiency, trials: pd.DataFrame | None) -> list[float]:
+    low = [0.0, float(curve["low"].min()), *efficiency.scores.values()]
+    if trials is not None and len(trials):
+        low.append(float(trials["score"].quantile(0.02)))
+    return [max(min(low), -1.0) - 0.03, 1.05]
+
+
+def _add_badge(figure: go.Figure, text: str, measured: bool) -> None:
+    colour = PRIMARY if measured else MODEL
+    figure.add_annotation(
+        text=text, x=0, y=1, xref="paper", yref="paper", xanchor="left", yanchor="bottom", yshift=6, showarrow=False,
+        font={"color": colour, "size": 12}, bordercolor=faded(colour, 0.6), borderwidth=1, borderpad=4,
+        bgcolor=faded(colour, 0.1),
+    )  # fmt: skip
+
+
+def law_figure(law: Law, trials: pd.DataFrame | None = None, *, upto: float | None = None) -> go.Figure:
+    """Residual variance against fine-tuning labels with its 80% band; dashed beyond the largest trial.
+
+    Args:
+        law: The fitted law.
+        trials: Pilot trials with the columns size and variance; the law's own by default.
+        upto: Largest number of labels shown; twice the largest trial by default.
+    """
+    seen = float(law.sizes.max())
+    end = max(float(upto or 2 * seen), 1.05 * seen)
+    start = max(float(law.sizes.min()) / 1.5, 1.0)
+    figure = go.Figure()
+    x = np.geomspace(start, end, 160)
+    low, high = law.interval(x)
+    add_band(figure, x, low, high, PRIMARY)
+    hover = "%{x:,.0f} labels: %{y:.3g}<extra>law</extra>"
+    for part, dash in ((np.append(x[x < seen], seen), "solid"), (np.insert(x[x > seen], 0, seen), "dash")):
+        line = {"color": PRIMARY, "width": 3, "dash": dash}
+        figure.add_scatter(x=part, y=law.predict(part), mode="lines", line=line, hovertemplate=hover, name="law")
+    sizes, variances = (law.sizes, law.variances) if trials is None else (trials["size"], trials["variance"])
+    _add_dots(figure, pd.Series(sizes), pd.Series(variances), "%{x:,} labels: %{y:.3g}<extra>one trial</extra>")
+    framed(figure, "Fine-tuning labels (logarithmic scale)", "Residual variance (squared units of the label)")
+    top = [float(np.max(high)), float(np.max(variances))]
+    if law.label_variance is not None:
+        add_level(figure, law.label_variance, "variance of the labels: a model that explains nothing", LABELS, "dot")
+        top.append(law.label_variance)
+    ticks = _log_ticks(start, end)
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
+    figure.update_yaxes(range=[0, 1.12 * max(top)])
+    return figure
+
+
+def _log_ticks(start: float, end: float) -> list[int]:
+    ticks = [step * 10**power for power in range(7) for step in (1, 2, 5)]
+    return [tick for tick in ticks if start <= tick <= end]
+
+
+def plan_figure(plan: Plan, s: float | None = None, unit: str = "") -> go.Figure:
+    """Predicted half-width of the interval over the split, with its 80% band, the optimum and the flat region.
+
+    Args:
+        plan: The plan.
+        s: The user's number of fine-tuning labels, marked on the curve.
+        unit: What a label counts ("stars", "share"); part of the axis title and the hover texts.
+    """
+    x, half = plan.splits, np.asarray(plan.width(plan.splits))
+    figure = go.Figure()
+    left, right = plan.flat_region
+    figure.add_vrect(x0=left, x1=right, fillcolor=faded(SPLIT, 0.09), line_width=0, layer="below")
+    add_band(figure, x, *plan.width_interval(x), SPLIT)
+    shown = f"±%{{y:.3g}}{' ' + unit if unit else ''}"
+    hover = f"%{{x:,.0f}} to fine-tune, %{{customdata:,.0f}} to rectify: {shown}<extra>split</extra>"
+    line = {"color": SPLIT, "width": 3}
+    figure.add_scatter(x=x, y=half, customdata=plan.n - x, mode="lines", line=line, hovertemplate=hover, name="split")
+    top = _plan_top(plan, half)
+    _add_levels(figure, plan, (float(top - 0.0)))
+    _add_optimum(figure, plan, shown)
+    if s is not None:
+        _add_choice(figure, plan, float(np.clip(s, x.min(), x.max())), shown)
+    framed(
+        figure, f"Labels used to fine-tune, of {plan.n:,}", f"Half-width of the interval{f' ({unit})' if unit else ''}"
+    )
+    figure.update_yaxes(range=[0, top])
+    figure.update_xaxes(range=[0, plan.n])
+    return figure
+
+
+def _plan_top(plan: Plan, half: np.ndarray) -> float:
+    """Top of the axis: everything but the steep ends of the curve, which would flatten the rest."""
+    levels = [record.half_width for record in plan.strategies]
+    return 1.25 * max(*levels, float(np.quantile(half, 0.8)), plan.half_width or 0.0)
+
+
+def _add_levels(figure: go.Figure, plan: Plan, top: float) -> None:
+    levels = [(record.half_width, record.name) for record in plan.strategies if record.name != "split"]
+    colours = {"labels-only": LABELS, "zero-shot": MODEL, "cross-fit": PRIMARY}
+    lines = [
+        (y, f"cross-fit, {plan.folds} folds" if name == "cross-fit" else name, colours[name]) for y, name in levels
+    ]
+    if plan.half_width is not None:
+        lines.append((plan.half_width, "your target", LABELS))
+    placed = -np.inf
+    for y, text, colour in sorted(lines):
+        # A label that would cover the one below it goes to the other end of its line.
+        near = y - placed < 0.07 * top
+        add_level(figure, y, text, colour, "dot" if text == "your target" else "dash", at_left=not near)
+        placed = y
+
+
+def _add_optimum(figure: go.Figure, plan: Plan, shown: str) -> None:
+    record = plan["split"]
+    marker = {"color": SPLIT, "size": 12, "line": {"color": "white", "width": 2}}
+    figure.add_scatter(
+        x=[record.finetune], y=[record.half_width], mode="markers", marker=marker, name="best split",
+        hovertemplate=f"%{{x:,.0f}} to fine-tune: {shown}<extra>best split</extra>",
+    )  # fmt: skip
+    figure.add_annotation(
+        x=record.finetune, y=record.half_width, text=f"best split: {record.finetune:,} to fine-tune", showarrow=False,
+        yshift=-18, font={"color": SPLIT}, xanchor="center" if record.finetune > 0.2 * plan.n else "left",
+    )  # fmt: skip
+
+
+def _add_choice(figure: go.Figure, plan: Plan, s: float, shown: str) -> None:
+    y = float(plan.width(s))
+    marker = {"color": "white", "size": 13, "symbol": "diamond", "line": {"color": SPLIT, "width": 3}}
+    figure.add_scatter(
+        x=[s], y=[y], customdata=[float(plan.regret(s))], mode="markers", marker=marker, name="your split",
+        hovertemplate=f"%{{x:,.0f}} to fine-tune: {shown}, %{{customdata:.0%}} wider than the best<extra>yours</extra>",
+    )  # fmt: skip
+
+
+def estimate_figure(estimate: Estimate) -> go.Figure:
+    """Labels-only, model-only and rectified side by side with their intervals."""
+    return estimate.plot()
+
+
+def label_histogram(dataset: Dataset) -> go.Figure:
+    """How the labels are distributed: a bar for each class or whole number, or a histogram."""
+    if dataset.classes is not None:
+        return _class_bars(np.asarray(dataset.y, dtype=int), dataset.classes)
+    figure = go.Figure()
+    values, counts = np.unique(dataset.y, return_counts=True)
+    if values.size <= _MOST_VALUES and np.allclose(values, np.round(values)):
+        hover = "%{x}: %{y:,} labels<extra></extra>"
+        figure.add_bar(x=values, y=counts, marker_color=PRIMARY, hovertemplate=hover)
+        figure.update_xaxes(tickvals=values if np.ptp(values) <= 2 * _MOST_VALUES else None)
+    else:
+        hover = "%{x}: %{y:,} labels<extra></extra>"
+        figure.add_histogram(x=dataset.y, nbinsx=30, marker_color=PRIMARY, hovertemplate=hover)
+    framed(figure, "Label", "Labelled texts")
+    figure.update_layout(bargap=0.08)
+    return figure
+
+
+def _class_bars(codes: np.ndarray, classes: tuple[str, ...]) -> go.Figure:
+    counts = np.bincount(codes, minlength=len(classes))
+    order = np.argsort(-counts, kind="stable")
+    shown = order[:_MOST_CLASSES]
+    names = [classes[i] if len(classes[i]) <= 40 else f"{classes[i][:39]}…" for i in shown]
+    figure = go.Figure()
+    figure.add_bar(
+        y=list(range(len(shown))), x=counts[shown], orientation="h", marker_color=PRIMARY,
+        text=[f"{count:,} ({count / len(codes):.0%})" for count in counts[shown]], textposition="auto",
+        customdata=names, hovertemplate="%{customdata}: %{x:,} labels<extra></extra>", cliponaxis=False,
+    )  # fmt: skip
+    rest = f", the {_MOST_CLASSES} most frequent of {len(classes)} classes" if len(classes) > _MOST_CLASSES else ""
+    framed(figure, f"Labelled texts{rest}", "")
+    figure.update_yaxes(tickvals=list(range(len(shown))), ticktext=names, autorange="reversed", showgrid=False)
+    figure.update_layout(bargap=0.25, height=max(220, 34 * len(shown) + 120))
+    return figure
+
+
+def loss_figure(losses: pd.DataFrame) -> go.Figure:
+    """Fine-tuning loss over steps, one line a fit, thinned to 2,000 points in all.
+
+    Args:
+        losses: Columns fit, step, loss.
+    """
+    figure = go.Figure()
+    every = max(-(-len(losses) // _MOST_POINTS), 1)
+    fits = list(losses.groupby("fit", sort=False)) if len(losses) else []
+    for position, (fit, rows) in enumerate(fits):
+        latest = position == len(fits) - 1
+        # Counted from the end, so that the newest point always shows.
+        thin = rows.iloc[::-1].iloc[::every].iloc[::-1]
+        line = {"color": PRIMARY if latest else faded(LABELS, 0.45), "width": 2.5 if latest else 1.2}
+        figure.add_scatter(
+            x=thin["step"], y=thin["loss"], mode="lines", line=line, name=str(fit), customdata=[str(fit)] * len(thin),
+            hovertemplate="step %{x:,}: loss %{y:.3g}<extra>%{customdata}</extra>",
+        )  # fmt: skip
+    framed(figure, "Training step", "Loss")
+    return figure

@@ -29,7 +29,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Trained:
-    """Labels that trained the predictor: their part of the population and their mean, (d,). part is 0 in a larger one."""
+    """Labels that trained the predictor: their part of the population (0 of a larger one), and mean, (d,)."""
 
     count: int
     part: float
@@ -88,7 +88,9 @@ def interval(answer: Answer, question: Question, shares: bool) -> Interval:
     return t_interval(answer.point, error, answer.freedom, question)
 
 
-def labels_only_estimate(answer: Answer, question: Question, n: int, shares: bool, names: tuple[str, ...] | None) -> Estimate:
+def labels_only_estimate(
+    answer: Answer, question: Question, n: int, shares: bool, names: tuple[str, ...] | None
+) -> Estimate:
     """The comparator as an Estimate."""
     bounds = interval(answer, question, shares)
     k = len(answer.point)
@@ -120,23 +122,25 @@ def standard_error(answer: Answer, shares: bool) -> Floats:
     if not shares:
         return np.asarray(error)
     middle = (answer.point * answer.trials + 2) / (answer.trials + 4)
-    return np.where(error > 0, error, np.sqrt(middle * (1 - middle) / (answer.trials + 4)))
+    return np.asarray(np.where(error > 0, error, np.sqrt(middle * (1 - middle) / (answer.trials + 4))))
 
 
 def saved(estimate: tuple[Value, Value, Value], labels: Estimate) -> Floats:
     """1 - (width / labels-only width)^2."""
-    own = np.asarray(interval_width(*estimate))
-    other = np.asarray(labels.width)
+    own = np.atleast_1d(interval_width(*estimate))
+    other = np.atleast_1d(labels.width)
     return np.asarray(1 - np.divide(own, other, out=np.ones_like(own), where=other > 0) ** 2)
 
 
 def effective_labels(plain: Floats, labels: Floats, n: int, left: float, population: float | None) -> Floats:
     """How many labels alone give the plug-in variance; left: 1 - n/M, where the population of M is finite."""
     if population is None:
-        return np.divide(n * labels, plain, out=np.full_like(plain, float(n)), where=(plain > 0) & (labels > 0))
+        return np.asarray(
+            np.divide(n * labels, plain, out=np.full_like(plain, float(n)), where=(plain > 0) & (labels > 0))
+        )
     spread = n * labels / max(left, 1e-12)
     whole = plain + spread / population
-    return np.divide(spread, whole, out=np.full_like(plain, float(n)), where=whole > 0)
+    return np.asarray(np.divide(spread, whole, out=np.full_like(plain, float(n)), where=whole > 0))
 
 
 def onto_simplex(shares: Floats) -> Floats:
@@ -159,7 +163,8 @@ def _trials(parts: Sequence[Moments], point: Floats, variance: Floats) -> Floats
     units = sum(q.units for q in parts)
     spread = p * (1 - p) * units / max(units - 1, 1)
     simple = 1 / sum(q.share**2 / q.simple for q in parts if q.share > 0)
-    return np.divide(spread, variance, out=np.full_like(variance, simple), where=(variance > 0) & (spread > 0))
+    usable = (variance > 0) & (spread > 0)
+    return np.asarray(np.divide(spread, variance, out=np.full_like(variance, simple), where=usable))
 
 
 def _wilson_freedom(answer: Answer) -> Floats:

@@ -6,11 +6,15 @@ linearisation gives from the rows' contributions w (e - mean e) / sum w (Särnda
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.rectification.inputs import Codes, Floats
 from engine.rectification.pool import PoolSummary, summarise
+
+Picked = TypeVar("Picked", Floats, Codes)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def moments(sample: Sample) -> Moments:
     mean_f, b = _contributions(sample.f, w)
     model = _model_mean(sample, mean_f, w)
     thin = _thinning(sample)
-    units = sample.n if sample.clusters is None else int(len(np.unique(sample.clusters)))
+    units = sample.n if sample.clusters is None else len(np.unique(sample.clusters))
     scale = units / (units - 1) if units > 1 else 0.0
     ta, tb = (_totals(part * np.sqrt(thin)[:, None], sample.clusters) for part in (a, b))
     var_y, var_f, cov_f = (scale * (p * q).sum(axis=0) for p, q in ((ta, ta), (tb, tb), (ta, tb)))
@@ -94,7 +98,18 @@ def moments(sample: Sample) -> Moments:
     if sample.chosen is not None and not sample.finite:
         base = _weighted_variance(sample.y, w) / sample.population
     return Moments(
-        mean_y, mean_f - model, model, var_y, cov, var_d, var_f, cov_f, base, units, _simple_size(w, units, thin), sample.share
+        mean_y,
+        mean_f - model,
+        model,
+        var_y,
+        cov,
+        var_d,
+        var_f,
+        cov_f,
+        base,
+        units,
+        _simple_size(w, units, thin),
+        sample.share,
     )
 
 
@@ -127,7 +142,7 @@ def _with_share(part: Sample, share: float) -> Sample:
     return Sample(part.y, part.f, part.pool, part.weights, part.clusters, part.chosen, part.finite, share)
 
 
-def _where[T: (Floats, Codes)](values: T | None, here: np.ndarray) -> T | None:
+def _where(values: Picked | None, here: NDArray[np.bool_]) -> Picked | None:
     return None if values is None else values[here]
 
 
@@ -170,9 +185,7 @@ def _totals(contributions: Floats, clusters: Codes | None) -> Floats:
     return out
 
 
-def _with_pool_clusters(
-    sample: Sample, ta: Floats, tb: Floats, scale: float, rows: PoolRows
-) -> tuple[Floats, Floats]:
+def _with_pool_clusters(sample: Sample, ta: Floats, tb: Floats, scale: float, rows: PoolRows) -> tuple[Floats, Floats]:
     """Covariances where pool rows lie in clusters too, perhaps in those of the labels."""
     v = np.ones(len(rows.values)) if rows.weights is None else rows.weights
     tc = _totals(_contributions(rows.values, v)[1], rows.clusters)

@@ -99,7 +99,9 @@ class Estimate:
         try:
             return cls(**values)
         except TypeError:
-            raise ArgumentError("This record of an estimate lacks fields: use a dictionary made by to_dict().") from None
+            raise ArgumentError(
+                "This record of an estimate lacks fields: use a dictionary made by to_dict()."
+            ) from None
 
 
 def interval_width(estimate: Value, low: Value, high: Value) -> Value:

@@ -118,7 +118,9 @@ class Faults:
         if null is not None and not _is_number(null):
             self.add(f"null must be one finite number or None; {null!r} was given.")
             null = None
-        side: Alternative = "larger" if alternative == "larger" else "smaller" if alternative == "smaller" else "two-sided"
+        side: Alternative = (
+            "larger" if alternative == "larger" else "smaller" if alternative == "smaller" else "two-sided"
+        )
         return Question(level, side, bool(power_tuning), bool(finite), None if null is None else _number(null))
 
     def share(self, name: str, value: object, remedy: str) -> float:
@@ -175,7 +177,7 @@ class Faults:
             if np.isfinite(array.sum()):
                 return array
         if np.isnan(array).any():
-            self._missing(name, np.isnan(array).reshape(len(array), -1).any(axis=1))
+            self._missing(name, np.asarray(np.isnan(array).reshape(len(array), -1).any(axis=1)))
         elif np.isinf(array).any():
             place = int(np.argmax(np.isinf(array).reshape(len(array), -1).any(axis=1)))
             self.add(f"{name} holds an infinite value at position {place}: remove that row.")

@@ -17,7 +17,7 @@ CHUNK = 65_536  # rows a pass; half a megabyte of float64 stays in the processor
 class PoolSummary:
     """Predictions of the pool as running sums, exact under merging (Chan, Golub & LeVeque 1983).
 
-    count: rows. weight: sum of the weights v (equal to count without weights). mean: weighted mean of each column, (d,).
+    count: rows. weight: sum of the weights v (count without weights). mean: weighted mean of each column, (d,).
     weight_squares: sum of v^2. scatter: sum of v^2 (f - mean)^2, (d,). tilt: sum of v^2 (f - mean), (d,).
     """
 
@@ -99,9 +99,7 @@ class PoolSummary:
         mean = (self.weight * self.mean + other.weight * other.mean) / weight
         a, b = self.about(mean), other.about(mean)
         squares = self.weight_squares + other.weight_squares
-        return PoolSummary(
-            self.count + other.count, weight, mean, squares, a.scatter + b.scatter, a.tilt + b.tilt
-        )
+        return PoolSummary(self.count + other.count, weight, mean, squares, a.scatter + b.scatter, a.tilt + b.tilt)
 
     def about(self, centre: Floats) -> "PoolSummary":
         """The same sums taken about another centre."""

@@ -12,11 +12,12 @@ TIMID = "The predictions vary too little for the labels, so they were stretched 
 USELESS = "The predictions did not help, so this is the labels-only answer."
 CONSTANT = "The predictions are all the same, so this is the labels-only answer."
 AGAINST = "The predictions run against the labels, so this is the labels-only answer."
+PERFECT = "The predictions agree with every label; the interval allows for errors that were not seen."
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """One stratum with its lambda: point, variance (d,), plug-in variance (d,), degrees of freedom, correlation (d,)."""
+    """One stratum with its lambda; plain: variance without what estimating lambda costs; all arrays (d,)."""
 
     point: Floats
     variance: Floats
@@ -40,8 +41,10 @@ def tune(part: Moments, power_tuning: bool) -> Tuned:
     variance, freedom = plain, part.units - 1
     if tuned:
         own = np.maximum(part.var_y - 2 * power * part.cov_f + power**2 * part.var_f, 0)
-        variance = plain + own / (part.units - 2) + part.difference**2 * _variance_of_power(part)
+        variance = plain + _unseen(part) + own / (part.units - 2) + part.difference**2 * _variance_of_power(part)
         freedom = part.units - 2
+    if tuned and note is None and (_unseen(part) > 0).any():
+        note = PERFECT
     point = part.mean_y - power * part.difference
     return Tuned(
         point,
@@ -89,7 +92,14 @@ def satterthwaite(variances: Sequence[Floats], freedoms: Sequence[int]) -> Float
     spread = sum(v**2 / max(k, 1) for v, k in zip(variances, freedoms, strict=True))
     most = float(max(sum(freedoms), 1))
     out = np.divide(total**2, spread, out=np.full_like(total, most), where=spread > 0)
-    return np.clip(out, 1, most)
+    return np.asarray(np.clip(out, 1, most))
+
+
+def _unseen(part: Moments) -> Floats:
+    """Residual variance where no residual was seen: by the rule of succession one row in n + 2 may yet be wrong."""
+    spread = np.where(part.var_f > 0, part.var_f, 1.0)
+    residual = part.var_y - part.cov_f**2 / spread
+    return np.asarray(np.where(residual <= 1e-10 * part.var_y, part.var_y / (part.units + 2), 0.0))
 
 
 def _joint_correlation(part: Moments) -> float:
@@ -102,4 +112,4 @@ def _variance_of_power(part: Moments) -> Floats:
     spread = np.where(part.var_f > 0, part.var_f, 1.0)
     residual = np.maximum(part.var_y - part.cov_f**2 / spread, 0)
     shrink = np.divide(part.var_f, part.var_d, out=np.zeros_like(spread), where=part.var_d > 0)
-    return np.where(part.var_f > 0, residual / spread / max(part.units - 2, 1) * shrink**2, 0.0)
+    return np.asarray(np.where(part.var_f > 0, residual / spread / max(part.units - 2, 1) * shrink**2, 0.0))

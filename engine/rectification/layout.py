@@ -1,0 +1,162 @@
+"""The design's columns as handed in: read and checked together, then cut into samples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from engine.rectification.design import PoolRows, Sample, split_strata
+from engine.rectification.inputs import Codes, Faults, Floats
+from engine.rectification.pool import PoolSummary, summarise
+
+Pool = Floats | PoolSummary
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a caller may say about how rows were drawn; every entry is one value per row or None.
+
+    weights, pool_weights: how much a row counts. strata, pool_strata: names of strata drawn separately.
+    clusters, pool_clusters: names of clusters drawn whole. probabilities: known chance of each label's being drawn
+    from all rows. trained, trained_weights: labels that trained the predictor.
+    """
+
+    weights: object | None = None
+    pool_weights: object | None = None
+    strata: object | None = None
+    pool_strata: object | None = None
+    clusters: object | None = None
+    pool_clusters: object | None = None
+    probabilities: object | None = None
+    trained: object | None = None
+    trained_weights: object | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The design after checking: weights as floats, names as codes."""
+
+    finite: bool
+    weights: Floats | None = None
+    pool_weights: Floats | None = None
+    strata: Codes | None = None
+    pool_strata: Codes | None = None
+    strata_names: tuple[str, ...] = ()
+    clusters: Codes | None = None
+    pool_clusters: Codes | None = None
+    chosen: Floats | None = None
+
+    def samples(self, y: Floats, f: Floats, pool: Pool) -> list[Sample]:
+        """Scores (n, d), (n, d) and (m, d) or a summary, as one sample per stratum."""
+        if self.strata is not None and self.pool_strata is not None and not isinstance(pool, PoolSummary):
+            whole = Sample(y, f, PoolSummary.empty(y.shape[1]), self.weights, self.clusters, self.chosen, self.finite)
+            count = len(self.strata_names)
+            return split_strata(whole, self.strata, pool, self.pool_weights, self.pool_strata, count)
+        rows = None
+        if self.pool_clusters is not None and not isinstance(pool, PoolSummary):
+            rows = PoolRows(pool, self.pool_weights, self.pool_clusters)
+        summary = pool if isinstance(pool, PoolSummary) else summarise(pool, self.pool_weights)
+        return [Sample(y, f, summary, self.weights, self.clusters, self.chosen, self.finite, 1.0, rows)]
+
+
+def read_pool(faults: Faults, predictions: object, columns: int, finite: bool) -> Pool:
+    """The pool's predictions as (m, d) floats or a summary with d columns."""
+    if isinstance(predictions, PoolSummary):
+        if len(predictions.mean) != columns:
+            faults.add(f"pool_predictions summarises {len(predictions.mean)} columns; {columns} are needed.")
+        pool: Pool = predictions
+    elif columns == 1:
+        pool = faults.numbers("pool_predictions", predictions)[:, None]
+    else:
+        pool = faults.matrix("pool_predictions", predictions)
+    if pool_rows(pool) < 2 and not finite:
+        faults.add("pool_predictions has 1 value; at least 2 are needed.")
+    return pool
+
+
+def pool_rows(pool: Pool) -> int:
+    """m."""
+    return pool.count if isinstance(pool, PoolSummary) else len(pool)
+
+
+def read_layout(faults: Faults, design: Design, n: int, pool: Pool, finite: bool) -> Layout:
+    """Check the design against n labels and the pool."""
+    m = pool_rows(pool)
+    weights = faults.weights("weights", design.weights, n, "y")
+    pool_weights = faults.weights("pool_weights", design.pool_weights, m, "pool_predictions")
+    chosen = _probabilities(faults, design, n)
+    if finite and (weights is None) != (pool_weights is None) and not isinstance(pool, PoolSummary):
+        absent = "weights" if weights is None else "pool_weights"
+        faults.add(f"finite_population with weights needs them for every row: give {absent} too.")
+    if isinstance(pool, PoolSummary):
+        _refuse(faults, design, ("pool_weights", "pool_strata", "pool_clusters"), "a PoolSummary, which has no rows")
+    strata, pool_strata, names = _strata(faults, design, n, m, finite)
+    clusters, pool_clusters = _clusters(faults, design, n, m)
+    if design.trained is not None:
+        _refuse(faults, design, ("strata", "clusters", "pool_clusters", "probabilities"), "trained labels")
+        if (design.trained_weights is None) != (design.weights is None):
+            faults.add("trained labels and y need weights alike: give both weights and trained_weights, or neither.")
+    if strata is not None and pool_clusters is not None:
+        faults.add("pool_clusters cannot be combined with strata: leave one of them out.")
+    if clusters is not None and strata is None and len(np.unique(clusters)) < 2:
+        faults.add("clusters names a single cluster; at least 2 are needed.")
+    return Layout(finite, weights, pool_weights, strata, pool_strata, names, clusters, pool_clusters, chosen)
+
+
+def _probabilities(faults: Faults, design: Design, n: int) -> Floats | None:
+    if design.probabilities is None:
+        return None
+    chosen = faults.numbers("probabilities", design.probabilities, length=n)
+    if not faults.sentences and ((chosen <= 0) | (chosen > 1)).any():
+        place = int(np.argmax((chosen <= 0) | (chosen > 1)))
+        faults.add(f"probabilities must lie above 0 and not above 1; {chosen[place]:g} stands at position {place}.")
+    _refuse(faults, design, ("weights", "pool_weights", "clusters", "pool_clusters"), "probabilities")
+    return np.clip(chosen, 1e-12, 1)
+
+
+def _refuse(faults: Faults, design: Design, names: tuple[str, ...], other: str) -> None:
+    for name in names:
+        if getattr(design, name) is not None:
+            faults.add(f"{name} cannot be combined with {other}: leave {name} out.")
+
+
+def _strata(
+    faults: Faults, design: Design, n: int, m: int, finite: bool
+) -> tuple[Codes | None, Codes | None, tuple[str, ...]]:
+    if (design.strata is None) != (design.pool_strata is None):
+        faults.add("strata and pool_strata go together: give both or neither.")
+    own = faults.marks("strata", design.strata, n, "y")
+    there = faults.marks("pool_strata", design.pool_strata, m, "pool_predictions")
+    if own is None or there is None or faults.sentences:
+        return None, None, ()
+    codes, pool_codes, names = codes_of(own, there)
+    for k, name in enumerate(names):
+        count, others = int((codes == k).sum()), int((pool_codes == k).sum())
+        if count < 2:
+            faults.add(f"Stratum {name!r} has {count} label{'s' * (count != 1)}; at least 2 are needed: merge it.")
+        elif others < 2 and not finite:
+            faults.add(f"Stratum {name!r} has {others} pool row{'s' * (others != 1)}; at least 2 are needed: merge it.")
+    return codes, pool_codes, names
+
+
+def _clusters(faults: Faults, design: Design, n: int, m: int) -> tuple[Codes | None, Codes | None]:
+    own = faults.marks("clusters", design.clusters, n, "y")
+    there = faults.marks("pool_clusters", design.pool_clusters, m, "pool_predictions")
+    if there is not None and own is None:
+        faults.add("pool_clusters needs clusters: give the labels' clusters too.")
+    if own is None or faults.sentences:
+        return None, None
+    if there is None:
+        return np.asarray(pd.factorize(own)[0], dtype=np.int64), None
+    codes, pool_codes, _ = codes_of(own, there, ordered=False)
+    return codes, pool_codes
+
+
+def codes_of(
+    own: NDArray[np.object_], there: NDArray[np.object_], *, ordered: bool = True
+) -> tuple[Codes, Codes, tuple[str, ...]]:
+    """Codes of the names of labels and pool under one numbering; sorted names, or labels' first."""
+    codes, uniques = pd.factorize(np.concatenate([own, there]), sort=ordered)
+    codes = np.asarray(codes, dtype=np.int64)
+    return codes[: len(own)], codes[len(own) :], tuple(str(name) for name in uniques)

@@ -27,18 +27,18 @@ def data_efficiency_figure(efficiency: Efficiency, trials: pd.DataFrame | None =
         efficiency: The curve.
         trials: Pilot trials with the columns size and score.
     """
-    sizes = np.unique(np.geomspace(1, LARGEST, 160).round())
-    curve = efficiency.curve(sizes)
+    x = np.geomspace(1, LARGEST, 160)
+    curve = efficiency.curve(x)
     figure = go.Figure()
-    add_band(figure, curve["n"], curve["low"], curve["high"], PRIMARY)
-    hover = "%{x:,} labels: %{y:.0%}<extra>predicted score</extra>"
+    add_band(figure, x, curve["low"], curve["high"], PRIMARY)
+    hover = "%{x:,.0f} labels: %{y:.0%}<extra>predicted score</extra>"
     dash = "solid" if efficiency.measured else "dash"
     line = {"color": PRIMARY, "width": 3, "dash": dash}
-    figure.add_scatter(x=curve["n"], y=curve["median"], mode="lines", line=line, hovertemplate=hover, name="curve")
+    figure.add_scatter(x=x, y=curve["median"], mode="lines", line=line, hovertemplate=hover, name="curve")
     if trials is not None and len(trials):
         _add_dots(figure, trials["size"], trials["score"], "%{customdata:,} labels: %{y:.0%}<extra>one trial</extra>")
     _add_scores(figure, efficiency.scores)
-    score = "Score" if not efficiency.measured or trials is None else "Score (share of the labels' variance explained)"
+    score = "Score" if not efficiency.measured or trials is None else "Score (share of variance explained)"
     framed(figure, "Labels (logarithmic scale)", score if efficiency.measured else "Score, from untrained to best")
     figure.update_xaxes(type="log", tickvals=_TICKS, ticktext=[f"{tick:,}" for tick in _TICKS])
     figure.update_yaxes(tickformat=".0%", range=_score_range(curve, efficiency, trials))
@@ -82,6 +82,7 @@ def _add_badge(figure: go.Figure, text: str, measured: bool) -> None:
         font={"color": colour, "size": 12}, bordercolor=faded(colour, 0.6), borderwidth=1, borderpad=4,
         bgcolor=faded(colour, 0.1),
     )  # fmt: skip
+    figure.update_layout(margin_t=48)
 
 
 def law_figure(law: Law, trials: pd.DataFrame | None = None, *, upto: float | None = None) -> go.Figure:
@@ -105,10 +106,10 @@ def law_figure(law: Law, trials: pd.DataFrame | None = None, *, upto: float | No
         figure.add_scatter(x=part, y=law.predict(part), mode="lines", line=line, hovertemplate=hover, name="law")
     sizes, variances = (law.sizes, law.variances) if trials is None else (trials["size"], trials["variance"])
     _add_dots(figure, pd.Series(sizes), pd.Series(variances), "%{x:,} labels: %{y:.3g}<extra>one trial</extra>")
-    framed(figure, "Fine-tuning labels (logarithmic scale)", "Residual variance (squared units of the label)")
+    framed(figure, "Fine-tuning labels (logarithmic scale)", "Residual variance (label units squared)")
     top = [float(np.max(high)), float(np.max(variances))]
     if law.label_variance is not None:
-        add_level(figure, law.label_variance, "variance of the labels: a model that explains nothing", LABELS, "dot")
+        add_level(figure, law.label_variance, "variance of the labels", LABELS, "dot")
         top.append(law.label_variance)
     ticks = _log_ticks(start, end)
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
@@ -139,8 +140,8 @@ def plan_figure(plan: Plan, s: float | None = None, unit: str = "") -> go.Figure
     line = {"color": SPLIT, "width": 3}
     figure.add_scatter(x=x, y=half, customdata=plan.n - x, mode="lines", line=line, hovertemplate=hover, name="split")
     top = _plan_top(plan, half)
-    _add_levels(figure, plan, (float(top - 0.0)))
-    _add_optimum(figure, plan, shown)
+    _add_levels(figure, plan, top)
+    _add_optimum(figure, plan, shown, top)
     if s is not None:
         _add_choice(figure, plan, float(np.clip(s, x.min(), x.max())), shown)
     framed(
@@ -165,24 +166,28 @@ def _add_levels(figure: go.Figure, plan: Plan, top: float) -> None:
     ]
     if plan.half_width is not None:
         lines.append((plan.half_width, "your target", LABELS))
-    placed = -np.inf
-    for y, text, colour in sorted(lines):
-        # A label that would cover the one below it goes to the other end of its line.
-        near = y - placed < 0.07 * top
-        add_level(figure, y, text, colour, "dot" if text == "your target" else "dash", at_left=not near)
-        placed = y
+    lines.sort()
+    for place, (y, text, colour) in enumerate(lines):
+        near = [abs(other - y) < 0.07 * top for other, _, _ in lines[place + 1 : place + 2] + lines[:place][-1:]]
+        # Of two lines close together the lower is named below itself; one between two others at its left end.
+        under = place + 1 < len(lines) and near[0]
+        dash = "dot" if text == "your target" else "dash"
+        add_level(figure, y, text, colour, dash, under=under, at_left=under and near[-1] and place > 0)
 
 
-def _add_optimum(figure: go.Figure, plan: Plan, shown: str) -> None:
+def _add_optimum(figure: go.Figure, plan: Plan, shown: str, top: float) -> None:
     record = plan["split"]
     marker = {"color": SPLIT, "size": 12, "line": {"color": "white", "width": 2}}
     figure.add_scatter(
         x=[record.finetune], y=[record.half_width], mode="markers", marker=marker, name="best split",
         hovertemplate=f"%{{x:,.0f}} to fine-tune: {shown}<extra>best split</extra>",
     )  # fmt: skip
+    gaps = [other.half_width - record.half_width for other in plan.strategies if other.name != "split"]
+    above, below = (min((gap for gap in side if gap > 0), default=top) for side in (gaps, [-gap for gap in gaps]))
+    shift = 20 if above > below else -20
     figure.add_annotation(
         x=record.finetune, y=record.half_width, text=f"best split: {record.finetune:,} to fine-tune", showarrow=False,
-        yshift=-18, font={"color": SPLIT}, xanchor="center" if record.finetune > 0.2 * plan.n else "left",
+        yshift=shift, font={"color": SPLIT}, xanchor="center" if record.finetune > 0.25 * plan.n else "left",
     )  # fmt: skip
 
 

@@ -27,12 +27,12 @@ def framed(figure: go.Figure, x: str, y: str) -> None:
         paper_bgcolor=_CLEAR,
         plot_bgcolor=_CLEAR,
         showlegend=False,
-        margin={"l": 64, "r": 24, "t": 44, "b": 56},
+        margin={"l": 64, "r": 24, "t": 20, "b": 56},
         hovermode="closest",
         height=figure.layout.height or 380,
     )
-    figure.update_xaxes(title=x, gridcolor=_GRID, zeroline=False, automargin=True, fixedrange=False)
-    figure.update_yaxes(title=y, gridcolor=_GRID, zeroline=False, automargin=True)
+    figure.update_xaxes(title={"text": x, "font": {"size": 13}}, gridcolor=_GRID, zeroline=False, automargin=True)
+    figure.update_yaxes(title={"text": y, "font": {"size": 13}}, gridcolor=_GRID, zeroline=False, automargin=True)
 
 
 def add_band(figure: go.Figure, x: ArrayLike, low: Any, high: Any, colour: str) -> None:
@@ -42,8 +42,10 @@ def add_band(figure: go.Figure, x: ArrayLike, low: Any, high: Any, colour: str) 
     figure.add_scatter(x=x, y=low, name="80% band, lower end", fill="tonexty", fillcolor=faded(colour, 0.16), **edge)
 
 
-def add_level(figure: go.Figure, y: float, text: str, colour: str, dash: str, *, at_left: bool = False) -> None:
-    """Add a horizontal line across the figure, its name written on it."""
+def add_level(
+    figure: go.Figure, y: float, text: str, colour: str, dash: str, *, under: bool = False, at_left: bool = False
+) -> None:
+    """Add a horizontal line across the figure, its name written above or under it at one end."""
     figure.add_hline(y=y, line={"color": colour, "width": 1.8, "dash": dash})
     figure.add_annotation(
         text=text,
@@ -51,7 +53,7 @@ def add_level(figure: go.Figure, y: float, text: str, colour: str, dash: str, *,
         xref="paper",
         xanchor="left" if at_left else "right",
         y=y,
-        yanchor="bottom",
+        yanchor="top" if under else "bottom",
         showarrow=False,
         font={"color": colour},
     )

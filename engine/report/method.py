@@ -1,0 +1,75 @@
+"""The method in words, and the papers it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.runs import Results, RunSettings, Study
+
+
+@dataclass(frozen=True)
+class Source:
+    """A paper or a model: what it is, and where it can be read."""
+
+    text: str
+    address: str
+
+
+_PPI = Source(
+    "Angelopoulos, Duchi and Zrnic, on tuned prediction-powered inference (PPI++): arXiv 2311.01453",
+    "https://arxiv.org/abs/2311.01453",
+)
+_CROSS = Source(
+    "Zrnic and Candès, on cross-prediction-powered inference: arXiv 2309.16598", "https://arxiv.org/abs/2309.16598"
+)
+_LAW = Source(
+    "Wang, Ye and Zhao, on fine-tuning and then rectifying: arXiv 2511.19486", "https://arxiv.org/abs/2511.19486"
+)
+_COSLOW = Source("Je and Raffel, on data efficiency and CoS-Low: arXiv 2512.24991", "https://arxiv.org/abs/2512.24991")
+_MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+_LEARNERS = {
+    "probe": "a small head was fitted on the texts' representations by a frozen language model",
+    "lora": "a language model was fine-tuned with low-rank adapters (LoRA)",
+    "full": "all weights of a language model were fine-tuned",
+}
+
+
+def method_paragraphs(study: Study, settings: RunSettings, results: Results) -> list[str]:
+    """Return how the answer was found, step by step, for a reader without statistics."""
+    paragraphs = []
+    if results.efficiency is not None and results.efficiency.coslow is not None:
+        paragraphs.append(
+            "How far labels carry was predicted before any training from CoS-Low, the agreement of the gradients of "
+            "the texts the model is least sure of [4]."
+        )
+    if results.law is not None:
+        paragraphs.append(
+            f"Pilot: {_LEARNERS[settings.learner]} ({settings.model}) on growing numbers of labels, with several "
+            "seeds, and its errors were measured on labels it had not seen. A law of the form "
+            "a·s^(−alpha) + b was fitted to them with its uncertainty [3]; it predicts the error at sizes not tried."
+        )
+    if results.plan is not None:
+        paragraphs.append(
+            "Plan: from the law, the width of the interval was predicted for every way to use the labels, each way "
+            "paying for the labels that it spends on training [3]."
+        )
+    paragraphs.append(
+        "Rectifying: the model's answer over all texts is corrected by its errors on labelled texts that it was not "
+        "trained on; the correction counts as much as the predictions deserve, so that bad predictions cannot make "
+        "the answer much worse than labels alone [1]. Under cross-fitting, each label is predicted by a model trained "
+        "on the other folds, so that every label both trains and rectifies [2]."
+    )
+    paragraphs.append(
+        "The interval speaks of exactly these texts: labels already known enter as they are."
+        if study.question.population == "these"
+        else "The interval speaks of a larger population of which these texts are a random sample."
+    )
+    paragraphs.append("It rests on labelled texts that were drawn at random from the whole, or weighted to be so.")
+    return paragraphs
+
+
+def sources(settings: RunSettings) -> list[Source]:
+    """Return the papers in the order of their numbers, then the model."""
+    address = f"https://huggingface.co/{settings.model}" if settings.model == _MINILM else ""
+    return [_PPI, _CROSS, _LAW, _COSLOW, Source(f"Model: {settings.model}", address)]

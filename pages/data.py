@@ -1,0 +1,306 @@
+"""Data: which labels, which texts, and the question about the whole."""
+
+from typing import Any
+
+import streamlit as st
+from pages.parts import chart, explained, heading, open_store, open_study, plain
+
+import engine
+
+FORMATS = ["csv", "tsv", "tab", "txt", "xlsx", "jsonl", "ndjson", "json", "parquet", "pq"]
+NONE = "(none)"
+OPTIONAL = {
+    "prediction": ("Model's prediction", "Predictions you already have, in both files; they are rectified untrained."),
+    "weight": ("Weight", "Sampling weights of the rows, in both files."),
+    "group": ("Group", "A grouping of the rows, in both files."),
+    "id": ("Identifier", "Names the rows; kept for your own use."),
+}
+POPULATIONS = {
+    "these": ("These texts", "Labels and pool are everything I speak of."),
+    "larger": ("A larger population", "Labels and pool are a sample of more texts like them."),
+}
+LEVELS = {"error": (":material/error:", "red"), "warning": (":material/warning:", "orange")}
+
+
+# ------------------------------------------------------------------------- the files
+
+
+def keep_upload(store: engine.Store, part: str) -> None:
+    """Write an upload to disk at once and put its hash into the address, so that a reload finds it again."""
+    upload = st.session_state.get(f"upload_{part}")
+    if upload is not None:
+        with explained():
+            st.query_params[part] = store.save_file(upload.name, upload.getvalue()).hash
+
+
+def drop_file(part: str) -> None:
+    """Take a file off the page; what is stored stays stored."""
+    st.query_params.pop(part, None)
+    if part == "labels":
+        st.query_params.pop("pool", None)
+
+
+def open_sample(store: engine.Store) -> None:
+    """Open the sample study."""
+    with explained():
+        open_other(engine.sample_study(store).id)
+
+
+def open_other(study_id: str) -> None:
+    """Open a study by its id."""
+    st.session_state["study"] = study_id
+    st.query_params.from_dict({"study": study_id})
+
+
+def files_at_hand(store: engine.Store, study: engine.Study) -> tuple[Any, Any]:
+    """Return labels file and pool file: those just uploaded, else those of the open study."""
+    if "labels" not in st.query_params:
+        return study.labels_file, study.pool_file
+    labels = store.file(st.query_params["labels"])
+    pool = store.file(st.query_params["pool"]) if "pool" in st.query_params else None
+    return labels, pool
+
+
+def choose_files(store: engine.Store) -> None:
+    """Offer the sample and the two uploads."""
+    left, right = st.columns(2)
+    words = {
+        "labels": ("Labels", "The texts that people have labelled: one row a text, a column with the text and one with the label."),
+        "pool": ("Pool", "All the other texts. Not needed if the labels file holds them too, with the label left empty."),
+    }
+    for column, (part, (title, help_)) in zip((left, right), words.items(), strict=True):
+        column.file_uploader(
+            title, type=FORMATS, key=f"upload_{part}", help=help_, on_change=keep_upload, args=(store, part),
+            disabled=part == "pool" and "labels" not in st.query_params,
+        )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Try the sample", icon=":material/science:", on_click=open_sample, args=(store,), key="try_sample")
+        st.caption("CSV, TSV, Excel, JSONL or Parquet. Files stay on this computer.")
+
+
+def show_files(labels: Any, pool: Any) -> None:
+    """Name the files in use."""
+    draft = "labels" in st.query_params
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for part, file in (("labels", labels), ("pool", pool)):
+            if file is None:
+                st.badge("no pool file", color="gray", icon=":material/remove:")
+                continue
+            st.badge(f"{part.capitalize()}: {plain(file.name)}", color="primary", icon=":material/description:")
+        if draft:
+            st.button("Remove", key="drop", icon=":material/close:", type="tertiary", on_click=drop_file, args=("labels",))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the file")
+def read_stored(key: str, _file: Any) -> Any:
+    """Read a stored file, once for each content and name."""
+    return _file.read()
+
+
+# ----------------------------------------------------------------------- the columns
+
+
+def choose_roles(labels: Any, pool: Any, preset: engine.Roles, suffix: str) -> engine.Roles:
+    """Ask which column plays which part, the guesses preselected."""
+    columns = [str(name) for name in labels.frame.columns]
+    chosen: dict[str, str | None] = {}
+    left, right = st.columns(2)
+    for place, part, title in ((left, "text", "Text"), (right, "label", "Label")):
+        chosen[part] = role_box(place, title, part, columns, getattr(preset, part), suffix)
+    in_use = [part for part in OPTIONAL if getattr(preset, part)]
+    named = f" ({len(in_use)} in use)" if in_use else ""
+    with st.expander(f"More columns{named}", icon=":material/view_column:"):
+        places = [place for _ in range(2) for place in st.columns(2)]
+        for place, (part, (title, help_)) in zip(places, OPTIONAL.items(), strict=True):
+            chosen[part] = role_box(place, title, part, [NONE, *columns], getattr(preset, part), suffix, help_)
+    return engine.Roles.from_dict({part: None if name == NONE else name for part, name in chosen.items()})
+
+
+def role_box(
+    place: Any, title: str, part: str, options: list[str], preset: str | None, suffix: str, help_: str | None = None
+) -> str:
+    """Ask for the column of one part; the choice is kept in the address."""
+    index = options.index(preset) if preset in options else 0
+    name: str = place.selectbox(
+        title, options, index=index, key=f"{part}_{suffix}", help=help_, bind="query-params"
+    )
+    return name
+
+
+def preset_roles(labels: Any, pool: Any, study: engine.Study) -> engine.Roles:
+    """Return the open study's roles for its own files, guesses for new ones."""
+    return engine.guess_roles(labels, pool) if "labels" in st.query_params else study.roles
+
+
+def show_tables(labels: Any, pool: Any, roles: engine.Roles) -> None:
+    """Show the first rows of both tables, the columns in use first."""
+    tables = [("Labels", labels)] + ([("Pool", pool)] if pool is not None else [])
+    tabs = st.tabs([f"{title}, {len(table.frame):,} rows" for title, table in tables])
+    used = [name for name in roles.to_dict().values() if name]
+    for tab, (title, table) in zip(tabs, tables, strict=True):
+        frame = table.frame
+        order = [name for name in used if name in frame] + [name for name in frame if name not in used]
+        shown = frame[order].head(200)
+        config = {roles.text: st.column_config.TextColumn(width="large")}
+        tab.dataframe(
+            shown, height=280, hide_index=True, column_config=config, alt=f"First rows of the {title.lower()} file",
+            key=f"preview_{title}",
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------------- the checks
+
+
+def show_checks(checks: list[Any]) -> None:
+    """Show the check-list: what stands in the way first, what is in order folded away."""
+    for check in checks:
+        if check.level in LEVELS:
+            icon, colour = LEVELS[check.level]
+            st.markdown(f":{colour}[{icon}] {plain(check.finding)}  \n:gray[{plain(check.remedy)}]")
+    fine = [check for check in checks if check.level == "ok"]
+    if fine:
+        with st.expander(f"{len(fine)} in order", icon=":material/check_circle:"):
+            for check in fine:
+                st.markdown(f":green[:material/check:] {plain(check.finding)}")
+
+
+# ----------------------------------------------------------------------- the question
+
+
+def ask_question(data: Any, preset: engine.Question, suffix: str) -> engine.Question:
+    """Ask what the answer is to speak of, and how sure it is to be."""
+    estimand = "mean" if data.classes is None else "shares"
+    left, right = st.columns([3, 2])
+    with left:
+        population = st.radio(
+            "The answer is about",
+            list(POPULATIONS),
+            index=list(POPULATIONS).index(preset.population),
+            format_func=lambda name: POPULATIONS[name][0],
+            captions=[caption for _, caption in POPULATIONS.values()],
+            key=f"population_{suffix}",
+        )
+    with right:
+        confidence = st.segmented_control(
+            "Confidence",
+            sorted({0.90, 0.95, 0.99, preset.confidence}),
+            default=preset.confidence,
+            format_func=lambda level: f"{level:.0%}",
+            key=f"confidence_{suffix}",
+            required=True,
+            help="How often intervals made this way hold the true value.",
+        )
+        asked = "mean, since the labels are numbers" if estimand == "mean" else "shares, since the labels are classes"
+        st.caption(f"Asked for: {asked}.")
+    return engine.Question(estimand=estimand, population=population, confidence=confidence or preset.confidence)
+
+
+# ------------------------------------------------------------------- the other studies
+
+
+@st.dialog("Rename study")
+def rename(store: engine.Store, study: engine.Study) -> None:
+    """Ask for a new name."""
+    name = st.text_input("Name", value=study.name, max_chars=80, key="new_name")
+    if st.button("Rename", type="primary", key="rename_confirm", disabled=not name.strip()):
+        store.rename_study(study.id, name.strip())
+        st.rerun()
+
+
+@st.dialog("Delete study")
+def delete(store: engine.Store, study: engine.Study) -> None:
+    """Ask whether a study is really to go."""
+    runs = len(store.runs(study.id))
+    st.write(f"**{plain(study.name)}**, its {runs} runs and its files are deleted for good.")
+    with st.container(horizontal=True):
+        if st.button("Delete", type="primary", icon=":material/delete:", key="delete_confirm"):
+            with explained():
+                store.delete_study(study.id)
+                if st.session_state.get("study") == study.id:
+                    st.session_state.pop("study")
+                    st.query_params.clear()
+                st.rerun()
+        if st.button("Keep", key="delete_cancel"):
+            st.rerun()
+
+
+def list_studies(store: engine.Store, opened: engine.Study) -> None:
+    """List all studies, to open, rename or delete."""
+    st.subheader("Studies", anchor=False)
+    for study in store.studies()[:30]:
+        with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"study_{study.id}"):
+            with st.container(gap=None):
+                st.markdown(f"**{plain(study.name)}**")
+                files = study.labels_file.name + (f" and {study.pool_file.name}" if study.pool_file else "")
+                st.caption(f"{plain(files)} · {study.created:%d %b %Y} · {study.question.population} texts")
+            if study.id == opened.id:
+                st.badge("Open", color="primary", icon=":material/check:")
+            else:
+                st.button("Open", key=f"open_{study.id}", on_click=open_other, args=(study.id,))
+            if st.button("Rename", key=f"rename_{study.id}", icon=":material/edit:", type="tertiary"):
+                rename(store, study)
+            if st.button("Delete", key=f"delete_{study.id}", icon=":material/delete:", type="tertiary"):
+                delete(store, study)
+
+
+# --------------------------------------------------------------------------- the page
+
+
+def go_on(store: engine.Store, labels: Any, pool: Any, roles: engine.Roles, question: engine.Question) -> None:
+    """Store the study and go to its prediction."""
+    stem = labels.name.rsplit(".", 1)[0]
+    name = stem if "labels" in st.query_params else study_name(store, stem)
+    study = store.create_study(name, labels, pool, roles, question)
+    st.session_state["study"] = study.id
+    st.switch_page("pages/predict.py", query_params={"study": study.id})
+
+
+def study_name(store: engine.Store, stem: str) -> str:
+    """Return the open study's name for a variant of it."""
+    study_id = st.session_state.get("study")
+    return next((study.name for study in store.studies() if study.id == study_id), stem)
+
+
+def define(store: engine.Store, study: engine.Study) -> None:
+    """Go from the files to the question, and on."""
+    labels_file, pool_file = files_at_hand(store, study)
+    show_files(labels_file, pool_file)
+    labels = read_stored(labels_file.hash + labels_file.name, labels_file)
+    pool = read_stored(pool_file.hash + pool_file.name, pool_file) if pool_file else None
+    suffix = f"{labels_file.hash[:5]}{pool_file.hash[:5] if pool_file else ''}"
+    st.subheader("Columns", anchor=False)
+    roles = choose_roles(labels, pool, preset_roles(labels, pool, study), suffix)
+    show_tables(labels, pool, roles)
+    checks = engine.check_data(labels, pool, roles)
+    st.subheader("Checks", anchor=False)
+    if any(check.level == "error" for check in checks):
+        show_checks(checks)
+        st.button("Continue", type="primary", disabled=True, key="continue", help="Mend what is marked red first.")
+        return
+    data = prepared(f"{suffix} {roles}", labels, pool, roles)
+    left, right = st.columns([1, 1], gap="medium")
+    with left:
+        show_checks(checks)
+    with right:
+        chart(engine.label_histogram(data), "labels", f"Distribution of {data.n} labels", height=280)
+    st.subheader("Question", anchor=False)
+    asked = st.container()
+    question = ask_question(data, study.question, study.id)
+    asked.markdown(f"#### {plain(question.sentence(roles, data.n + data.m))}")
+    if st.button("Continue", type="primary", icon=":material/arrow_forward:", icon_position="right", key="continue"):
+        go_on(store, labels_file, pool_file, roles, question)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Preparing the data")
+def prepared(key: str, _labels: Any, _pool: Any, _roles: engine.Roles) -> Any:
+    """Prepare the data, once for each pair of files and roles."""
+    return engine.prepare(_labels, _pool, _roles)
+
+
+heading("Data", "Which texts people have labelled, which they have not, and what you want to know about all of them.")
+the_store = open_store()
+the_study = open_study(the_store)
+choose_files(the_store)
+with explained():
+    define(the_store, the_study)
+list_studies(the_store, the_study)

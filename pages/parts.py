@@ -1,0 +1,204 @@
+"""What several pages show: the open study, a chart, the progress of a run, a fault in plain words."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+import engine
+
+EFFICIENCY, PLAN, RUN = "efficiency", "plan", "run"
+_STEPS = {EFFICIENCY: "Prediction", PLAN: "Pilot", RUN: "Run"}
+_BADGES = {
+    engine.RunState.QUEUED: ("Waiting", "gray", ":material/schedule:"),
+    engine.RunState.RUNNING: ("Under way", "blue", ":material/progress_activity:"),
+    engine.RunState.STOPPING: ("Stopping", "orange", ":material/stop_circle:"),
+    engine.RunState.FINISHED: ("Finished", "green", ":material/check:"),
+    engine.RunState.STOPPED: ("Stopped", "gray", ":material/stop_circle:"),
+    engine.RunState.FAILED: ("Failed", "red", ":material/error:"),
+    engine.RunState.INTERRUPTED: ("Interrupted", "orange", ":material/power_off:"),
+}
+
+
+def plain(text: object) -> str:
+    """Return a text in which nothing is taken for Markdown: names of files and columns are the user's."""
+    return re.sub(r"([\\`*_{}\[\]<>#$~|:])", r"\\\1", str(text))
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Show a fault that the engine explains as its sentence, and go on with the page below."""
+    try:
+        yield
+    except engine.LabelwiseError as fault:
+        st.error(plain(fault), icon=":material/error:")
+
+
+def heading(title: str, sentence: str) -> None:
+    """Open a page: its name, and in one sentence what it tells."""
+    st.title(title, anchor=False)
+    st.markdown(f":gray[{sentence}]")
+
+
+# ------------------------------------------------------------------ the open study
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _store_at(_home: Path, place: str) -> engine.Store:
+    return engine.open_store()
+
+
+def open_store() -> engine.Store:
+    """Return the store of the user's data folder, opened once."""
+    home = engine.home()
+    return _store_at(home, str(home))
+
+
+def open_study(store: engine.Store) -> engine.Study:
+    """Return the study that the address names: else the one last open, else the newest, else the sample."""
+    known = {study.id: study for study in store.studies()}
+    for named in (st.query_params.get("study"), st.session_state.get("study")):
+        if named in known:
+            return _opened(known[named])
+        if named:
+            st.warning(f"There is no study {plain(named[:20])} here; the newest one is open instead.")
+    return _opened(next(iter(known.values())) if known else engine.sample_study(store))
+
+
+def _opened(study: engine.Study) -> engine.Study:
+    # The address is where a reload finds the study; the session only carries it from page to page.
+    st.session_state["study"] = study.id
+    if st.query_params.get("study") != study.id:
+        st.query_params["study"] = study.id
+    return study
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the data")
+def _prepared(key: str, _study: engine.Study) -> Any:
+    return _study.dataset()
+
+
+def dataset(study: engine.Study) -> Any:
+    """Return the study's prepared data; its id is a hash of files and roles, so it is read once."""
+    return _prepared(f"{engine.home()} {study.id}", study)
+
+
+def latest(store: engine.Store, study: engine.Study, *kinds: str, finished: bool = False) -> engine.Run | None:
+    """Return the newest run of these kinds, if any; only among those with a result if `finished`."""
+    wanted = [run for run in store.runs(study.id) if run.kind in kinds]
+    if finished:
+        wanted = [run for run in wanted if run.state is engine.RunState.FINISHED]
+    return wanted[0] if wanted else None
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _finished_results(key: str, _store: engine.Store, _run: engine.Run) -> engine.Results:
+    return engine.read_results(_store, _run)
+
+
+def results_of(store: engine.Store, run: engine.Run) -> engine.Results:
+    """Return what a run has found so far; that of a finished run is read once."""
+    if run.state is not engine.RunState.FINISHED:
+        return engine.read_results(store, run)
+    return _finished_results(f"{engine.home()} {run.id} {run.finished}", store, run)
+
+
+# --------------------------------------------------------------------------- charts
+
+
+def chart(figure: Any, key: str, alt: str, height: int | None = None) -> None:
+    """Draw a figure with a stable key, a text for screen readers, and a picture button that names its file."""
+    if height is not None:
+        figure.update_layout(height=height)
+    config = {
+        "displaylogo": False,
+        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+        "toImageButtonOptions": {"format": "png", "filename": f"labelwise-{key}", "scale": 2},
+    }
+    st.plotly_chart(figure, key=key, alt=alt, config=config)
+
+
+# ---------------------------------------------------------------------- words for figures
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a number as a person would: three significant digits, thousands separated."""
+    if value != 0 and abs(value) >= 1000:
+        return f"{value:,.0f}"
+    text = f"{value:.{digits}g}"
+    return text if "e" not in text else f"{value:.2e}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time as a person would say it."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def when(run: engine.Run) -> str:
+    """Say when a run was started, in the reader's own time where the browser tells it."""
+    zone = st.context.timezone or "UTC"
+    local = pd.Timestamp(run.created).tz_localize("UTC").tz_convert(zone)
+    return f"{local:%d %b %Y, %H:%M}" + (" UTC" if zone == "UTC" else "")
+
+
+# ----------------------------------------------------------------------------- runs
+
+
+def state_badge(run: engine.Run) -> None:
+    """Show a run's state as a badge."""
+    label, colour, icon = _BADGES[run.state]
+    st.badge(label, color=colour, icon=icon)
+
+
+def step_name(run: engine.Run) -> str:
+    """Name what a run does."""
+    return _STEPS[run.kind]
+
+
+def progress(run: engine.Run) -> None:
+    """Show how far a run is and how long it will take."""
+    left = f", about {duration(run.seconds_left)} left" if run.seconds_left is not None else ""
+    st.progress(min(max(run.progress, 0.0), 1.0), text=f"{plain(run.stage)}{left}")
+
+
+def follow(store: engine.Store, run_id: str, *, key: str, when_done: str = "app") -> None:
+    """Show a run's progress every two seconds until it has ended, then draw the page anew."""
+
+    @st.fragment(run_every=2, key=key)
+    def watch() -> None:
+        with explained():
+            engine.reconcile(store)
+            run = store.run(run_id)
+            if run.is_finished:
+                st.rerun(scope="app")
+            progress(run)
+
+    watch()
+
+
+def ended_badly(store: engine.Store, run: engine.Run, *, key: str) -> None:
+    """Say why a run has no result, and offer to go on with it."""
+    causes = {
+        engine.RunState.STOPPED: "It was stopped; what was computed until then is kept.",
+        engine.RunState.INTERRUPTED: "The process ended before it was done.",
+    }
+    words = run.error or causes.get(run.state, "It ended without a result.")
+    st.error(plain(words), title=f"{step_name(run)} {run.state.value}", icon=":material/error:")
+    if st.button("Resume", key=f"resume_{key}", icon=":material/play_arrow:", help="Steps already done are kept."):
+        with explained():
+            engine.resume_run(store, run.id)
+            st.rerun()
+    log = run.log_tail(60)
+    if log:
+        with st.expander("Log", icon=":material/terminal:"):
+            st.code(log, language=None, height=260)

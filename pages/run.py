@@ -1,0 +1,240 @@
+"""Run: fine-tune, predict the pool, and rectify."""
+
+import streamlit as st
+from pages.parts import EFFICIENCY, PLAN, RUN, chart, dataset, duration, ended_badly, explained, heading, latest
+from pages.parts import number, open_store, open_study, plain, progress, results_of, state_badge, when
+
+import engine
+
+LEARNERS = {
+    "probe": ("Probe", "A head on frozen features: seconds, no graphics card."),
+    "lora": ("LoRA", "An adapter in the model: minutes, better with a graphics card."),
+    "full": ("Full", "All weights of the model: slowest, needs the most memory."),
+}
+STRATEGIES = {
+    "auto": "As the plan recommends",
+    "labels-only": "Labels only",
+    "zero-shot": "Zero-shot",
+    "split": "Split",
+    "cross-fit": "Cross-fit",
+}
+OBJECTIVES = {"variance": "Variance of the residual", "mean-square": "Mean square of the residual"}
+GIB = 2**30
+
+
+# ----------------------------------------------------------------------- before a run
+
+
+def wished(study: engine.Study) -> dict[str, object]:
+    """Return what was chosen on the Plan page for this study."""
+    wishes = st.session_state.get("wishes", {})
+    return wishes if wishes.get("study") == study.id else {}
+
+
+def ask_settings(study: engine.Study) -> engine.RunSettings:
+    """Ask how the run is to be done."""
+    wishes = wished(study)
+    learner = st.radio(
+        "Learner",
+        list(LEARNERS),
+        format_func=lambda name: LEARNERS[name][0],
+        captions=[caption for _, caption in LEARNERS.values()],
+        key="learner",
+        horizontal=True,
+    )
+    strategies = [name for name in STRATEGIES if name != "zero-shot" or study.roles.prediction]
+    left, right = st.columns(2)
+    strategy = left.selectbox("Strategy", strategies, format_func=STRATEGIES.get, key="strategy")
+    folds = right.slider("Folds of cross-fit", 2, 20, int(wishes.get("folds") or 10), key="run_folds")
+    finetune = None
+    if strategy == "split":
+        finetune = left.number_input(
+            "Labels used to fine-tune", min_value=0, max_value=dataset(study).n - 10, value=wishes.get("s"), step=1,
+            key="finetune", placeholder="as the plan finds best",
+        )  # fmt: skip
+    with st.expander("Model, objective and seed", icon=":material/tune:"):
+        model = st.text_input("Model", engine.RunSettings().model, key="model", max_chars=200)
+        objective = st.selectbox("Fine-tuning objective", list(OBJECTIVES), format_func=OBJECTIVES.get, key="objective")
+        seed = st.number_input("Seed", min_value=0, max_value=2**31 - 1, value=0, step=1, key="seed")
+    return engine.RunSettings(
+        learner=learner,
+        model=model.strip(),
+        objective=objective,
+        strategy=strategy,
+        finetune=finetune,
+        folds=folds,
+        seed=int(seed or 0),
+        cost_per_label=float(wishes.get("price") or 0.0),
+        half_width=wishes.get("target") or None,
+    )
+
+
+@st.cache_data(max_entries=32, show_spinner="Looking at this computer", ttl=60)
+def _preflight(key: str, _study: engine.Study, _settings: engine.RunSettings) -> engine.Preflight:
+    return engine.preflight(dataset(_study), _settings)
+
+
+def show_preflight(study: engine.Study, settings: engine.RunSettings) -> None:
+    """Show what the run will need and what is there."""
+    ahead = _preflight(f"{study.id} {settings}", study, settings)
+    with st.grid(3, min_column_width=200):
+        st.metric("Device", ahead.device, border=True)
+        st.metric("Memory needed, of what is free", f"{size(ahead.memory_needed)} / {size(ahead.memory_free)}", border=True)
+        st.metric("Time, about", duration(ahead.seconds), border=True)
+    for sentence in ahead.sentences:
+        st.caption(plain(sentence))
+
+
+def size(amount: int) -> str:
+    """Write an amount of memory."""
+    return f"{amount / GIB:.1f} GiB" if amount >= GIB / 10 else f"{amount / 2**20:.0f} MiB"
+
+
+def prepare_run(store: engine.Store, study: engine.Study) -> None:
+    """Ask for the settings, show what they take, and start."""
+    with st.container(border=True):
+        settings = ask_settings(study)
+    show_preflight(study, settings)
+    if st.button("Run", type="primary", icon=":material/play_arrow:", key="start"):
+        run = engine.start_run(store, study, RUN, settings)
+        st.query_params["run"] = run.id
+        st.session_state.pop("new_run", None)
+        st.rerun()
+
+
+# ------------------------------------------------------------------------ during a run
+
+
+def settings_words(run: engine.Run) -> str:
+    """Say with which settings this run was started."""
+    chosen = run.settings
+    words = [LEARNERS[chosen.learner][0].lower(), STRATEGIES[chosen.strategy].lower()]
+    if chosen.strategy == "split" and chosen.finetune is not None:
+        words.append(f"{chosen.finetune} labels to fine-tune")
+    words += [f"{chosen.folds} folds", f"{OBJECTIVES[chosen.objective].lower()}", chosen.model, f"seed {chosen.seed}"]
+    return ", ".join(words)
+
+
+def show_findings(results: engine.Results, *, open_loss: bool) -> None:
+    """Show the trials on the curve, and the loss."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown("**Trials on the law**")
+        if results.law is not None:
+            chart(engine.law_figure(results.law, results.trials), "run_law", results.law.summary(), height=320)
+        elif len(results.trials):
+            st.dataframe(results.trials[["size", "variance", "seconds"]], hide_index=True, height=320, key="trials", alt="Trials so far")
+        else:
+            st.caption("The first trial is still to land.")
+    with right:
+        st.markdown("**Fine-tuning loss**")
+        if len(results.losses):
+            chart(engine.loss_figure(results.losses), "loss", f"Loss over {len(results.losses)} steps", height=320)
+        else:
+            st.caption("The probe is solved in closed form and has no loss to follow." if open_loss else "None yet.")
+
+
+def stop_buttons(store: engine.Store, run: engine.Run) -> None:
+    """Offer to stop: keeping what there is, or discarding it after a question."""
+    if run.state is engine.RunState.STOPPING:
+        st.caption("Stopping: the run saves what it has.")
+        return
+    with st.popover("Stop", icon=":material/stop_circle:"):
+        st.caption("Keep what was computed so far, to resume later, or discard the run.")
+        st.button("Stop and keep", key="stop_keep", on_click=stop, args=(store, run.id, True))
+        sure = st.checkbox("I want to lose what this run computed", key="discard_sure")
+        st.button("Stop and discard", key="stop_discard", disabled=not sure, on_click=stop, args=(store, run.id, False))
+
+
+def stop(store: engine.Store, run_id: str, keep: bool) -> None:
+    """Stop a run."""
+    with explained():
+        engine.stop_run(store, run_id, keep=keep)
+
+
+def show_running(store: engine.Store, run: engine.Run) -> None:
+    """Follow a run under way."""
+    st.info("You can close this tab; the run goes on.", icon=":material/tab_close:")
+
+    @st.fragment(run_every=2, key="watch_run")
+    def watch(run_id: str) -> None:
+        with explained():
+            engine.reconcile(store)
+            now = store.run(run_id)
+            if now.is_finished:
+                st.rerun(scope="app")
+            progress(now)
+            show_findings(results_of(store, now), open_loss=now.settings.learner == "probe")
+            with st.expander("Log", icon=":material/terminal:"):
+                st.code(now.log_tail(200) or "Nothing yet.", language=None, height=260)
+
+    watch(run.id)
+    stop_buttons(store, run)
+
+
+# ------------------------------------------------------------------------- after a run
+
+
+def show_run(store: engine.Store, run: engine.Run) -> None:
+    """Show one run: its settings as stored with it, and where it stands."""
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            state_badge(run)
+            st.markdown(f"**Run {run.id}**, started {when(run)}")
+        st.caption(plain(settings_words(run)))
+    if not run.is_finished:
+        show_running(store, run)
+    elif run.state is engine.RunState.FINISHED:
+        show_finished(store, run)
+    else:
+        ended_badly(store, run, key="run")
+        st.button("Delete this run", key="delete_run", icon=":material/delete:", on_click=delete, args=(store, run.id))
+
+
+def delete(store: engine.Store, run_id: str) -> None:
+    """Delete a run that has ended."""
+    with explained():
+        store.delete_run(run_id)
+        st.query_params.pop("run", None)
+
+
+def show_finished(store: engine.Store, run: engine.Run) -> None:
+    """Show that a run is done, and the way to its result."""
+    results = results_of(store, run)
+    took = (run.finished - run.started).total_seconds() if run.finished and run.started else None
+    words = results.estimate.summary() if results.estimate is not None else "It has its result."
+    st.success(plain(words), title=f"Finished in {duration(took)}", icon=":material/check_circle:")
+    show_findings(results, open_loss=run.settings.learner == "probe")
+    if st.button("See the results", type="primary", icon=":material/arrow_forward:", icon_position="right"):
+        st.switch_page("pages/results.py", query_params={"study": run.study_id, "run": run.id})
+
+
+def chosen_run(store: engine.Store, study: engine.Study) -> engine.Run | None:
+    """Return the run that the address names, else the newest of the study."""
+    runs = [run for run in store.runs(study.id) if run.kind == RUN]
+    named = st.query_params.get("run")
+    return next((run for run in runs if run.id == named), runs[0] if runs else None)
+
+
+def again() -> None:
+    """Ask for a new run."""
+    st.session_state["new_run"] = True
+
+
+def main() -> None:
+    """Show the run of this study, or what a new one needs."""
+    store = open_store()
+    study = open_study(store)
+    engine.reconcile(store)
+    run = chosen_run(store, study)
+    if run is None or st.session_state.get("new_run"):
+        prepare_run(store, study)
+        return
+    show_run(store, run)
+    if run.is_finished:
+        st.button("New run", key="new_run_button", icon=":material/add:", on_click=again)
+
+
+heading("Run", "What the run needs and how far it is: it trains, predicts every text of the pool, and rectifies.")
+with explained():
+    main()

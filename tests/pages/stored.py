@@ -1,0 +1,97 @@
+"""A store with the sample study and the results of runs that no worker had to compute."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import engine
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "sample_data"
+SIZES = (25, 50, 100, 200)
+
+
+def sample(store: engine.Store, question: engine.Question | None = None) -> engine.Study:
+    """Put the sample data into the store."""
+    labels = store.save_file("labels.csv", SAMPLE / "labels.csv")
+    pool = store.save_file("pool.csv", SAMPLE / "pool.csv")
+    roles = engine.guess_roles(labels.read(), pool.read())
+    return store.create_study("Product reviews", labels, pool, roles, question or engine.Question())
+
+
+def finish(store: engine.Store, run: engine.Run) -> engine.Run:
+    """Mark a run as finished a minute after it started."""
+    states = {"state": "finished", "stage": "Finished", "progress": 1.0}
+    store.update_run(run.id, started=run.created, finished=run.created + pd.Timedelta(minutes=1), **states)
+    return store.run(run.id)
+
+
+def save(store: engine.Store, run: engine.Run, results: dict[str, dict]) -> None:
+    """Store step results under their names."""
+    for name, value in results.items():
+        store.save_step_result(run.id, name, f"{run.id} {name}", value)
+
+
+def trial_rows(variance: float) -> list[dict]:
+    """Return trials whose residual variance falls with their size."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for size in SIZES:
+        for seed in range(3):
+            residual = min(0.15 + 3.2 * size**-0.5, variance) * float(np.exp(rng.normal(0, 0.05)))
+            score = 1 - residual / variance
+            rows.append(
+                {
+                    "learner": "probe",
+                    "size": size,
+                    "seed": seed,
+                    "variance": residual,
+                    "score": score,
+                    "degrees_of_freedom": 100,
+                    "seconds": 0.2,
+                }
+            )
+    return rows
+
+
+def add_efficiency(store: engine.Store, study: engine.Study) -> engine.Run:
+    """Add a finished prediction."""
+    run = store.create_run(study.id, "efficiency", engine.RunSettings())
+    save(store, run, {"efficiency": engine.efficiency(0.21).to_dict()})
+    return finish(store, run)
+
+
+def planned(study: engine.Study) -> dict[str, dict]:
+    """Return trials, law and plan as a pilot stores them."""
+    data = study.dataset()
+    variance = float(np.var(data.y, ddof=1))
+    rows = trial_rows(variance)
+    law = engine.fit_law([r["size"] for r in rows], [r["variance"] for r in rows], label_variance=variance)
+    plan = engine.plan(
+        law, n=data.n, m=data.m, label_variance=variance, population=study.question.population,
+        costs=engine.Costs(per_label=0.8, seconds_per_label=0.05, seconds_per_thousand=4.0),
+    )  # fmt: skip
+    trials = {f"trial {i:02d}": row for i, row in enumerate(rows)}
+    return {**trials, "law": law.to_dict(), "plan": plan.to_dict()}
+
+
+def add_plan(store: engine.Store, study: engine.Study) -> engine.Run:
+    """Add a finished pilot."""
+    run = store.create_run(study.id, "plan", engine.RunSettings())
+    save(store, run, planned(study))
+    return finish(store, run)
+
+
+def add_run(store: engine.Store, study: engine.Study) -> engine.Run:
+    """Add a finished run with its estimate."""
+    run = store.create_run(study.id, "run", engine.RunSettings())
+    data = study.dataset()
+    estimate = engine.rectified_mean(data.y, data.predictions, data.pool_predictions, finite_population=True)
+    details = {"device": "cpu", "strategy": "cross-fit", "seconds": {"pilot": 3.1, "predict": 2.0}}
+    save(store, run, {**planned(study), "estimate": estimate.to_dict(), "details": details})
+    pd.DataFrame({"fit": "final", "step": range(40), "loss": np.exp(-np.arange(40) / 20)}).to_csv(
+        run.folder / "losses.csv", index=False
+    )
+    run.log.write_text("Reading the data\nFitting 12 trials\nDone\n", encoding="utf-8")
+    return finish(store, run)

@@ -175,11 +175,11 @@ def _repeats(parts: Parts) -> Iterator[Check]:
     if twice:
         pair = sorted((first[texts[twice[0]]], twice[0]))
         rows = " and ".join(f"{parts.labels.row(parts.labelled[place]):,}" for place in pair)
-        finding = f"{parts.labels.name}: {count_of(len(twice), 'text')} repeat an earlier one (such as rows {rows})."
+        finding = f"{parts.labels.name}: {count_of(len(twice), 'text')} stood in an earlier row (such as rows {rows})."
         yield Check("warning", finding, "Keep one row per text unless the repetition is meant.")
     if not parts.in_pool_too:
         return
-    known = f"{parts.in_pool_too:,} of {count_of(len(texts), 'labelled text')} stand in the pool again"
+    known = f"{parts.in_pool_too:,} of {count_of(len(texts), 'labelled text')} found in the pool again"
     if parts.whole:
         yield Check("ok", f"{known}: the pool file is the whole collection, and labelled rows are taken out of it.", "")
     else:

@@ -15,9 +15,11 @@ _MARKS = (
 )
 _SAMPLE = 64_000
 _CODE_PAGES = [
-    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r",
+    "cp1252", "cp1251", "cp1253", "cp1255", "cp1256", "koi8_r",
     "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr",
 ]  # fmt: skip
+# Letters of cp1250 that cp1252 would turn into signs in the middle of a word, such as the Polish l with a stroke.
+_CENTRAL_EUROPEAN = re.compile(rb"[a-z][\xb3\xb9\xbf\xbe]|[\xb3\xbf\xbe][a-z]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1e]")
 
 
@@ -86,12 +88,17 @@ def _mended_utf8(data: bytes, first_fault: int) -> tuple[str, str] | None:
 
 def _code_page(data: bytes, name: str) -> tuple[str, str]:
     telling = b"\n".join(line for line in data[: 50 * _SAMPLE].splitlines() if not line.isascii())[:_SAMPLE]
+    codec = _other_script(telling) or ("cp1250" if _CENTRAL_EUROPEAN.search(telling) else "cp1252")
+    try:
+        return data.decode(codec), f"Read as {codec}, since it is not UTF-8; check the accents."
+    except UnicodeDecodeError:
+        raise not_text(name) from None
+
+
+def _other_script(telling: bytes) -> str | None:
+    """The code page of a text in another script than Latin, where most letters lie beyond ASCII."""
+    beyond = sum(byte > 127 for byte in telling)
+    if beyond < sum(bytes((byte,)).isalpha() for byte in telling):
+        return None
     best = from_bytes(telling, cp_isolation=_CODE_PAGES).best()
-    western = best is None or all("Latin" in alphabet or "Punct" in alphabet for alphabet in best.alphabets)
-    codec = "cp1252" if best is None or western else best.encoding
-    for candidate in (codec, best.encoding if best else codec):
-        try:
-            return data.decode(candidate), f"Read as {candidate}, since it is not UTF-8; check the accents."
-        except UnicodeDecodeError:
-            continue
-    raise not_text(name)
+    return best.encoding if best else None

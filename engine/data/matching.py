@@ -50,15 +50,15 @@ def part(labels: Table, pool: Table | None, roles: Roles) -> Parts:
     """Sort the rows of both files into labels and pool. The columns of the text and the label must exist."""
     no_text = is_blank(labels.frame[roles.text])
     no_label = is_blank(labels.frame[roles.label])
-    labelled = np.flatnonzero(~no_text & ~no_label)
+    labelled, unlabelled = np.flatnonzero(~no_text & ~no_label), np.flatnonzero(~no_text & no_label)
     texts = tuple(as_text(labels.frame[roles.text].iloc[labelled]).tolist())
     blank = [(labels, np.flatnonzero(no_text & _filled(labels.frame)))]
     pool_rows, in_pool_too, whole = np.array([], dtype=np.intp), 0, False
     if pool is not None:
         pool_blank = is_blank(pool.frame[roles.text])
         blank.append((pool, np.flatnonzero(pool_blank & _filled(pool.frame))))
-        pool_rows, in_pool_too, whole = _less_labelled(pool, roles.text, np.flatnonzero(~pool_blank), texts)
-    unlabelled = np.flatnonzero(~no_text & no_label)
+        own = as_text(labels.frame[roles.text].iloc[unlabelled])
+        pool_rows, in_pool_too, whole = _less_known(pool, roles.text, np.flatnonzero(~pool_blank), texts, tuple(own))
     return Parts(labels, pool, roles, labelled, unlabelled, pool_rows, texts, in_pool_too, whole, tuple(blank))
 
 
@@ -67,14 +67,16 @@ def _filled(frame: pd.DataFrame) -> np.ndarray:
     return frame.notna().any(axis=1).to_numpy(dtype=bool)
 
 
-def _less_labelled(pool: Table, column: str, rows: Ints, texts: tuple[str, ...]) -> tuple[Ints, int, bool]:
-    """The pool's rows; where it is the whole collection each label removes one row with its text."""
+def _less_known(
+    pool: Table, column: str, rows: Ints, texts: tuple[str, ...], unlabelled: tuple[str, ...]
+) -> tuple[Ints, int, bool]:
+    """The pool's rows; where it is the whole collection each row of the labels file removes one with its text."""
     pool_texts = as_text(pool.frame[column].iloc[rows])
     present = set(pool_texts)
     in_pool_too = sum(text in present for text in texts)
     if not in_pool_too or in_pool_too < WHOLE_SHARE * len(texts):
         return rows, in_pool_too, False
-    owed = collections.Counter(texts)
+    owed = collections.Counter(texts + unlabelled)
     kept = []
     for row, text in zip(rows, pool_texts, strict=True):
         if owed[text] > 0:

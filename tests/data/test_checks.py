@@ -1,0 +1,202 @@
+"""The check-list names what it found, where, and what to do."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.data import Check, Roles, Table, check_data
+
+ROLES = Roles("text", "label")
+
+
+def labels(n: int = 60, **columns: Any) -> Table:
+    frame = {"text": [f"text {number}" for number in range(n)], "label": [number % 5 + 1 for number in range(n)]}
+    return Table(pd.DataFrame({**frame, **columns}), "labels.csv")
+
+
+def pool(m: int = 100, **columns: Any) -> Table:
+    return Table(pd.DataFrame({"text": [f"pool text {number}" for number in range(m)], **columns}), "pool.csv")
+
+
+def found(level: str, checks: list[Check]) -> str:
+    return " ".join(f"{check.finding} {check.remedy}" for check in checks if check.level == level)
+
+
+def errors(table: Table, other: Table | None = None, roles: Roles = ROLES) -> str:
+    return found("error", check_data(table, other, roles))
+
+
+def warnings(table: Table, other: Table | None = None, roles: Roles = ROLES) -> str:
+    return found("warning", check_data(table, other, roles))
+
+
+def changed(table: Table, column: str, row: int, value: Any) -> Table:
+    """The table with another value in a row of the file (the header is row 1)."""
+    frame = table.frame.astype({column: object})
+    frame.loc[row - 2, column] = value
+    frame[column] = (
+        frame[column] if any(isinstance(cell, str) for cell in frame[column]) else frame[column].astype(float)
+    )
+    return Table(frame, table.name, table.remarks, table.header_row)
+
+
+def test_what_is_in_order_is_said_with_its_numbers() -> None:
+    checks = check_data(labels(400), pool(4000), ROLES)
+    assert {check.level for check in checks} == {"ok"}
+    assert "400 labels, 4,000 texts in the pool." in [check.finding for check in checks]
+    assert "The labels are numbers from 1 to 5, 3 on average." in [check.finding for check in checks]
+
+
+def test_remarks_of_the_reading_are_in_the_list() -> None:
+    table = Table(labels().frame, "labels.csv", ("The delimiter is the semicolon.",))
+    assert "labels.csv: The delimiter is the semicolon." in found("ok", check_data(table, pool(), ROLES))
+
+
+def test_an_unknown_column_names_those_there_are_and_the_nearest() -> None:
+    message = errors(labels(), pool(), Roles("text", "Lable"))
+    assert message == "labels.csv has no column 'Lable' for the label; it has 'text', 'label'. Did you mean 'label'?"
+    assert "Name one of these" in errors(labels(), pool(), Roles("text", "qqqqq"))
+
+
+def test_the_pool_lacks_the_text_and_the_group() -> None:
+    table = labels(kind=["a", "b"] * 30)
+    message = errors(table, Table(pd.DataFrame({"txt": ["a"]}), "pool.csv"), Roles("text", "label", group="kind"))
+    assert "pool.csv has no column 'text' for the text; it has 'txt'. Did you mean 'txt'?" in message
+    assert "pool.csv has no column 'kind' for the group" in message
+
+
+def test_one_column_cannot_play_two_parts() -> None:
+    assert "'label' is named as label and group at once" in errors(
+        labels(), None, Roles("text", "label", group="label")
+    )
+
+
+def test_a_word_among_numbers_is_named_with_its_row() -> None:
+    message = errors(changed(labels(), "label", 17, "n/a"), pool())
+    assert message.startswith("labels.csv, column 'label': row 17 holds 'n/a' where the others hold numbers.")
+
+
+def test_infinite_labels_are_no_numbers() -> None:
+    assert "row 5 holds 'inf'" in errors(changed(labels(), "label", 5, np.inf), pool())
+
+
+def test_words_in_a_tenth_or_more_of_the_rows_make_classes() -> None:
+    table = labels(label=["1", "2"] * 25 + ["none"] * 10)
+    assert errors(table, pool()) == ""
+    assert "3 classes: 1 25, 2 25, none 10" in found("ok", check_data(table, pool(), ROLES))
+
+
+def test_the_row_counts_from_the_header_of_the_file() -> None:
+    table = changed(labels(), "label", 17, "n/a")
+    assert "row 19 holds" in errors(Table(table.frame, "labels.csv", (), 3), pool())
+
+
+@pytest.mark.parametrize(
+    ("n", "words"), [(9, "has 9 labelled texts; at least 10"), (1, "has 1 labelled text;"), (10, "")]
+)
+def test_too_few_labels(n: int, words: str) -> None:
+    assert words in errors(labels(n, label=[1, 2, 3, 4, 5, 1, 2, 3, 4, 5][:n]), pool())
+
+
+def test_few_labels() -> None:
+    assert "only 29 labels" in warnings(labels(29), pool())
+    assert warnings(labels(30), pool()) == ""
+
+
+def test_constant_labels() -> None:
+    assert "every label is '4'" in errors(labels(label=4), pool())
+
+
+def test_free_text_in_place_of_classes() -> None:
+    table = labels(label=[f"opinion {number}" for number in range(60)])
+    assert "60 different values in 60 rows, which looks like free text" in errors(table, pool())
+
+
+def test_rare_classes_are_named() -> None:
+    table = labels(label=["good"] * 40 + ["bad"] * 16 + ["odd"] * 4)
+    assert "fewer than 5 labels for 'odd'." in warnings(table, pool())
+
+
+def test_classes_that_differ_in_capitals() -> None:
+    assert "'Yes', 'yes' differ in capitals only" in warnings(labels(label=["yes", "Yes", "no"] * 20), pool())
+
+
+def test_blank_texts_and_blank_labels() -> None:
+    table = changed(changed(labels(), "text", 4, "  "), "label", 9, None)
+    message = warnings(table, pool())
+    assert "labels.csv: 1 row without a text (row 4) left out." in message
+    assert "labels.csv: 1 row without a label joins the pool." in message
+
+
+def test_duplicate_texts() -> None:
+    message = warnings(changed(labels(), "text", 12, "text 0"), pool())
+    assert "1 text stood in an earlier row (such as rows 2 and 12)" in message
+
+
+def test_overlap_with_the_pool() -> None:
+    shared = pool(text=[f"text {number}" for number in range(55, 155)])
+    assert "5 of 60 labelled texts found in the pool again." in warnings(labels(), shared)
+    whole = pool(160, text=[f"text {number}" for number in range(160)])
+    checks = check_data(labels(), whole, ROLES)
+    assert "the pool file is the whole collection" in found("ok", checks)
+    assert "60 labels, 100 texts in the pool." in found("ok", checks)
+
+
+def test_no_pool() -> None:
+    assert "no pool file is given, and every row of labels.csv has a label" in errors(labels())
+    assert found("error", check_data(labels(), None, ROLES, needs_pool=False)) == ""
+    assert "every text of pool.csv is labelled already" in errors(labels(), Table(labels().frame[["text"]], "pool.csv"))
+    assert "pool.csv holds no text in 'text'" in errors(labels(), pool(3, text=["", " ", None]))
+
+
+def test_labels_in_the_pool_file_are_pointed_out() -> None:
+    assert "pool.csv holds values in 'label' too" in warnings(labels(), pool(label=1))
+
+
+def test_predictions_must_be_numbers_for_numbers() -> None:
+    roles = Roles("text", "label", prediction="f")
+    predictions = ["1.5"] * 100
+    predictions[7] = "good"
+    message = errors(labels(f=2.0), pool(f=predictions), roles)
+    assert message.startswith("pool.csv, column 'f': row 9 holds 'good', where a prediction is a number.")
+    predictions[3] = ""
+    assert "row 5 is blank (1 more like it)" in errors(labels(f=2.0), pool(f=predictions), roles)
+
+
+def test_predicted_classes_that_no_label_has() -> None:
+    roles = Roles("text", "label", prediction="f")
+    table = labels(label=["good", "bad", "so"] * 20, f="good")
+    assert "predicts 'Good', which no label says" in warnings(table, pool(f="Good"), roles)
+
+
+@pytest.mark.parametrize(("value", "words"), [(-1.0, "holds '-1'"), (np.inf, "holds 'inf'"), (np.nan, "is blank")])
+def test_weights(value: float, words: str) -> None:
+    weights = np.ones(60)
+    weights[3] = value
+    message = errors(labels(w=weights), pool(w=1), Roles("text", "label", weight="w"))
+    assert f"labels.csv, column 'w': row 5 {words}, where a weight is a number of 0 or more." in message
+
+
+def test_weights_that_are_all_zero() -> None:
+    assert "every weight is 0" in errors(labels(w=0), pool(w=1), Roles("text", "label", weight="w"))
+
+
+def test_groups_with_few_labels() -> None:
+    table = labels(g=["a"] * 30 + ["b"] * 27 + ["c"] * 3)
+    message = warnings(table, pool(g=["a", "d"] * 50), Roles("text", "label", group="g"))
+    assert "fewer than 5 labels for 'c', 'd'." in message
+
+
+def test_too_many_groups() -> None:
+    roles = Roles("text", "label", group="g")
+    assert "holds 160 groups" in warnings(labels(g=range(60)), pool(g=range(100, 200)), roles)
+
+
+def test_errors_come_first_and_each_has_a_remedy() -> None:
+    checks = check_data(changed(labels(20), "label", 3, "?"), None, ROLES)
+    levels = [check.level for check in checks]
+    assert levels == sorted(levels, key=["error", "warning", "ok"].index)
+    assert all(check.remedy for check in checks if check.level != "ok")
+    assert all("\n" not in check.finding + check.remedy for check in checks)

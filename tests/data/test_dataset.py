@@ -1,0 +1,151 @@
+"""From tables to arrays."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.data import Dataset, Roles, Table, prepare
+from engine.errors import DataError
+
+ROLES = Roles("text", "label")
+
+
+def labels(n: int = 60, **columns: Any) -> Table:
+    frame = {"text": [f"text {number}" for number in range(n)], "label": [number % 5 + 1 for number in range(n)]}
+    return Table(pd.DataFrame({**frame, **columns}), "labels.csv")
+
+
+def pool(m: int = 100, **columns: Any) -> Table:
+    return Table(pd.DataFrame({"text": [f"pool text {number}" for number in range(m)], **columns}), "pool.csv")
+
+
+def test_numbers() -> None:
+    data = prepare(labels(), pool(), ROLES)
+    assert (data.n, data.m, data.classes) == (60, 100, None)
+    assert data.y.dtype == float
+    assert data.y[:5].tolist() == [1, 2, 3, 4, 5]
+    assert data.predictions is data.pool_predictions is data.weights is data.groups is None
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "codes"),
+    [
+        (["yes", "no"], ("no", "yes"), [1, 0]),
+        ([0, 1], ("0", "1"), [0, 1]),
+        ([1.0, 0.0], ("0", "1"), [1, 0]),
+        (["b", "a", "c"], ("a", "b", "c"), [1, 0, 2]),
+        ([-1, 7], ("-1", "7"), [0, 1]),
+    ],
+)
+def test_classes(values: list[Any], classes: tuple[str, ...], codes: list[int]) -> None:
+    data = prepare(labels(label=(values * 60)[:60]), pool(), ROLES)
+    assert data.classes == classes
+    assert data.y[: len(codes)].tolist() == codes
+    assert np.issubdtype(data.y.dtype, np.integer)
+
+
+def test_rows_without_a_label_are_the_pool_where_no_file_is_given() -> None:
+    data = prepare(labels(label=[1, 2, 3, 4, None, None] * 10), None, ROLES)
+    assert (data.n, data.m) == (40, 20)
+    assert data.pool_texts[:2] == ("text 4", "text 5")
+    assert "labels.csv: 20 rows without a label joined the pool." in data.remarks
+
+
+def test_rows_without_a_label_join_the_pool_file_with_all_their_columns() -> None:
+    table = labels(label=[1, 2, 3, 4, None, None] * 10, f=range(60), w=2.0, g="x")
+    roles = Roles("text", "label", prediction="f", weight="w", group="g")
+    data = prepare(table, pool(f=range(100, 200), w=1.0, g=None), roles)
+    assert data.pool_predictions is not None
+    assert data.pool_weights is not None
+    assert data.pool_groups is not None
+    assert data.pool_predictions[[0, 1, 20]].tolist() == [4, 5, 100]
+    assert data.pool_weights[[0, 20]].tolist() == [2, 1]
+    assert data.pool_groups[[0, 20]].tolist() == ["x", "(blank)"]
+    assert len(data.pool_predictions) == len(data.pool_weights) == len(data.pool_groups) == data.m == 120
+
+
+def test_rows_without_a_text_are_left_out() -> None:
+    texts = [f"text {number}" for number in range(59)] + [" "]
+    data = prepare(labels(text=texts), pool(text=[None] * 10 + ["a text"] * 90, id=range(100)), ROLES)
+    assert (data.n, data.m) == (59, 90)
+    assert "labels.csv: 1 row without a text left out." in data.remarks
+    assert "pool.csv: 10 rows without a text left out." in data.remarks
+
+
+def test_the_whole_collection_loses_one_row_for_each_label() -> None:
+    texts = [f"text {number}" for number in range(60)] * 2 + ["other"] * 10
+    data = prepare(labels(), pool(130, text=texts), ROLES)
+    assert data.m == 70
+    assert sorted(data.pool_texts)[-60:] == sorted(f"text {number}" for number in range(60))
+    assert any("whole collection" in remark for remark in data.remarks)
+
+
+def test_the_same_file_as_labels_and_as_pool_counts_each_row_once() -> None:
+    both = labels(label=[1, 2, 3, 4, None, None] * 10)
+    data = prepare(both, Table(both.frame[["text"]], "pool.csv"), ROLES)
+    assert (data.n, data.m) == (40, 20)
+    assert len({*data.texts, *data.pool_texts}) == 60
+
+
+def test_a_small_overlap_stays() -> None:
+    data = prepare(labels(), pool(text=[f"text {number}" for number in range(50, 150)]), ROLES)
+    assert data.m == 100
+    assert any("found in the pool again" in remark for remark in data.remarks)
+
+
+def test_predicted_classes_become_one_hot() -> None:
+    table = labels(label=["a", "b", "c"] * 20, f=["a", "a", "b"] * 20)
+    data = prepare(table, pool(f=["c", "other"] * 50), Roles("text", "label", prediction="f"))
+    assert data.predictions is not None
+    assert data.pool_predictions is not None
+    assert data.predictions[:3].tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0]]
+    assert data.pool_predictions[:2].tolist() == [[0, 0, 1], [0, 0, 0]]
+
+
+def test_numbers_from_0_to_1_are_probabilities_of_the_second_class() -> None:
+    table = labels(label=["no", "yes"] * 30, f=[0.25, 1.0] * 30)
+    data = prepare(table, pool(f=0.0), Roles("text", "label", prediction="f"))
+    assert data.predictions is not None
+    assert data.pool_predictions is not None
+    assert data.predictions[:2].tolist() == [[0.75, 0.25], [0, 1]]
+    assert data.pool_predictions[0].tolist() == [1, 0]
+
+
+def test_every_fault_is_named_at_once() -> None:
+    table = labels(label=[*range(1, 60), "n/a"], w=-1)
+    with pytest.raises(DataError) as caught:
+        prepare(table, None, Roles("text", "label", weight="w"))
+    message = str(caught.value)
+    assert "row 61 holds 'n/a'" in message
+    assert "row 2 holds '-1'" in message
+    assert "There is no pool" in message
+    assert "\n" not in message
+
+
+def test_a_data_set_without_a_pool_on_request() -> None:
+    assert prepare(labels(), None, ROLES, needs_pool=False).m == 0
+
+
+def test_the_key_follows_the_contents_and_nothing_else() -> None:
+    data = prepare(labels(), pool(), ROLES)
+    again = prepare(replace(labels(), name="renamed.csv", remarks=("read otherwise",)), pool(), ROLES)
+    assert data.key == again.key
+    assert len(data.key) == 64
+    others: list[Dataset] = [
+        replace(data, y=data.y + 1),
+        replace(data, texts=("another", *data.texts[1:])),
+        replace(data, pool_texts=data.pool_texts[:-1]),
+        replace(data, weights=np.ones(60)),
+        replace(data, pool_weights=np.ones(60)),
+        replace(data, predictions=np.ones(60)),
+        replace(data, groups=np.array(["a"] * 60, dtype=object)),
+    ]
+    assert len({data.key, *(other.key for other in others)}) == 8
+
+
+def test_the_key_is_the_same_on_every_machine() -> None:
+    data = Dataset("x", ("a", "ü"), np.array([1.0, 2.5]), None, ("b",))
+    assert data.key == "a82e7556d3ccad1821e855cec02f382620e33b7f7e2d8447d7a639e7cc3b5eab"

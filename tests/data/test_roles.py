@@ -1,0 +1,78 @@
+"""Guessing the parts that columns play."""
+
+import pandas as pd
+import pytest
+
+from engine.data import Roles, Table, guess_roles
+from engine.errors import DataError
+
+TEXTS = [f"this is the long review number {number}, rather wordy" for number in range(40)]
+
+
+def table(**columns: object) -> Table:
+    return Table(pd.DataFrame(columns), "labels.csv")
+
+
+def test_all_parts_at_once() -> None:
+    frame = {
+        "id": range(40), "review": TEXTS, "country": ["at", "pt"] * 20, "stars": [1, 2, 3, 4] * 10,
+        "gpt_stars": [2.0] * 40, "weight": [1.0] * 40,
+    }  # fmt: skip
+    expected = Roles("review", "stars", "gpt_stars", "weight", "country", "id")
+    assert guess_roles(table(**frame)) == expected
+    pool = Table(pd.DataFrame(frame).drop(columns="stars"), "pool.csv")
+    assert guess_roles(table(**frame), pool) == expected
+
+
+def test_the_label_is_what_the_pool_lacks() -> None:
+    labels = table(text=TEXTS, rating=[1, 2] * 20, verdict_of_jury=[3, 4] * 20)
+    pool = table(text=TEXTS, rating=[1, 2] * 20)
+    assert guess_roles(labels, pool).label == "verdict_of_jury"
+
+
+def test_the_label_may_stand_empty_in_the_pool() -> None:
+    labels = table(text=TEXTS, a=[1, 2] * 20, b=[3, 4] * 20)
+    pool = table(text=TEXTS, a=[1, 2] * 20, b=[None] * 40)
+    assert guess_roles(labels, pool).label == "b"
+
+
+def test_the_label_is_the_column_with_blanks_where_there_is_no_pool() -> None:
+    assert guess_roles(table(text=TEXTS, year=[1, 2] * 20, x=[3.0, None] * 20)).label == "x"
+
+
+def test_a_class_label_named_category_is_not_taken_for_a_group() -> None:
+    assert guess_roles(table(text=TEXTS, category=["a", "b"] * 20)) == Roles("text", "category")
+
+
+def test_a_prediction_that_the_pool_lacks_is_none() -> None:
+    labels = table(text=TEXTS, score=[1, 2] * 20, pred=[1, 2] * 20)
+    assert guess_roles(labels, table(text=TEXTS)) == Roles("text", "score")
+
+
+@pytest.mark.parametrize(
+    "name", ["prediction", "Predicted", "pred_llama", "model_rating", "llm_score", "gpt_4", "y_pred"]
+)
+def test_names_of_predictions(name: str) -> None:
+    assert guess_roles(table(text=TEXTS, y=[1, 2] * 20, **{name: [1, 2] * 20})).prediction == name
+
+
+def test_the_text_is_the_longest_column_of_those_in_the_pool() -> None:
+    labels = table(notes=[text * 2 for text in TEXTS], text=TEXTS, y=[1, 2] * 20)
+    assert guess_roles(labels, table(text=TEXTS)).text == "text"
+
+
+def test_an_identifier_gives_way_where_nothing_else_can_be_the_label() -> None:
+    assert guess_roles(table(text=TEXTS, id=[1, 2] * 20)) == Roles("text", "id")
+
+
+def test_one_column_is_too_few() -> None:
+    with pytest.raises(DataError, match="one column only"):
+        guess_roles(table(text=TEXTS))
+
+
+def test_roles_travel_as_a_dictionary() -> None:
+    roles = Roles("t", "y", group="g")
+    assert Roles.from_dict(roles.to_dict()) == roles
+    assert Roles.from_dict({"text": "t", "label": "y", "weight": "", "unknown": 3}) == Roles("t", "y")
+    with pytest.raises(DataError, match="name both"):
+        Roles.from_dict({"text": "t"})

@@ -89,7 +89,8 @@ def _sizes(parts: Parts, needs_pool: bool) -> Iterator[Check]:
     if m == 0 and needs_pool:
         yield _no_pool(parts)
     elif n:
-        yield Check("ok", f"{count_of(n, 'label')}, {count_of(m, 'text')} in the pool.", "")
+        in_pool = f", {count_of(m, 'text')} in the pool" if m else ""
+        yield Check("ok", f"{count_of(n, 'label')}{in_pool}.", "")
 
 
 def _no_pool(parts: Parts) -> Check:

@@ -149,9 +149,7 @@ def efficiency(
     return Efficiency(float(q50), (float(q10), float(q90)), coslow, known, ordered, draws)
 
 
-def _check(
-    coslow: float | None, family: str | None, scores: dict[int, float] | None, ceiling: float | None
-) -> None:
+def _check(coslow: float | None, family: str | None, scores: dict[int, float] | None, ceiling: float | None) -> None:
     if coslow is None and not scores:
         raise ArgumentError("Neither coslow nor scores is given; a curve needs at least one of them.")
     if coslow is not None and not -1 <= coslow <= 1:

@@ -1,7 +1,9 @@
 """The store of studies and runs, and the processes that execute them."""
 
 from engine.runs.launching import reconcile, resume_run, start_run, stop_run
+from engine.runs.preflight import Preflight, preflight
 from engine.runs.results import Results, read_results
+from engine.runs.sample import sample_study
 from engine.runs.states import (
     DEFAULT_MODEL,
     Question,
@@ -10,12 +12,14 @@ from engine.runs.states import (
     RunState,
     StoredFile,
     Study,
+    application,
     home,
 )
 from engine.runs.store import Store, fingerprint, now, open_store
 
 __all__ = [
     "DEFAULT_MODEL",
+    "Preflight",
     "Question",
     "Results",
     "Run",
@@ -25,12 +29,15 @@ __all__ = [
     "StoredFile",
     "Study",
     "fingerprint",
+    "application",
     "home",
     "now",
     "open_store",
+    "preflight",
     "read_results",
     "reconcile",
     "resume_run",
+    "sample_study",
     "start_run",
     "stop_run",
 ]

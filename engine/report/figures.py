@@ -128,14 +128,15 @@ def plan_figure(plan: Plan, s: float | None = None, unit: str = "") -> go.Figure
     Args:
         plan: The plan.
         s: The user's number of fine-tuning labels, marked on the curve.
-        unit: What a label counts ("stars", "share"); part of the axis title and the hover texts.
+        unit: What a label counts, such as "stars", for axis and hover texts; "share" writes percentage points.
     """
     x, half = plan.splits, np.asarray(plan.width(plan.splits))
     figure = go.Figure()
     left, right = plan.flat_region
     figure.add_vrect(x0=left, x1=right, fillcolor=faded(SPLIT, 0.09), line_width=0, layer="below")
     add_band(figure, x, *plan.width_interval(x), SPLIT)
-    shown = f"±%{{y:.3g}}{' ' + unit if unit else ''}"
+    share = unit == "share"
+    shown = "±%{y:.1%}" if share else f"±%{{y:.3g}}{' ' + unit if unit else ''}"
     hover = f"%{{x:,.0f}} to fine-tune, %{{customdata:,.0f}} to rectify: {shown}<extra>split</extra>"
     line = {"color": SPLIT, "width": 3}
     figure.add_scatter(x=x, y=half, customdata=plan.n - x, mode="lines", line=line, hovertemplate=hover, name="split")
@@ -144,10 +145,9 @@ def plan_figure(plan: Plan, s: float | None = None, unit: str = "") -> go.Figure
     _add_optimum(figure, plan, shown, top)
     if s is not None:
         _add_choice(figure, plan, float(np.clip(s, x.min(), x.max())), shown)
-    framed(
-        figure, f"Labels used to fine-tune, of {plan.n:,}", f"Half-width of the interval{f' ({unit})' if unit else ''}"
-    )
-    figure.update_yaxes(range=[0, top])
+    said = "percentage points" if share else unit
+    framed(figure, f"Labels used to fine-tune, of {plan.n:,}", "Half-width of the interval" + (said and f" ({said})"))
+    figure.update_yaxes(range=[0, top], tickformat=".1%" if share else None)
     figure.update_xaxes(range=[0, plan.n])
     return figure
 
@@ -169,8 +169,8 @@ def _add_levels(figure: go.Figure, plan: Plan, top: float) -> None:
     lines.sort()
     for place, (y, text, colour) in enumerate(lines):
         near = [abs(other - y) < 0.07 * top for other, _, _ in lines[place + 1 : place + 2] + lines[:place][-1:]]
-        # Of two lines close together the lower is named below itself; one between two others at its left end.
-        under = place + 1 < len(lines) and near[0]
+        # The lowest and the lower of two near ones are named below themselves, one between two others at its left.
+        under = place == 0 or (place + 1 < len(lines) and near[0])
         dash = "dot" if text == "your target" else "dash"
         add_level(figure, y, text, colour, dash, under=under, at_left=under and near[-1] and place > 0)
 
@@ -186,7 +186,7 @@ def _add_optimum(figure: go.Figure, plan: Plan, shown: str, top: float) -> None:
     above, below = (min((gap for gap in side if gap > 0), default=top) for side in (gaps, [-gap for gap in gaps]))
     shift = 20 if above > below else -20
     figure.add_annotation(
-        x=record.finetune, y=record.half_width, text=f"best split: {record.finetune:,} to fine-tune", showarrow=False,
+        x=record.finetune, y=record.half_width, text=f"best split: {record.finetune:,}", showarrow=False,
         yshift=shift, font={"color": SPLIT}, xanchor="center" if record.finetune > 0.25 * plan.n else "left",
     )  # fmt: skip
 
@@ -200,9 +200,12 @@ def _add_choice(figure: go.Figure, plan: Plan, s: float, shown: str) -> None:
     )  # fmt: skip
 
 
-def estimate_figure(estimate: Estimate) -> go.Figure:
-    """Labels-only, model-only and rectified side by side with their intervals."""
-    return estimate.plot()
+def estimate_figure(estimate: Estimate, *, share: bool = False) -> go.Figure:
+    """Labels-only, model-only and rectified side by side with their intervals; `share` writes the axis in per cent."""
+    figure = estimate.plot()
+    if share:
+        figure.update_xaxes(tickformat=".0%")
+    return figure
 
 
 def label_histogram(dataset: Dataset) -> go.Figure:

@@ -104,7 +104,7 @@ def _drawing(key: str, content: Content) -> Drawing:
 
 def _answer(content: Content) -> tuple[go.Figure, str]:
     estimate: Any = content.results.estimate
-    figure = draw.estimate_figure(estimate)
+    figure = draw.estimate_figure(estimate, share=content.unit == "share")
     caption = f"Bars are {100 * estimate.confidence:g}% intervals. The model alone has none that can be trusted."
     return figure, caption
 

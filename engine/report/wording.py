@@ -22,7 +22,7 @@ STRATEGY_WORDS = {
 def rounded(value: float, scale: float, *, share: bool = False, sign: bool = False) -> str:
     """Write a number as exactly as its uncertainty `scale` lets it be known; a share becomes a percentage."""
     factor = 100.0 if share else 1.0
-    size = abs(scale) * factor
+    size = float(f"{abs(scale) * factor:.2g}")
     digits = 1
     if np.isfinite(size) and size > 0:
         power = int(np.floor(np.log10(size) + 1e-9))

@@ -1,0 +1,197 @@
+"""The HTML report: one file, safe against hostile text, complete, and honest about what is missing."""
+
+import json
+import re
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_results import HOSTILE, made_plan, made_run, made_shares, made_study
+
+from engine.errors import ArgumentError, RunError
+from engine.report import REPORT_FIGURES, command_line, html_report, settings_json, write_report
+from engine.runs import RunSettings
+
+
+class Page(HTMLParser):
+    """Collects elements and text outside of scripts and styles."""
+
+    def __init__(self, document):
+        super().__init__()
+        self.elements, self.words, self._stack = [], [], []
+        self.feed(document)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._stack.append(tag)
+
+    def handle_endtag(self, tag):
+        while self._stack and self._stack.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self._stack):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_report_says_the_answer_and_what_stands_behind_it(store, finished):
+    text = Page(html_report(store, finished.id)).text
+    for part in (
+        "The mean star rating is 2.98, give or take 0.07",
+        "What is the mean star rating of these 1,200 texts?",
+        "The mean star rating of these 1,200 texts is 2.98; it lies from 2.91 to 3.05 with 95% confidence.",
+        "300 labels did the work of 1,420: 72% saved",
+        "+0.43",
+        "It would have said 3.41, outside the interval",
+        "Twelve texts were cut to 256 tokens.",
+        made_plan().why,
+        "Predicted and achieved",
+        "arXiv 2311.01453",
+        "arXiv 2309.16598",
+        "arXiv 2511.19486",
+        "arXiv 2512.24991",
+        "all-MiniLM-L6-v2",
+        store.study(finished.study_id).labels_file.hash,
+        "labelwise run labels.csv 'the pool.csv' --text 'review text' --label star_rating",
+    ):
+        assert part in text, part
+
+
+def test_report_is_one_file_that_loads_nothing(store, finished):
+    document = html_report(store, finished.id)
+    page = Page(document)
+    loading = [attributes for tag, attributes in page.elements if attributes.get("src") or tag in ("link", "iframe")]
+    assert loading == []
+    assert "default-src 'none'" in str(page.all("meta"))
+    style = re.search(r"<style>(.*?)</style>", document, re.S).group(1)
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "@media print" in style
+
+
+def test_plotly_is_embedded_once_and_every_figure_has_its_data(store, finished):
+    document = html_report(store, finished.id)
+    assert document.count("plotly.js v") == 1
+    data = re.findall(r'<script type="application/json" id="data-(\w+)">(.*?)</script>', document, re.S)
+    assert {key for key, _ in data} == set(REPORT_FIGURES)
+    assert all(json.loads(text)["data"] for _, text in data)
+    assert all(plot["aria-label"] for plot in Page(document).all("div") if plot.get("class") == "plot")
+
+
+def test_hostile_text_never_becomes_markup(store):
+    study = made_study(store, label=HOSTILE, classes=["praise", HOSTILE], estimand="shares")
+    run = made_run(store, study, estimate=made_shares().to_dict(), details={HOSTILE: HOSTILE, "notes": [HOSTILE]})
+    document = html_report(store, run.id, headline=HOSTILE)
+    assert "<script>alert" not in document
+    assert "</script>alert" not in document
+    page = Page(document)
+    assert page.text.count(HOSTILE) >= 3
+    assert len(page.all("script")) == 4
+
+
+def test_shares_are_told_in_per_cent(store):
+    study = made_study(store, label="topic", classes=["praise", "complaint"], estimand="shares", population="larger")
+    plan = made_plan(label_variance=0.24).to_dict()
+    run = made_run(store, study, estimate=made_shares(("praise", "complaint")).to_dict(), plan=plan)
+    text = Page(html_report(store, run.id)).text
+    assert "58% are “complaint”, give or take 3 points" in text
+    assert "Of all texts like these 1,200, 58% are “complaint” (55% to 61%) and 42% are “praise” (39% to 45%)." in text
+    assert "−10 points" in text or "+10 points" in text
+    assert "--estimand shares --population larger" in text
+
+
+def test_a_plan_without_an_estimate_says_so(store):
+    run = made_run(store, made_study(store), "plan", plan=made_plan().to_dict())
+    text = Page(html_report(store, run.id)).text
+    assert "There is no estimate yet: this run was asked for a plan only. It shows a plan." in text
+    assert made_plan().why in text
+    assert "The answer, three ways" not in text
+
+
+def test_a_failed_run_with_nothing_still_gives_a_report(store):
+    run = made_run(store, made_study(store), state="failed")
+    store.update_run(run.id, error="The memory did not suffice; choose a smaller model.")
+    text = Page(html_report(store, run.id)).text
+    assert "There is no estimate yet" in text
+    assert "This run failed: the report shows what it has found so far. The memory did not suffice" in text
+
+
+def test_lost_data_are_named_and_the_rest_is_shown(store, finished):
+    store.study(finished.study_id).pool_file.path.unlink()
+    text = Page(html_report(store, finished.id)).text
+    assert "The data could not be read again for this report" in text
+    assert "2.98" in text
+
+
+def test_headline_and_figures_can_be_chosen(store, finished):
+    document = html_report(store, finished.id, headline="Guests are lukewarm", figures=["plan"])
+    page = Page(document)
+    assert "Guests are lukewarm" in page.text
+    assert [plot["id"] for plot in page.all("div") if plot.get("class") == "plot"] == ["plot-plan"]
+    assert "plotly.js v" not in html_report(store, finished.id, figures=[])
+
+
+def test_an_unknown_figure_or_run_is_named(store, finished):
+    with pytest.raises(ArgumentError, match="'pie'; it can hold answer, efficiency"):
+        html_report(store, finished.id, figures=["pie"])
+    with pytest.raises(RunError, match="There is no run nowhere"):
+        html_report(store, "nowhere")
+
+
+def test_split_is_compared_with_the_plan_at_the_users_split(store):
+    plan = made_plan(label_variance=0.24, population="larger")
+    study = made_study(store, label="topic", classes=["praise", "complaint"], estimand="shares")
+    settings = RunSettings(strategy="split", finetune=150)
+    run = made_run(store, study, settings=settings, estimate=made_shares().to_dict(), plan=plan.to_dict())
+    assert f"±{100 * plan.width(150):.1f} points" in Page(html_report(store, run.id)).text
+
+
+def test_settings_hold_what_a_repetition_needs(store, finished):
+    record = json.loads(settings_json(store, finished.id))
+    study = store.study(finished.study_id)
+    assert record["study"]["labels_file"]["sha256"] == study.labels_file.hash
+    assert record["study"]["roles"]["text"] == "review text"
+    assert record["run"]["settings"] == finished.settings.to_dict()
+    assert record["command"] == command_line(study, finished)
+    assert record["versions"]["python"]
+
+
+def test_command_names_only_what_differs_from_the_defaults(store):
+    study = made_study(store, confidence=0.9)
+    run = made_run(store, study, settings=RunSettings(strategy="split", finetune=40, half_width=0.2))
+    assert command_line(study, run) == (
+        "labelwise run labels.csv 'the pool.csv' --text 'review text' --label star_rating --confidence 0.9 "
+        f"--strategy split --finetune 40 --half-width 0.2 -o run-{run.id}"
+    )
+
+
+def test_write_report_writes_the_file_whole(store, finished, tmp_path):
+    path = write_report(store, finished.id, tmp_path / "new folder" / "report.html", headline="Lukewarm")
+    assert "Lukewarm" in path.read_text(encoding="utf-8")
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("name", ["report.pdf", "report"])
+def test_other_endings_are_refused_in_one_sentence(store, finished, tmp_path, name):
+    with pytest.raises(ArgumentError, match=r"name it \.html for a web page or \.pptx for slides"):
+        write_report(store, finished.id, tmp_path / name)
+
+
+def test_a_folder_in_the_way_is_named(store, finished, tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(ArgumentError, match="cannot be written"):
+        write_report(store, finished.id, tmp_path / "report.html")
+    assert [file.name for file in tmp_path.iterdir() if file.name.endswith(".part")] == []
+
+
+def test_the_extra_that_the_message_names_exists():
+    settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "python-pptx" in settings["project"]["optional-dependencies"]["report"]

@@ -48,7 +48,7 @@ def test_report_says_the_answer_and_what_stands_behind_it(store, finished):
         "The mean star rating is 2.98, give or take 0.07",
         "What is the mean star rating of these 1,200 texts?",
         "The mean star rating of these 1,200 texts is 2.98; it lies from 2.91 to 3.05 with 95% confidence.",
-        "300 labels did the work of 1,420: 72% saved",
+        "300 labels did the work of 1,420; the interval is 47% narrower than by labels alone",
         "+0.43",
         "It would have said 3.41, outside the interval",
         "Twelve texts were cut to 256 tokens.",

@@ -45,7 +45,7 @@ class Design:
         else:
             explained = 1 - residual / self.label_variance
             variance = self.label_variance / rectify * (1 - explained * self.m / (rectify + self.m))
-        return self._quantile(rectify - 2) * np.sqrt(variance)
+        return np.asarray(self._quantile(rectify - 2) * np.sqrt(variance))
 
     def labels_only(self) -> float:
         """Return the half-width of the plain mean of the n labels."""

@@ -175,7 +175,7 @@ def _area_prior(coslow: float | None, family: str | None, rng: np.random.Generat
     centre = float(np.clip(mean, 0.05, 0.95))
     spread = error / (centre * (1 - centre))
     logits = np.log(centre / (1 - centre)) + spread * stats.norm.ppf((np.arange(_DRAWS) + 0.5) / _DRAWS)
-    return 1 / (1 + np.exp(-np.clip(rng.permutation(logits), -4, 4)))
+    return np.asarray(1 / (1 + np.exp(-np.clip(rng.permutation(logits), -4, 4))))
 
 
 def _ends(scores: dict[int, float], ceiling: float | None, rng: np.random.Generator) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ import psutil
 from engine.data import Dataset
 from engine.runs.states import DEFAULT_MODEL, RunSettings
 
-# Seconds for each text and megabytes, as measured with the default model on two cores; a GPU is some twenty times faster.
+# As measured with the default model on two cores; a GPU is some twenty times faster.
 _SECONDS_TO_START = 8.0
 _SECONDS_TO_EMBED = 0.0025
 _SECONDS_TO_TRAIN = 0.018

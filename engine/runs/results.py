@@ -23,8 +23,8 @@ class Results:
 
     Attributes:
         efficiency: Data-efficiency curve.
-        trials: Pilot trials, one row each: learner, size, seed, variance (residual variance on unseen labels, in squared
-            units of the label), score (1 - variance / label variance), degrees_of_freedom, seconds.
+        trials: Pilot trials, one row each: learner, size, seed, variance (residual variance on unseen labels, in
+            squared units of the label), score (1 - variance / label variance), degrees_of_freedom, seconds.
         law: The law fitted to the trials.
         plan: The strategies side by side.
         estimate: The rectified answer.

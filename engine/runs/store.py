@@ -211,7 +211,7 @@ class Store:
         condition = (RunRow.id == run_id) & RunRow.state.in_([state.value for state in frm])
         with Session(self._engine) as session, session.begin():
             result = session.execute(update(RunRow).where(condition).values(state=to.value, **values))
-            return cast(Any, result).rowcount == 1
+            return bool(cast(Any, result).rowcount == 1)
 
     def claim_machine(self, run_id: str) -> bool:
         """Let a queued run start, unless another run of the same machine is under way. One atomic statement."""
@@ -225,7 +225,7 @@ class Store:
         values = {"state": RunState.RUNNING.value, "started": now(), "heartbeat": now()}
         with Session(self._engine) as session, session.begin():
             result = session.execute(update(RunRow).where(condition).values(**values))
-            return cast(Any, result).rowcount == 1
+            return bool(cast(Any, result).rowcount == 1)
 
     def delete_run(self, run_id: str) -> None:
         """Delete a run, its folder, and the step results that no other run shares.
@@ -272,7 +272,7 @@ class Store:
             .where(RunResultRow.run_id == run_id)
         )
         with Session(self._engine) as session:
-            return {name: value for name, value in session.execute(query)}
+            return {name: value for name, value in session.execute(query).tuples()}  # noqa: C416 (a typed dictionary)
 
 
 def _file_path(digest: str, name: str) -> Path:

@@ -46,7 +46,7 @@ class Law:
     draws: Floats
 
     def curves(self, sizes: ArrayLike) -> Floats:
-        """Return every draw's residual variance at `sizes`; shape (2000, len(sizes)), never above the label variance."""
+        """Return every draw's residual variance, shape (2000, len(sizes)), never above the label variance."""
         s = np.atleast_1d(np.asarray(sizes, dtype=float))
         a, alpha, b = (column[:, None] for column in self.draws.T)
         with np.errstate(divide="ignore"):

@@ -1,0 +1,69 @@
+"""From predictions to the estimate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from engine.allocation import Plan
+from engine.rectification import Estimate, rectified_mean, rectified_shares
+from engine.worker.job import ESTIMATE, MODELS, Job
+from engine.worker.strategies import Predictions, carry_out
+
+
+def answer(job: Job, made: Plan) -> Estimate:
+    """Carry out the strategy and rectify."""
+    job.report.stage(MODELS)
+    name = made.recommended if job.settings.strategy == "auto" else job.settings.strategy
+    predictions = carry_out(name, job, made)
+    job.report.stage(ESTIMATE)
+    estimate = _rectify(job, predictions)
+    if name == "labels-only" and estimate.labels_only is not None:
+        estimate = replace(estimate.labels_only, labels_only=estimate.labels_only, model_only=None)
+    estimate = replace(estimate, method=name)
+    _save_predictions(job, predictions)
+    job.record("estimate", estimate.to_dict())
+    job.record("details strategy", {"strategy": name, "finetune": len(predictions.trained)})
+    job.record("rows", _used_rows(predictions))
+    return estimate
+
+
+def _rectify(job: Job, predictions: Predictions) -> Estimate:
+    data, question = job.dataset, job.study.question
+    rows, trained = predictions.rectify, predictions.trained
+    y = np.asarray(data.classes)[data.y] if data.classes else data.y
+    options: dict[str, Any] = {
+        "confidence": question.confidence,
+        "finite_population": question.population == "these",
+        "trained": y[trained] if len(trained) else None,
+    }
+    if data.weights is not None:
+        options |= {"weights": data.weights[rows], "pool_weights": data.pool_weights}
+        options["trained_weights"] = data.weights[trained] if len(trained) else None
+    if data.classes:
+        return rectified_shares(y[rows], predictions.labels, predictions.pool, classes=data.classes, **options)
+    return rectified_mean(y[rows], predictions.labels, predictions.pool, **options)
+
+
+def _save_predictions(job: Job, predictions: Predictions) -> None:
+    """Every row with its part and prediction, for the user to keep."""
+    data = job.dataset
+    frame = pd.DataFrame({"text": [*(data.texts[i] for i in predictions.rectify), *data.pool_texts]})
+    frame["part"] = ["rectify"] * len(predictions.rectify) + ["pool"] * data.m
+    values = np.concatenate([predictions.labels, predictions.pool])
+    if data.classes:
+        for k, name in enumerate(data.classes):
+            frame[f"probability of {name}"] = values[:, k]
+    else:
+        frame["prediction"] = values
+    frame.to_parquet(job.run.folder / "predictions.parquet", index=False)
+
+
+def _used_rows(predictions: Predictions) -> dict[str, list[int]]:
+    used = {"finetune": predictions.trained.tolist(), "rectify": predictions.rectify.tolist()}
+    if predictions.folds is not None:
+        used["fold"] = predictions.folds.tolist()
+    return used

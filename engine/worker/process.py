@@ -1,0 +1,100 @@
+"""The worker's process: wait for the machine, do the steps, store how it ended."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from time import perf_counter, sleep
+
+from engine.data import Dataset
+from engine.data.sealing import Sealing
+from engine.errors import LabelwiseError, RunStopped
+from engine.runs import Run, RunState, Store, now, open_store
+from engine.runs.progress import ProgressReport
+from engine.worker.answering import answer
+from engine.worker.job import COSLOW, ESTIMATE, LOADING, MODELS, PILOT, SECONDS_TO_PREDICT, Job
+from engine.worker.pilot import SEEDS, make_plan, measure_coslow, run_pilot
+
+_SECONDS_TO_TRAIN = 0.1  # for each label of a fine-tuning fit, until a trial has told the real pace
+
+
+def _stages(run: Run, dataset: Dataset, sealing: Sealing) -> dict[str, float]:
+    """Expected seconds of each stage, before any of them has told its pace."""
+    embed, probe = SECONDS_TO_PREDICT * dataset.n, run.settings.learner == "probe"
+    stages = {LOADING: 6.0, COSLOW: 4.0 + embed}
+    if run.kind != "efficiency":
+        work = sum(len(train) for _, train, _ in sealing.trials(SEEDS[run.settings.learner]))
+        stages[PILOT] = 1.0 if probe else _SECONDS_TO_TRAIN * work
+    if run.kind == "run":
+        stages |= {MODELS: _strategy_seconds(run, dataset, _SECONDS_TO_TRAIN), ESTIMATE: 0.5}
+    return stages
+
+
+def _strategy_seconds(run: Run, dataset: Dataset, seconds_per_label: float) -> float:
+    """Expected seconds of fitting the models and predicting the pool."""
+    predict = SECONDS_TO_PREDICT * (dataset.n + dataset.m)
+    if run.settings.learner == "probe":
+        return predict + 1.0
+    fits = run.settings.folds if run.settings.strategy in ("auto", "cross-fit") else 1
+    return fits * (seconds_per_label * dataset.n + predict)
+
+
+def _work(job: Job) -> None:
+    started = perf_counter()
+    job.report.stage(LOADING)
+    coslow = measure_coslow(job)
+    if job.run.kind != "efficiency":
+        law, seconds_per_label = run_pilot(job, coslow)
+        made = make_plan(job, law, seconds_per_label)
+        if job.run.kind == "run":
+            job.report.expect({MODELS: _strategy_seconds(job.run, job.dataset, seconds_per_label)})
+            print(f"         {answer(job, made).summary()}")
+    facts = {"seconds": perf_counter() - started, "cores": os.cpu_count(), "pilot_labels": job.sealing.pilot_size}
+    job.record("details run", {**facts, "device": job.device, "model": job.settings.model})
+
+
+def execute(run_id: str) -> int:
+    """Execute a run to its end, whatever it is; return 0 if the result is stored."""
+    store = open_store()
+    run = store.run(run_id)
+    report = ProgressReport(store, run_id, {})
+    report.listen()
+    live = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
+    try:
+        _await_turn(store, run_id, report)
+        study = store.study(run.study_id)
+        dataset = study.dataset()
+        sealing = Sealing.of(dataset.key, dataset.n, run.settings.seed)
+        report.expect(_stages(run, dataset, sealing))
+        _work(Job(store, store.run(run_id), study, dataset, sealing, report))
+        ending = {"to": RunState.FINISHED, "stage": "Finished", "progress": 1.0}
+    except RunStopped as stop:
+        ending = {"to": RunState.STOPPED, "stage": "Stopped", "error": str(stop)}
+    except LabelwiseError as fault:
+        ending = {"to": RunState.FAILED, "stage": "Failed", "error": str(fault)}
+    except MemoryError:
+        sentence = "There was not enough memory; choose the probe, a smaller model or a smaller pool."
+        ending = {"to": RunState.FAILED, "stage": "Failed", "error": sentence}
+    except Exception as fault:  # noqa: BLE001 (whatever it is, the user is told in a sentence and the log has the rest)
+        traceback.print_exc()
+        sentence = (
+            f"Something went wrong that Labelwise did not foresee ({type(fault).__name__}: {fault}); see the log."
+        )
+        ending = {"to": RunState.FAILED, "stage": "Failed", "error": sentence}
+    report.end()
+    store.move_run(run_id, frm=live, finished=now(), heartbeat=now(), **ending)  # type: ignore[arg-type]
+    print(f"{now():%H:%M:%S} {ending['stage']}. {ending.get('error', '')}", flush=True)
+    return 0 if ending["to"] is RunState.FINISHED else 1
+
+
+def _await_turn(store: Store, run_id: str, report: ProgressReport) -> None:
+    """Wait until no other run uses the machine."""
+    waiting = False
+    while not store.claim_machine(run_id):
+        if store.run(run_id).state is RunState.STOPPING:
+            raise RunStopped("The run was stopped before it began.")
+        if not waiting:
+            report.stage("Waiting for another run to end")
+            waiting = True
+        sleep(0.5)
+    store.update_run(run_id, started=now())

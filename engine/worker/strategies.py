@@ -1,0 +1,137 @@
+"""Carrying out a strategy: which labels train, which rectify, and the predictions that come of it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.allocation import Plan
+from engine.data.sealing import Rows
+from engine.errors import ArgumentError
+from engine.runs import fingerprint, home
+from engine.worker.job import VERSION, Job
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions to rectify, and which labelled rows did what.
+
+    Attributes:
+        trained: Rows that trained the model and rectify nothing.
+        rectify: Rows whose predictions come from a model that has not seen them.
+        labels: Predictions for `rectify`, shape (r,) or (r, k).
+        pool: Predictions for the pool, shape (m,) or (m, k).
+        folds: Fold of each row of `rectify` under cross-fit.
+    """
+
+    trained: Rows
+    rectify: Rows
+    labels: Floats
+    pool: Floats
+    folds: Rows | None = None
+
+
+def carry_out(name: str, job: Job, made: Plan) -> Predictions:
+    """Return the predictions of a strategy by its name.
+
+    Raises:
+        ArgumentError: The study lacks what the strategy needs.
+    """
+    strategies = {"labels-only": _labels_only, "zero-shot": _zero_shot, "split": _split, "cross-fit": _cross_fit}
+    return strategies[name](job, made)
+
+
+def _labels_only(job: Job, _made: Plan) -> Predictions:
+    # A constant predicts nothing: rectifying it is the labels-only answer. For classes all are equally probable.
+    n, m, k = job.dataset.n, job.dataset.m, job.classes
+    labels, pool = (np.full((n, k), 1 / k), np.full((m, k), 1 / k)) if k else (np.zeros(n), np.zeros(m))
+    return Predictions(np.empty(0, np.intp), np.arange(n), labels, pool)
+
+
+def _zero_shot(job: Job, _made: Plan) -> Predictions:
+    data = job.dataset
+    if data.predictions is None or data.pool_predictions is None:
+        raise ArgumentError(
+            "The strategy zero-shot rectifies predictions that come with the data, and this study has no prediction "
+            "column; choose one on the Data page, or another strategy."
+        )
+    return Predictions(np.empty(0, np.intp), np.arange(data.n), data.predictions, data.pool_predictions)
+
+
+def _split(job: Job, made: Plan) -> Predictions:
+    # The pilot has looked at its labels, so they fine-tune and never rectify.
+    s = max(job.settings.finetune or made["split"].finetune, job.sealing.pilot_size)
+    s = min(s, job.dataset.n - 10)
+    train, rectify = job.sealing.split(s)
+    labels, pool = _fit_and_predict(job, train, rectify, 0, job.report)
+    return Predictions(train, rectify, labels, pool)
+
+
+def _cross_fit(job: Job, made: Plan) -> Predictions:
+    folds = job.sealing.folds(made["cross-fit"].folds)
+    n = job.dataset.n
+    labels, pool, numbers = None, None, np.empty(n, np.intp)
+    for j, fold in enumerate(folds):
+
+        def progress(share: float, j: int = j) -> None:
+            job.report((j + share) / len(folds))
+
+        train = np.setdiff1d(np.arange(n), fold)
+        own, rest = _fit_and_predict(job, train, fold, j, progress)
+        labels = np.empty((n, *own.shape[1:])) if labels is None else labels
+        labels[fold], numbers[fold] = own, j
+        pool = rest / len(folds) if pool is None else pool + rest / len(folds)
+    assert labels is not None
+    assert pool is not None
+    return Predictions(np.empty(0, np.intp), np.arange(n), labels, pool, numbers)
+
+
+def _fit_and_predict(
+    job: Job, train: Rows, rectify: Rows, number: int, progress: Callable[[float], None]
+) -> tuple[Floats, Floats]:
+    """Predictions of one model for its rectification rows and the pool; kept on disk, since models are dear."""
+    settings, data = job.settings, job.dataset
+    inputs = [data.key, settings.model, settings.learner, settings.objective, settings.seed, train.tolist()]
+    path = home() / "cache" / "predictions" / f"{fingerprint(VERSION, *inputs)}.npz"
+    if not path.exists():
+        learner = job.bench.learner(settings.learner, settings.objective, job.classes)
+        texts = [data.texts[i] for i in train]
+        losses = _loss_writer(job, number)
+        model = learner.fit(
+            texts, data.y[train], seed=settings.seed, progress=lambda x: progress(x / 2), report_loss=losses
+        )
+        model.save(job.run.folder / "models" / str(number))
+        every = [data.texts[i] for i in rectify] + list(data.pool_texts)
+        predictions = model.predict(every, lambda x: progress(0.5 + x / 2))
+        _write_arrays(path, rectify=predictions[: len(rectify)], pool=predictions[len(rectify) :])
+        print(f"         model {number + 1} fitted on {len(train)} labels")
+    progress(1.0)
+    with np.load(path) as kept:
+        return kept["rectify"], kept["pool"]
+
+
+def _loss_writer(job: Job, number: int) -> Callable[[int, float], None]:
+    path = job.run.folder / "losses.csv"
+    if not path.exists():
+        path.write_text("fit,step,loss\n", encoding="utf-8")
+
+    def write(step: int, loss: float) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{number},{step},{loss:.6g}\n")
+
+    return write
+
+
+def _write_arrays(path: Path, **arrays: Floats) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part.npz")
+    np.savez(part, **arrays)  # type: ignore[arg-type]
+    os.replace(part, path)

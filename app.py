@@ -1,10 +1,16 @@
 """The dashboard's frame: sign-in, the open study, the way through the six steps, and the run under way."""
 
 import streamlit as st
-from pages.parts import EFFICIENCY, PLAN, RUN, explained, open_store, open_study, plain, progress, step_name
 
 import engine
+from pages import parts
 
+# An interval around its estimate, and the name.
+LOGO = """<svg xmlns="http://www.w3.org/2000/svg" width="164" height="32" viewBox="0 0 164 32">
+<g stroke="#1A9488" stroke-width="3" stroke-linecap="round"><path d="M3 8v16M37 8v16M3 16h34"/></g>
+<circle cx="17" cy="16" r="5.5" fill="#1A9488"/>
+<text x="50" y="23" font-family="system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif" font-size="21"
+font-weight="600" textLength="106" lengthAdjust="spacingAndGlyphs" fill="#1A9488">Labelwise</text></svg>"""
 STEPS = {
     "data": ("Data", "Which labels, which texts, and the question about the whole."),
     "predict": ("Predict", "How far further labels would carry, before anything is trained."),
@@ -31,16 +37,16 @@ def step_icons(runs: tuple[engine.Run, ...]) -> dict[str, str]:
     active = {run.kind for run in runs if not run.is_finished}
     done = {
         "data": True,
-        "predict": EFFICIENCY in kinds,
-        "plan": bool(kinds & {PLAN, RUN}),
-        "run": RUN in kinds,
-        "results": RUN in kinds and bool(st.session_state.get("seen_results")),
+        "predict": parts.EFFICIENCY in kinds,
+        "plan": bool(kinds & {parts.PLAN, parts.RUN}),
+        "run": parts.RUN in kinds,
+        "results": parts.RUN in kinds and bool(st.session_state.get("seen_results")),
         "report": False,
     }
     upcoming = next(step for step in STEPS if not done[step])
     icons = {step: ":material/check_circle:" if done[step] else ":material/circle:" for step in STEPS}
     icons[upcoming] = ":material/arrow_circle_right:"
-    working = {EFFICIENCY: "predict", PLAN: "plan", RUN: "run"}
+    working = {parts.EFFICIENCY: "predict", parts.PLAN: "plan", parts.RUN: "run"}
     icons.update({working[kind]: "spinner" for kind in active})
     return icons
 
@@ -52,8 +58,8 @@ def show_active(store: engine.Store) -> None:
     for run in active[::-1][:3]:
         study = store.study(run.study_id)
         with st.container(border=True):
-            st.caption(f"**{step_name(run)}** · {plain(study.name)}")
-            progress(run)
+            st.caption(f"**{parts.step_name(run)}** · {parts.plain(study.name)}")
+            parts.progress(run)
     if not active and st.session_state.pop("had_active_runs", False):
         st.rerun(scope="app")
     st.session_state["had_active_runs"] = bool(active)
@@ -62,7 +68,7 @@ def show_active(store: engine.Store) -> None:
 @st.fragment(run_every=2, key="active_runs")
 def follow_active(store: engine.Store) -> None:
     """Follow the runs under way until the last has ended."""
-    with explained():
+    with parts.explained():
         show_active(store)
 
 
@@ -70,7 +76,7 @@ def sidebar(store: engine.Store, study: engine.Study) -> None:
     """Show which study is open and what is under way."""
     with st.sidebar:
         st.caption("Study")
-        st.markdown(f"**{plain(study.name)}**")
+        st.markdown(f"**{parts.plain(study.name)}**")
         engine.reconcile(store)
         if any(not run.is_finished for run in store.runs()):
             st.session_state["had_active_runs"] = True
@@ -82,10 +88,11 @@ def sidebar(store: engine.Store, study: engine.Study) -> None:
 def main() -> None:
     """Draw the frame and the page in it."""
     st.set_page_config(page_title="Labelwise", page_icon=":material/straighten:", layout="wide")
+    st.logo(LOGO, size="large")
     if not signed_in():
         return
-    store = open_store()
-    study = open_study(store)
+    store = parts.open_store()
+    study = parts.open_study(store)
     icons = step_icons(store.runs(study.id))
     page = st.navigation(
         [
@@ -94,9 +101,10 @@ def main() -> None:
         ]
     )
     sidebar(store, study)
+    st.session_state["framed"] = True
     with st.container(width=1080):
         page.run()
 
 
-with explained():
+with parts.explained():
     main()

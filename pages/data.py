@@ -3,11 +3,12 @@
 from typing import Any
 
 import streamlit as st
-from pages.parts import chart, explained, heading, open_store, open_study, plain
 
 import engine
+from pages import parts
 
-FORMATS = ["csv", "tsv", "tab", "txt", "xlsx", "jsonl", "ndjson", "json", "parquet", "pq"]
+FORMATS = ["csv", "tsv", "txt", "xlsx", "jsonl", "json", "parquet"]
+FEW = 6  # so many checks in order are shown, more are folded away
 NONE = "(none)"
 OPTIONAL = {
     "prediction": ("Model's prediction", "Predictions you already have, in both files; they are rectified untrained."),
@@ -29,7 +30,7 @@ def keep_upload(store: engine.Store, part: str) -> None:
     """Write an upload to disk at once and put its hash into the address, so that a reload finds it again."""
     upload = st.session_state.get(f"upload_{part}")
     if upload is not None:
-        with explained():
+        with parts.explained():
             st.query_params[part] = store.save_file(upload.name, upload.getvalue()).hash
 
 
@@ -42,7 +43,7 @@ def drop_file(part: str) -> None:
 
 def open_sample(store: engine.Store) -> None:
     """Open the sample study."""
-    with explained():
+    with parts.explained():
         open_other(engine.sample_study(store).id)
 
 
@@ -65,8 +66,14 @@ def choose_files(store: engine.Store) -> None:
     """Offer the sample and the two uploads."""
     left, right = st.columns(2)
     words = {
-        "labels": ("Labels", "The texts that people have labelled: one row a text, a column with the text and one with the label."),
-        "pool": ("Pool", "All the other texts. Not needed if the labels file holds them too, with the label left empty."),
+        "labels": (
+            "Labels",
+            "The texts that people have labelled: one row a text, a column with the text and one with the label.",
+        ),
+        "pool": (
+            "Pool",
+            "All the other texts. Not needed if the labels file holds them too, with the label left empty.",
+        ),
     }
     for column, (part, (title, help_)) in zip((left, right), words.items(), strict=True):
         column.file_uploader(
@@ -86,9 +93,11 @@ def show_files(labels: Any, pool: Any) -> None:
             if file is None:
                 st.badge("no pool file", color="gray", icon=":material/remove:")
                 continue
-            st.badge(f"{part.capitalize()}: {plain(file.name)}", color="primary", icon=":material/description:")
+            st.badge(f"{part.capitalize()}: {parts.plain(file.name)}", color="green", icon=":material/description:")
         if draft:
-            st.button("Remove", key="drop", icon=":material/close:", type="tertiary", on_click=drop_file, args=("labels",))
+            st.button(
+                "Remove", key="drop", icon=":material/close:", type="tertiary", on_click=drop_file, args=("labels",)
+            )
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the file")
@@ -121,9 +130,7 @@ def role_box(
 ) -> str:
     """Ask for the column of one part; the choice is kept in the address."""
     index = options.index(preset) if preset in options else 0
-    name: str = place.selectbox(
-        title, options, index=index, key=f"{part}_{suffix}", help=help_, bind="query-params"
-    )
+    name: str = place.selectbox(title, options, index=index, key=f"{part}_{suffix}", help=help_, bind="query-params")
     return name
 
 
@@ -156,12 +163,12 @@ def show_checks(checks: list[Any]) -> None:
     for check in checks:
         if check.level in LEVELS:
             icon, colour = LEVELS[check.level]
-            st.markdown(f":{colour}[{icon}] {plain(check.finding)}  \n:gray[{plain(check.remedy)}]")
+            st.markdown(f":{colour}[{icon}] {parts.plain(check.finding)}  \n:gray[{parts.plain(check.remedy)}]")
     fine = [check for check in checks if check.level == "ok"]
-    if fine:
-        with st.expander(f"{len(fine)} in order", icon=":material/check_circle:"):
-            for check in fine:
-                st.markdown(f":green[:material/check:] {plain(check.finding)}")
+    many = len(fine) > FEW
+    with st.expander(f"{len(fine)} in order", icon=":material/check_circle:") if many else st.container():
+        for check in fine:
+            st.markdown(f":green[:material/check:] {parts.plain(check.finding)}")
 
 
 # ----------------------------------------------------------------------- the question
@@ -211,10 +218,10 @@ def rename(store: engine.Store, study: engine.Study) -> None:
 def delete(store: engine.Store, study: engine.Study) -> None:
     """Ask whether a study is really to go."""
     runs = len(store.runs(study.id))
-    st.write(f"**{plain(study.name)}**, its {runs} runs and its files are deleted for good.")
+    st.write(f"**{parts.plain(study.name)}**, its {runs} runs and its files are deleted for good.")
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:", key="delete_confirm"):
-            with explained():
+            with parts.explained():
                 store.delete_study(study.id)
                 if st.session_state.get("study") == study.id:
                     st.session_state.pop("study")
@@ -230,11 +237,11 @@ def list_studies(store: engine.Store, opened: engine.Study) -> None:
     for study in store.studies()[:30]:
         with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"study_{study.id}"):
             with st.container(gap=None):
-                st.markdown(f"**{plain(study.name)}**")
+                st.markdown(f"**{parts.plain(study.name)}**")
                 files = study.labels_file.name + (f" and {study.pool_file.name}" if study.pool_file else "")
-                st.caption(f"{plain(files)} · {study.created:%d %b %Y} · {study.question.population} texts")
+                st.caption(f"{parts.plain(files)} · {study.created:%d %b %Y} · {study.question.population} texts")
             if study.id == opened.id:
-                st.badge("Open", color="primary", icon=":material/check:")
+                st.badge("Open", color="green", icon=":material/check:")
             else:
                 st.button("Open", key=f"open_{study.id}", on_click=open_other, args=(study.id,))
             if st.button("Rename", key=f"rename_{study.id}", icon=":material/edit:", type="tertiary"):
@@ -282,13 +289,16 @@ def define(store: engine.Store, study: engine.Study) -> None:
     with left:
         show_checks(checks)
     with right:
-        chart(engine.label_histogram(data), "labels", f"Distribution of {data.n} labels", height=280)
+        parts.chart(engine.label_histogram(data), "labels", f"Distribution of {data.n} labels", height=280)
     st.subheader("Question", anchor=False)
     asked = st.container()
     question = ask_question(data, study.question, study.id)
-    asked.markdown(f"#### {plain(question.sentence(roles, data.n + data.m))}")
-    if st.button("Continue", type="primary", icon=":material/arrow_forward:", icon_position="right", key="continue"):
-        go_on(store, labels_file, pool_file, roles, question)
+    asked.markdown(f"#### {parts.plain(question.sentence(roles, data.n + data.m))}")
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button(
+            "Continue", type="primary", icon=":material/arrow_forward:", icon_position="right", key="continue"
+        ):
+            go_on(store, labels_file, pool_file, roles, question)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Preparing the data")
@@ -297,10 +307,12 @@ def prepared(key: str, _labels: Any, _pool: Any, _roles: engine.Roles) -> Any:
     return engine.prepare(_labels, _pool, _roles)
 
 
-heading("Data", "Which texts people have labelled, which they have not, and what you want to know about all of them.")
-the_store = open_store()
-the_study = open_study(the_store)
+parts.heading(
+    "Data", "Which texts people have labelled, which they have not, and what you want to know about all of them."
+)
+the_store = parts.open_store()
+the_study = parts.open_study(the_store)
 choose_files(the_store)
-with explained():
+with parts.explained():
     define(the_store, the_study)
 list_studies(the_store, the_study)

@@ -1,5 +1,7 @@
 """What several pages show: the open study, a chart, the progress of a run, a fault in plain words."""
 
+import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ import streamlit as st
 
 import engine
 
+PAGES = ("data", "predict", "plan", "run", "results", "report")
 EFFICIENCY, PLAN, RUN = "efficiency", "plan", "run"
 _STEPS = {EFFICIENCY: "Prediction", PLAN: "Pilot", RUN: "Run"}
 _BADGES = {
@@ -40,6 +43,10 @@ def explained() -> Iterator[None]:
 
 def heading(title: str, sentence: str) -> None:
     """Open a page: its name, and in one sentence what it tells."""
+    if not st.session_state.get("framed"):
+        # Until the first `st.navigation` of a server's life, Streamlit runs a page of this folder without its frame.
+        st.navigation([f"pages/{name}.py" for name in PAGES])
+        st.rerun()
     st.title(title, anchor=False)
     st.markdown(f":gray[{sentence}]")
 
@@ -110,6 +117,28 @@ def results_of(store: engine.Store, run: engine.Run) -> engine.Results:
 # --------------------------------------------------------------------------- charts
 
 
+# The figures' colours are chosen for a light ground; on a dark one their lighter sisters are easier to see.
+_ON_DARK = {
+    "#0F766E": "#3DB8A9",
+    "#64748B": "#A3B1C2",
+    "#D97706": "#F0A04B",
+    "#2563EB": "#7BA7F7",
+    "rgba(15,118,110,": "rgba(61,184,169,",
+    "rgba(100,116,139,": "rgba(163,177,194,",
+    "rgba(217,119,6,": "rgba(240,160,75,",
+    "rgba(37,99,235,": "rgba(123,167,247,",
+}
+
+
+def _for_theme(figure: Any) -> Any:
+    if st.context.theme.type != "dark":
+        return figure
+    text = figure.to_json()
+    for light, dark in _ON_DARK.items():
+        text = text.replace(light, dark)
+    return json.loads(text)
+
+
 def chart(figure: Any, key: str, alt: str, height: int | None = None) -> None:
     """Draw a figure with a stable key, a text for screen readers, and a picture button that names its file."""
     if height is not None:
@@ -119,18 +148,21 @@ def chart(figure: Any, key: str, alt: str, height: int | None = None) -> None:
         "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
         "toImageButtonOptions": {"format": "png", "filename": f"labelwise-{key}", "scale": 2},
     }
-    st.plotly_chart(figure, key=key, alt=alt, config=config)
+    st.plotly_chart(_for_theme(figure), key=key, alt=alt, config=config)
 
 
 # ---------------------------------------------------------------------- words for figures
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Write a number as a person would: three significant digits, thousands separated."""
-    if value != 0 and abs(value) >= 1000:
-        return f"{value:,.0f}"
-    text = f"{value:.{digits}g}"
-    return text if "e" not in text else f"{value:.2e}"
+    """Write a number as a person would: few significant digits, thousands separated, no powers of ten."""
+    value = float(value)
+    if not math.isfinite(value):
+        return "unknown"
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, decimals):,.{min(max(decimals, 0), 8)}f}"
 
 
 def duration(seconds: float | None) -> str:

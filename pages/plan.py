@@ -4,10 +4,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
-from pages.parts import PLAN, RUN, chart, duration, ended_badly, explained, follow, heading, latest, number
-from pages.parts import open_store, open_study, plain, results_of
 
 import engine
+from pages import parts
 
 NAMES = {
     "labels-only": "Labels only",
@@ -24,10 +23,10 @@ MORE = 100
 
 def planned_run(store: engine.Store, study: engine.Study) -> engine.Run:
     """Return the newest run with a plan; the pilot is started here if there never was one."""
-    done = latest(store, study, PLAN, RUN, finished=True)
-    pilot = done or latest(store, study, PLAN)
+    done = parts.latest(store, study, parts.PLAN, parts.RUN, finished=True)
+    pilot = done or parts.latest(store, study, parts.PLAN)
     if pilot is None:
-        pilot = engine.start_run(store, study, PLAN, engine.RunSettings())
+        pilot = engine.start_run(store, study, parts.PLAN, engine.RunSettings())
         st.rerun()
     return pilot
 
@@ -40,11 +39,11 @@ def offer_pilot(store: engine.Store, study: engine.Study, run: engine.Run) -> No
             others = [name for name in LEARNERS if name != run.settings.learner]
             learner = st.selectbox("Learner", others, format_func=LEARNERS.get, key="pilot_learner", width=260)
             if st.button("Start the pilot", key="start_pilot", icon=":material/play_arrow:"):
-                engine.start_run(store, study, PLAN, engine.RunSettings(learner=learner))
+                engine.start_run(store, study, parts.PLAN, engine.RunSettings(learner=learner))
                 st.rerun()
-        active = latest(store, study, PLAN)
+        active = parts.latest(store, study, parts.PLAN)
         if active and not active.is_finished:
-            follow(store, active.id, key="follow_other_pilot")
+            parts.follow(store, active.id, key="follow_other_pilot")
 
 
 # ------------------------------------------------------------------ the user's wishes
@@ -58,7 +57,7 @@ def ask_wishes(plan: engine.Plan) -> dict[str, Any]:
     folds = left.slider("Folds of cross-fit", 2, 20, min(plan.folds, 20), key="folds", bind="query-params")
     target = middle.number_input(
         "Target half-width", min_value=0.0, value=plan.half_width, step=0.01, format="%.4g", key="target",
-        bind="query-params", placeholder="none", help="How narrow the interval is to be: half its width, in units of the label.",
+        bind="query-params", placeholder="none", help="Half the width you can live with, in units of the label.",
     )  # fmt: skip
     price = right.number_input(
         "Price of a label", min_value=0.0, value=float(plan.costs.per_label), step=0.5, format="%.2f", key="price",
@@ -67,7 +66,16 @@ def ask_wishes(plan: engine.Plan) -> dict[str, Any]:
     split = low
     if low < high:
         split = st.slider(
-            "Labels used to fine-tune (the others rectify)", low, high, min(max(best, low), high), key="s", bind="query-params"
+            "Labels used to fine-tune (the others rectify)",
+            low,
+            high,
+            min(max(best, low), high),
+            key="s",
+            bind="query-params",
+        )
+    if plan.finetune_minimum > 0:
+        st.caption(
+            f"{plan.finetune_minimum:,} labels trained the pilot: they can fine-tune, but no longer rectify a split."
         )
     # What comes through the address is the visitor's: it is brought back into its bounds.
     return {
@@ -81,7 +89,9 @@ def ask_wishes(plan: engine.Plan) -> dict[str, Any]:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _replanned(key: str, more: int, folds: int, target: float | None, price: float, _plan: engine.Plan) -> engine.Plan:
     design = _plan.design.with_labels(_plan.n + more)
-    costs = engine.Costs(price, _plan.costs.per_gpu_hour, _plan.costs.seconds_per_label, _plan.costs.seconds_per_thousand)
+    costs = engine.Costs(
+        price, _plan.costs.per_gpu_hour, _plan.costs.seconds_per_label, _plan.costs.seconds_per_thousand
+    )
     return engine.plan(
         _plan.law,
         n=design.n,
@@ -122,13 +132,17 @@ def show_cards(plan: engine.Plan, wishes: dict[str, Any], unit: str) -> None:
 def show_card(record: engine.StrategyPlan, unit: str, price: float) -> None:
     """Show width, labels saved, cost and time of one strategy."""
     low, high = record.interval
-    st.metric(f"Interval, ± {unit}", f"± {number(record.half_width)}", help="Predicted half-width of the interval.")
-    band = f"80%: {number(low)} to {number(high)}" if high - low > 1e-9 else "known from the labels"
+    st.metric(
+        f"Interval, ± {unit}", f"± {parts.number(record.half_width)}", help="Predicted half-width of the interval."
+    )
+    band = (
+        f"80% band: {parts.number(low)} to {parts.number(high)}" if high - low > 1e-9 else "from the labels seen so far"
+    )
     st.caption(band)
     rows = [
         ("Labels saved", f"{max(record.labels_saved, 0):.0%}" if record.labels_saved >= 0 else "none"),
         ("Cost", f"{record.cost:,.2f}" if price else "no price set"),
-        ("Compute time", duration(record.seconds) if record.seconds else "none"),
+        ("Compute time", parts.duration(record.seconds) if record.seconds else "none"),
     ]
     st.markdown("\n".join(f"{name}: **{value}**  " for name, value in rows))
 
@@ -169,12 +183,14 @@ def show_advice(plan: engine.Plan, wider: engine.Plan, wishes: dict[str, Any]) -
         f"yours is {where}."
     ]
     now, then = (min(record.half_width for record in each.strategies) for each in (plan, wider))
+    more = wider.n - plan.n
+    price = f", for {wishes['price'] * more:,.2f}" if wishes["price"] else ""
     lines.append(
-        f"**The next {wider.n - plan.n:,} labels** would narrow the interval from ± {number(now)} to ± {number(then)} "
-        f"({1 - then / now:.0%})" + (f", for {wishes['price'] * (wider.n - plan.n):,.2f}." if wishes["price"] else ".")
+        f"**The next {more:,} labels** would narrow the interval from ± {parts.number(now)} to ± {parts.number(then)} "
+        f"({1 - then / now:.0%}){price}."
     )
     if plan.half_width:
-        lines.append(f"**Target ± {number(plan.half_width)}.** {target_words(plan)}")
+        lines.append(f"**Target ± {parts.number(plan.half_width)}.** {target_words(plan)}")
     for line in lines:
         st.markdown(line)
 
@@ -207,17 +223,18 @@ def share(study: engine.Study, wishes: dict[str, Any]) -> None:
 @st.fragment(key="planner")
 def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
     """The slider and everything that moves with it; only this part is drawn anew."""
-    with explained():
+    with parts.explained():
         advice = st.container()
         with st.container(border=True):
             wishes = ask_wishes(stored)
             plan = replan(stored, run, wishes)
             unit = "share" if study.question.estimand == "shares" else study.roles.label
-            alt = f"Half-width over the split, best at {plan['split'].finetune} fine-tuning labels; yours at {wishes['s']}."
-            chart(engine.plan_figure(plan, wishes["s"]), "plan", alt, height=400)
+            best, yours = plan["split"].finetune, wishes["s"]
+            alt = f"Half-width over the split: best at {best} fine-tuning labels, yours at {yours}."
+            parts.chart(engine.plan_figure(plan, wishes["s"]), "plan", alt, height=400)
         with advice:
-            st.markdown(f"##### {plain(plan.why)}")
-        show_cards(plan, wishes, plain(unit))
+            st.markdown(f"##### {parts.plain(plan.why)}")
+        show_cards(plan, wishes, parts.plain(unit))
         more = min(MORE, plan.m - 1) if plan.design.population == "these" else MORE
         if more > 0:
             show_advice(plan, replan(stored, run, wishes, more), wishes)
@@ -230,25 +247,29 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
 
 def main() -> None:
     """Show the pilot while it runs, then the plan."""
-    store = open_store()
-    study = open_study(store)
+    store = parts.open_store()
+    study = parts.open_study(store)
     run = planned_run(store, study)
     if not run.is_finished:
-        st.write("Trials at growing numbers of labels show how the model learns here. With the probe this takes seconds.")
-        follow(store, run.id, key="follow_pilot")
+        st.write(
+            "Trials at growing numbers of labels show how the model learns here. With the probe this takes seconds."
+        )
+        parts.follow(store, run.id, key="follow_pilot")
         st.skeleton(height=380)
         return
-    results = results_of(store, run)
+    results = parts.results_of(store, run)
     if run.state is not engine.RunState.FINISHED or results.plan is None:
-        ended_badly(store, run, key="pilot")
+        parts.ended_badly(store, run, key="pilot")
         return
     planner(run, study, results.plan)
     with st.expander("The law behind the plan", icon=":material/show_chart:"):
         st.write(results.plan.law.summary())
-        chart(engine.law_figure(results.plan.law, results.trials), "law", results.plan.law.summary(), height=340)
+        parts.chart(engine.law_figure(results.plan.law, results.trials), "law", results.plan.law.summary(), height=340)
     offer_pilot(store, study, run)
 
 
-heading("Plan", "How wide the interval will be for every way of using your labels, before you spend any time or money.")
-with explained():
+parts.heading(
+    "Plan", "How wide the interval will be for every way of using your labels, before you spend any time or money."
+)
+with parts.explained():
     main()

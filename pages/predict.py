@@ -1,24 +1,23 @@
 """Predict: how far further labels would carry, before anything is trained."""
 
 import streamlit as st
-from pages.parts import EFFICIENCY, chart, ended_badly, explained, follow, heading, latest, number
-from pages.parts import open_store, open_study, plain, results_of
 
 import engine
+from pages import parts
 
 
 def first_run(store: engine.Store, study: engine.Study) -> engine.Run:
     """Return the study's prediction, started here if it never was."""
-    run = latest(store, study, EFFICIENCY)
+    run = parts.latest(store, study, parts.EFFICIENCY)
     if run is None:
-        run = engine.start_run(store, study, EFFICIENCY, engine.RunSettings())
+        run = engine.start_run(store, study, parts.EFFICIENCY, engine.RunSettings())
         st.rerun()
     return run
 
 
 def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
     """Show the curve and what it says in words."""
-    results = results_of(store, run)
+    results = parts.results_of(store, run)
     efficiency = results.efficiency
     if efficiency is None:
         st.error("This prediction holds no curve; start it again.")
@@ -32,10 +31,11 @@ def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
         )
         if not efficiency.calibrated:
             st.badge("Model not calibrated", color="gray", icon=":material/tune:")
-    st.markdown(f"##### {plain(efficiency.summary())}")
+    st.markdown(f"##### {parts.plain(efficiency.summary())}")
     trials = results.trials if len(results.trials) else None
     figure = engine.data_efficiency_figure(efficiency, trials)
-    chart(figure, "efficiency", efficiency.summary(), height=420)
+    figure.layout.annotations = ()  # the badge above says it in the page's own type
+    parts.chart(figure, "efficiency", efficiency.summary(), height=420)
     show_numbers(efficiency)
     explain(efficiency, run)
 
@@ -47,9 +47,14 @@ def show_numbers(efficiency: engine.Efficiency) -> None:
         for share in (0.5, 0.8, 0.9):
             to = efficiency.labels_to(share)
             st.metric(
-                f"{share:.0%} of the way", number(to["median"], 2), border=True,
-                delta=f"{number(to['low'], 2)} to {number(to['high'], 2)}", delta_color="off", delta_arrow="off",
+                f"{share:.0%} of the way", labels(to["median"]), border=True,
+                delta=f"{labels(to['low'])} to {labels(to['high'])}", delta_color="off", delta_arrow="off",
             )  # fmt: skip
+
+
+def labels(count: float) -> str:
+    """Write a number of labels, of which only two digits mean anything."""
+    return parts.number(max(round(count), 1), 2)
 
 
 def explain(efficiency: engine.Efficiency, run: engine.Run) -> None:
@@ -62,25 +67,26 @@ def explain(efficiency: engine.Efficiency, run: engine.Run) -> None:
             )
         if not efficiency.calibrated:
             st.markdown(
-                f"The link from CoS-Low to the curve was published for other models. For {plain(run.settings.model)} "
-                "it is not calibrated, so the band is wide; a few trials on the Plan page narrow it."
+                "The link from CoS-Low to the curve was published for other models. For "
+                f"{parts.plain(run.settings.model)} it is not calibrated, so the band is wide; a few trials on the "
+                "Plan page narrow it."
             )
         st.markdown("The band holds the curve with a probability of 80%.")
 
 
-heading("Predict", "How far further labels would carry with this model, told before anything is trained on them.")
-the_store = open_store()
-the_study = open_study(the_store)
-with explained():
+parts.heading("Predict", "How far further labels would carry with this model, told before anything is trained on them.")
+the_store = parts.open_store()
+the_study = parts.open_study(the_store)
+with parts.explained():
     the_run = first_run(the_store, the_study)
     if not the_run.is_finished:
         st.write("Reading the texts with the model. This takes seconds, and is kept.")
-        follow(the_store, the_run.id, key="follow_prediction")
+        parts.follow(the_store, the_run.id, key="follow_prediction")
         st.skeleton(height=380)
     elif the_run.state is engine.RunState.FINISHED:
         show(the_store, the_study, the_run)
     else:
-        ended_badly(the_store, the_run, key="prediction")
+        parts.ended_badly(the_store, the_run, key="prediction")
 with st.container(horizontal=True, horizontal_alignment="right"):
     if st.button("Continue to the plan", type="primary", icon=":material/arrow_forward:", icon_position="right"):
         st.switch_page("pages/plan.py", query_params={"study": the_study.id})

@@ -4,9 +4,9 @@ import tempfile
 from pathlib import Path
 
 import streamlit as st
-from pages.parts import RUN, explained, heading, open_store, open_study, results_of, when
 
 import engine
+from pages import parts
 
 FIGURES = {
     "answer": "Answer with its interval",
@@ -37,7 +37,7 @@ def pick(runs: list[engine.Run]) -> engine.Run:
     """Let the writer choose among the finished runs."""
     known = {run.id: run for run in runs}
     named = st.query_params.get("run")
-    words = {run.id: f"{when(run)} · {run.settings.learner}, {run.settings.strategy} · {run.id}" for run in runs}
+    words = {run.id: f"{parts.when(run)} · {run.settings.learner}, {run.settings.strategy} · {run.id}" for run in runs}
     index = list(known).index(named) if named in known else 0
     chosen = st.selectbox("Run", list(known), index=index, format_func=words.get, key="report_run")
     st.query_params["run"] = chosen
@@ -59,8 +59,10 @@ def present(results: engine.Results) -> list[str]:
 
 def compose(store: engine.Store, run: engine.Run) -> tuple[str, tuple[str, ...]]:
     """Ask for headline and figures."""
-    results = results_of(store, run)
-    headline = st.text_input("Headline", key=f"headline_{run.id}", max_chars=200, placeholder="The answer in a sentence")
+    results = parts.results_of(store, run)
+    headline = st.text_input(
+        "Headline", key=f"headline_{run.id}", max_chars=200, placeholder="The answer in a sentence"
+    )
     names = present(results)
     ticked = st.pills(
         "Figures", names, selection_mode="multi", default=names, format_func=FIGURES.get, key=f"figures_{run.id}"
@@ -70,7 +72,7 @@ def compose(store: engine.Store, run: engine.Run) -> tuple[str, tuple[str, ...]]
 
 def downloads(store: engine.Store, run: engine.Run, headline: str, figures: tuple[str, ...]) -> None:
     """Offer the report in every form; each is written when it is asked for."""
-    estimate = results_of(store, run).estimate
+    estimate = parts.results_of(store, run).estimate
     name = f"labelwise-{run.id}"
     with st.container(horizontal=True):
         st.download_button(
@@ -95,9 +97,9 @@ def downloads(store: engine.Store, run: engine.Run, headline: str, figures: tupl
 
 def main() -> None:
     """Compose the report of a run, show it, and hand it out."""
-    store = open_store()
-    study = open_study(store)
-    runs = [run for run in store.runs(study.id) if run.kind == RUN and run.state is engine.RunState.FINISHED]
+    store = parts.open_store()
+    study = parts.open_study(store)
+    runs = [run for run in store.runs(study.id) if run.kind == parts.RUN and run.state is engine.RunState.FINISHED]
     if not runs:
         st.info("There is no finished run of this study yet.", icon=":material/hourglass_empty:")
         if st.button("Go to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):
@@ -111,6 +113,6 @@ def main() -> None:
         st.iframe(html, height=PREVIEW_HEIGHT, alt="Preview of the report")
 
 
-heading("Report", "The answer as you would hand it to others: one file with figures, method and settings.")
-with explained():
+parts.heading("Report", "The answer as you would hand it to others: one file with figures, method and settings.")
+with parts.explained():
     main()

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 import streamlit as st
-from pages.parts import RUN, chart, duration, explained, heading, number, open_store, open_study, plain, results_of, when
 
 import engine
+from pages import parts
 
 COLUMNS = {
     "name": "Class",
@@ -27,9 +27,9 @@ COLUMNS = {
 def pick(runs: list[engine.Run]) -> engine.Run:
     """Let the reader choose among the finished runs; the choice is kept in the address."""
     known = {run.id: run for run in runs}
-    words = {run.id: f"{when(run)} · {run.settings.learner}, {run.settings.strategy} · {run.id}" for run in runs}
+    words = {run.id: f"{parts.when(run)} · {run.settings.learner}, {run.settings.strategy} · {run.id}" for run in runs}
     if len(runs) == 1:
-        st.caption(f"Run of {plain(words[runs[0].id])}")
+        st.caption(f"Run of {parts.plain(words[runs[0].id])}")
         return runs[0]
     named = st.query_params.get("run")
     index = list(known).index(named) if named in known else 0
@@ -40,20 +40,18 @@ def pick(runs: list[engine.Run]) -> engine.Run:
 
 def mean_metrics(estimate: engine.Estimate) -> Iterable[tuple[str, str, str, str]]:
     """Return name, value, addition and explanation of each figure for a single quantity."""
-    half = (estimate.ci_high - estimate.ci_low) / 2
-    yield "Estimate", number(estimate.estimate, 4), f"± {number(half)}", (
-        f"{estimate.confidence:.0%} interval from {number(estimate.ci_low, 4)} to {number(estimate.ci_high, 4)}."
-    )
+    low, high = (parts.number(end, 4) for end in (estimate.ci_low, estimate.ci_high))
+    half = parts.number((estimate.ci_high - estimate.ci_low) / 2)
+    level = f"{estimate.confidence:.0%} interval from {low} to {high}."
+    yield "Estimate", parts.number(estimate.estimate, 4), f"± {half}", level
     saved = max(float(estimate.labels_saved), 0.0)
-    yield "Labels saved", f"{saved:.0%}", "of labels alone", "So many fewer labels give the same interval as labels alone would."
-    yield "Effective labels", number(estimate.n_effective, 4), f"from {estimate.n:,}", (
-        "So many labels alone would give the same standard error."
-    )
+    yield "Labels saved", f"{saved:.0%}", "of labels alone", "The share of labels that the model replaced."
+    worth = "So many labels alone would give the same standard error."
+    yield "Effective labels", f"{float(estimate.n_effective):,.0f}", f"from {estimate.n:,}", worth
     if estimate.model_only is not None:
         bias = float(estimate.model_only) - float(estimate.estimate)
-        yield "Bias of the model alone", f"{bias:+.3g}", "corrected here", (
-            f"The model's predictions alone say {number(estimate.model_only, 4)}."
-        )
+        said = f"The model's predictions alone say {parts.number(estimate.model_only, 4)}."
+        yield "Bias of the model alone", f"{bias:+.3g}", "corrected here", said
 
 
 def show_metrics(estimate: engine.Estimate) -> None:
@@ -71,7 +69,14 @@ def show_shares(estimate: engine.Estimate) -> None:
     with st.grid(4, min_column_width=180):
         for row in shares.head(4).itertuples():
             interval = f"{row.low:.1%} to {row.high:.1%}"
-            st.metric(plain(row.name), f"{row.estimate:.1%}", interval, delta_color="off", delta_arrow="off", border=True)
+            st.metric(
+                parts.plain(row.name),
+                f"{row.estimate:.1%}",
+                interval,
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
+            )
 
 
 def show_promise(results: engine.Results, estimate: engine.Estimate) -> None:
@@ -84,10 +89,10 @@ def show_promise(results: engine.Results, estimate: engine.Estimate) -> None:
     achieved = half_width(estimate)
     low, high = record.interval
     inside = "inside" if low <= achieved <= high else "outside"
-    band = f"80% between {number(low)} and {number(high)}" if high > low else "known from the labels"
+    band = f"80% between {parts.number(low)} and {parts.number(high)}" if high > low else "no band"
     st.markdown(
-        f"**Kept promise?** The plan predicted ± {number(record.half_width)} ({band}) for {record.name}; "
-        f"the run achieved ± {number(achieved)}" + (f", {inside} that band." if high > low else ".")
+        f"**Kept promise?** The plan predicted ± {parts.number(record.half_width)} ({band}) for {record.name}; "
+        f"the run achieved ± {parts.number(achieved)}" + (f", {inside} that band." if high > low else ".")
     )
 
 
@@ -103,6 +108,7 @@ def show_table(estimate: engine.Estimate, run: engine.Run) -> None:
     shown = frame[[name for name in COLUMNS if name in frame and not (name == "name" and (frame[name] == "").all())]]
     st.dataframe(
         shown.rename(columns=COLUMNS), hide_index=True, alt="All answers with their intervals", key="answers",
+        placeholder="",
         column_config={title: st.column_config.NumberColumn(format="%.4g") for title in list(COLUMNS.values())[2:]},
     )  # fmt: skip
     st.download_button(
@@ -113,36 +119,40 @@ def show_table(estimate: engine.Estimate, run: engine.Run) -> None:
 
 def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
     """Show the answer of one run."""
-    results = results_of(store, run)
+    results = parts.results_of(store, run)
     estimate = results.estimate
     if estimate is None:
         st.error("This run holds no estimate; start a new run on the Run page.")
         return
     st.session_state["seen_results"] = True
-    st.markdown(f"#### {plain(estimate.summary())}")
+    st.markdown(f"#### {parts.plain(estimate.summary())}")
     (show_metrics if estimate.names is None else show_shares)(estimate)
-    chart(engine.estimate_figure(estimate), "estimate", estimate.summary())
+    parts.chart(engine.estimate_figure(estimate), "estimate", estimate.summary())
     for note in estimate.notes:
-        st.warning(plain(note), icon=":material/info:")
+        st.warning(parts.plain(note), icon=":material/info:")
     show_promise(results, estimate)
     show_table(estimate, run)
     if results.details:
         with st.expander("How it was done", icon=":material/info:"):
-            st.markdown("\n".join(f"- {plain(name)}: {plain(detail(value))}" for name, value in results.details.items()))
+            st.markdown(
+                "\n".join(
+                    f"- {parts.plain(name)}: {parts.plain(detail(value))}" for name, value in results.details.items()
+                )
+            )
 
 
 def detail(value: object) -> str:
     """Write a fact of the run in a line."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {detail(entry)}" for name, entry in value.items())
-    return number(value, 4) if isinstance(value, float) else str(value)
+    return parts.number(value, 4) if isinstance(value, float) else str(value)
 
 
 def main() -> None:
     """Show the chosen run's answer, or the way to one."""
-    store = open_store()
-    study = open_study(store)
-    runs = [run for run in store.runs(study.id) if run.kind == RUN and run.state is engine.RunState.FINISHED]
+    store = parts.open_store()
+    study = parts.open_study(store)
+    runs = [run for run in store.runs(study.id) if run.kind == parts.RUN and run.state is engine.RunState.FINISHED]
     if not runs:
         st.info("There is no finished run of this study yet.", icon=":material/hourglass_empty:")
         if st.button("Go to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):
@@ -158,12 +168,10 @@ def main() -> None:
 
 def data_sentence(study: engine.Study) -> None:
     """Repeat the question that is answered here."""
-    from pages.parts import dataset
-
-    data = dataset(study)
-    st.markdown(f":gray[{plain(study.question.sentence(study.roles, data.n + data.m))}]")
+    data = parts.dataset(study)
+    st.markdown(f":gray[{parts.plain(study.question.sentence(study.roles, data.n + data.m))}]")
 
 
-heading("Results", "The answer with its interval, beside what labels alone and the model alone would have said.")
-with explained():
+parts.heading("Results", "The answer with its interval, beside what labels alone and the model alone would have said.")
+with parts.explained():
     main()

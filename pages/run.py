@@ -1,10 +1,9 @@
 """Run: fine-tune, predict the pool, and rectify."""
 
 import streamlit as st
-from pages.parts import EFFICIENCY, PLAN, RUN, chart, dataset, duration, ended_badly, explained, heading, latest
-from pages.parts import number, open_store, open_study, plain, progress, results_of, state_badge, when
 
 import engine
+from pages import parts
 
 LEARNERS = {
     "probe": ("Probe", "A head on frozen features: seconds, no graphics card."),
@@ -49,8 +48,8 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     finetune = None
     if strategy == "split":
         finetune = left.number_input(
-            "Labels used to fine-tune", min_value=0, max_value=dataset(study).n - 10, value=wishes.get("s"), step=1,
-            key="finetune", placeholder="as the plan finds best",
+            "Labels used to fine-tune", min_value=0, max_value=parts.dataset(study).n - 10, step=1,
+            value=wishes.get("s"), key="finetune", placeholder="as the plan finds best",
         )  # fmt: skip
     with st.expander("Model, objective and seed", icon=":material/tune:"):
         model = st.text_input("Model", engine.RunSettings().model, key="model", max_chars=200)
@@ -71,7 +70,7 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
 
 @st.cache_data(max_entries=32, show_spinner="Looking at this computer", ttl=60)
 def _preflight(key: str, _study: engine.Study, _settings: engine.RunSettings) -> engine.Preflight:
-    return engine.preflight(dataset(_study), _settings)
+    return engine.preflight(parts.dataset(_study), _settings)
 
 
 def show_preflight(study: engine.Study, settings: engine.RunSettings) -> None:
@@ -79,10 +78,12 @@ def show_preflight(study: engine.Study, settings: engine.RunSettings) -> None:
     ahead = _preflight(f"{study.id} {settings}", study, settings)
     with st.grid(3, min_column_width=200):
         st.metric("Device", ahead.device, border=True)
-        st.metric("Memory needed, of what is free", f"{size(ahead.memory_needed)} / {size(ahead.memory_free)}", border=True)
-        st.metric("Time, about", duration(ahead.seconds), border=True)
+        st.metric(
+            "Memory needed, of what is free", f"{size(ahead.memory_needed)} / {size(ahead.memory_free)}", border=True
+        )
+        st.metric("Time, about", parts.duration(ahead.seconds), border=True)
     for sentence in ahead.sentences:
-        st.caption(plain(sentence))
+        st.caption(parts.plain(sentence))
 
 
 def size(amount: int) -> str:
@@ -96,7 +97,7 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
         settings = ask_settings(study)
     show_preflight(study, settings)
     if st.button("Run", type="primary", icon=":material/play_arrow:", key="start"):
-        run = engine.start_run(store, study, RUN, settings)
+        run = engine.start_run(store, study, parts.RUN, settings)
         st.query_params["run"] = run.id
         st.session_state.pop("new_run", None)
         st.rerun()
@@ -115,23 +116,34 @@ def settings_words(run: engine.Run) -> str:
     return ", ".join(words)
 
 
-def show_findings(results: engine.Results, *, open_loss: bool) -> None:
-    """Show the trials on the curve, and the loss."""
+def show_findings(results: engine.Results, run: engine.Run) -> None:
+    """Show the trials on the curve, and the loss of a learner that has one."""
+    if run.settings.learner == "probe":  # solved in closed form: there is no loss to follow
+        show_trials(results)
+        return
     left, right = st.columns(2, gap="medium")
     with left:
-        st.markdown("**Trials on the law**")
-        if results.law is not None:
-            chart(engine.law_figure(results.law, results.trials), "run_law", results.law.summary(), height=320)
-        elif len(results.trials):
-            st.dataframe(results.trials[["size", "variance", "seconds"]], hide_index=True, height=320, key="trials", alt="Trials so far")
-        else:
-            st.caption("The first trial is still to land.")
+        show_trials(results)
     with right:
         st.markdown("**Fine-tuning loss**")
         if len(results.losses):
-            chart(engine.loss_figure(results.losses), "loss", f"Loss over {len(results.losses)} steps", height=320)
+            parts.chart(
+                engine.loss_figure(results.losses), "loss", f"Loss over {len(results.losses)} steps", height=340
+            )
         else:
-            st.caption("The probe is solved in closed form and has no loss to follow." if open_loss else "None yet.")
+            st.caption("No step yet.")
+
+
+def show_trials(results: engine.Results) -> None:
+    """Show the trials that have landed, on the law once there is one."""
+    st.markdown("**Trials on the law**")
+    if results.law is not None:
+        parts.chart(engine.law_figure(results.law, results.trials), "run_law", results.law.summary(), height=340)
+    elif len(results.trials):
+        shown = results.trials[["size", "seed", "variance", "seconds"]]
+        st.dataframe(shown, hide_index=True, height=340, key="trials", alt="Trials so far")
+    else:
+        st.caption("The first trial is still to land.")
 
 
 def stop_buttons(store: engine.Store, run: engine.Run) -> None:
@@ -148,7 +160,7 @@ def stop_buttons(store: engine.Store, run: engine.Run) -> None:
 
 def stop(store: engine.Store, run_id: str, keep: bool) -> None:
     """Stop a run."""
-    with explained():
+    with parts.explained():
         engine.stop_run(store, run_id, keep=keep)
 
 
@@ -158,13 +170,13 @@ def show_running(store: engine.Store, run: engine.Run) -> None:
 
     @st.fragment(run_every=2, key="watch_run")
     def watch(run_id: str) -> None:
-        with explained():
+        with parts.explained():
             engine.reconcile(store)
             now = store.run(run_id)
             if now.is_finished:
                 st.rerun(scope="app")
-            progress(now)
-            show_findings(results_of(store, now), open_loss=now.settings.learner == "probe")
+            parts.progress(now)
+            show_findings(parts.results_of(store, now), now)
             with st.expander("Log", icon=":material/terminal:"):
                 st.code(now.log_tail(200) or "Nothing yet.", language=None, height=260)
 
@@ -179,62 +191,62 @@ def show_run(store: engine.Store, run: engine.Run) -> None:
     """Show one run: its settings as stored with it, and where it stands."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            state_badge(run)
-            st.markdown(f"**Run {run.id}**, started {when(run)}")
-        st.caption(plain(settings_words(run)))
+            parts.state_badge(run)
+            st.markdown(f"**Run {run.id}**, started {parts.when(run)}")
+        st.caption(parts.plain(settings_words(run)))
     if not run.is_finished:
         show_running(store, run)
     elif run.state is engine.RunState.FINISHED:
         show_finished(store, run)
     else:
-        ended_badly(store, run, key="run")
+        parts.ended_badly(store, run, key="run")
         st.button("Delete this run", key="delete_run", icon=":material/delete:", on_click=delete, args=(store, run.id))
 
 
 def delete(store: engine.Store, run_id: str) -> None:
     """Delete a run that has ended."""
-    with explained():
+    with parts.explained():
         store.delete_run(run_id)
         st.query_params.pop("run", None)
 
 
 def show_finished(store: engine.Store, run: engine.Run) -> None:
     """Show that a run is done, and the way to its result."""
-    results = results_of(store, run)
+    results = parts.results_of(store, run)
     took = (run.finished - run.started).total_seconds() if run.finished and run.started else None
     words = results.estimate.summary() if results.estimate is not None else "It has its result."
-    st.success(plain(words), title=f"Finished in {duration(took)}", icon=":material/check_circle:")
-    show_findings(results, open_loss=run.settings.learner == "probe")
+    st.success(parts.plain(words), title=f"Finished in {parts.duration(took)}", icon=":material/check_circle:")
+    show_findings(results, run)
     if st.button("See the results", type="primary", icon=":material/arrow_forward:", icon_position="right"):
         st.switch_page("pages/results.py", query_params={"study": run.study_id, "run": run.id})
 
 
 def chosen_run(store: engine.Store, study: engine.Study) -> engine.Run | None:
     """Return the run that the address names, else the newest of the study."""
-    runs = [run for run in store.runs(study.id) if run.kind == RUN]
+    runs = [run for run in store.runs(study.id) if run.kind == parts.RUN]
     named = st.query_params.get("run")
     return next((run for run in runs if run.id == named), runs[0] if runs else None)
 
 
-def again() -> None:
+def again(study_id: str) -> None:
     """Ask for a new run."""
-    st.session_state["new_run"] = True
+    st.session_state["new_run"] = study_id
 
 
 def main() -> None:
     """Show the run of this study, or what a new one needs."""
-    store = open_store()
-    study = open_study(store)
+    store = parts.open_store()
+    study = parts.open_study(store)
     engine.reconcile(store)
     run = chosen_run(store, study)
-    if run is None or st.session_state.get("new_run"):
+    if run is None or st.session_state.get("new_run") == study.id:
         prepare_run(store, study)
         return
     show_run(store, run)
     if run.is_finished:
-        st.button("New run", key="new_run_button", icon=":material/add:", on_click=again)
+        st.button("New run", key="new_run_button", icon=":material/add:", on_click=again, args=(study.id,))
 
 
-heading("Run", "What the run needs and how far it is: it trains, predicts every text of the pool, and rectifies.")
-with explained():
+parts.heading("Run", "What the run needs and how far it is: it trains, predicts every text of the pool, and rectifies.")
+with parts.explained():
     main()

@@ -15,9 +15,9 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-from served import app, launch, settled
+from served import app, launch, settled  # noqa: E402
 
-import engine
+import engine  # noqa: E402
 
 PAGES = ("data", "predict", "plan", "run", "results", "report")
 SIZES = {"wide": (1280, 860), "narrow": (420, 860)}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from engine.allocation import Plan
-from engine.rectification import Estimate, rectified_mean, rectified_shares
+from engine.rectification import Estimate
+from engine.rectification.dataset import rectify_dataset
 from engine.worker.job import ESTIMATE, MODELS, Job
 from engine.worker.strategies import Predictions, carry_out
 
@@ -20,7 +20,16 @@ def answer(job: Job, made: Plan) -> Estimate:
     name = made.recommended if job.settings.strategy == "auto" else job.settings.strategy
     predictions = carry_out(name, job, made)
     job.report.stage(ESTIMATE)
-    estimate = _rectify(job, predictions)
+    question = job.study.question
+    estimate = rectify_dataset(
+        job.dataset,
+        predictions.labels,
+        predictions.pool,
+        rows=predictions.rectify,
+        trained=predictions.trained,
+        population=question.population,
+        confidence=question.confidence,
+    )
     if name == "labels-only" and estimate.labels_only is not None:
         estimate = replace(estimate.labels_only, labels_only=estimate.labels_only, model_only=None)
     estimate = replace(estimate, method=name)
@@ -29,23 +38,6 @@ def answer(job: Job, made: Plan) -> Estimate:
     job.record("details strategy", {"strategy": name, "finetune": len(predictions.trained)})
     job.record("rows", _used_rows(predictions))
     return estimate
-
-
-def _rectify(job: Job, predictions: Predictions) -> Estimate:
-    data, question = job.dataset, job.study.question
-    rows, trained = predictions.rectify, predictions.trained
-    y = np.asarray(data.classes)[data.y] if data.classes else data.y
-    options: dict[str, Any] = {
-        "confidence": question.confidence,
-        "finite_population": question.population == "these",
-        "trained": y[trained] if len(trained) else None,
-    }
-    if data.weights is not None:
-        options |= {"weights": data.weights[rows], "pool_weights": data.pool_weights}
-        options["trained_weights"] = data.weights[trained] if len(trained) else None
-    if data.classes:
-        return rectified_shares(y[rows], predictions.labels, predictions.pool, classes=data.classes, **options)
-    return rectified_mean(y[rows], predictions.labels, predictions.pool, **options)
 
 
 def _save_predictions(job: Job, predictions: Predictions) -> None:

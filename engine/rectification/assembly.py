@@ -49,7 +49,7 @@ def rectified_answer(
     parts: Sequence[Moments], question: Question, shares: bool, extra: Floats | None = None
 ) -> tuple[Answer, list[Tuned]]:
     """Labels corrected by predictions, a lambda in each stratum. extra: variance between strata of unknown shares."""
-    tuned = [tune(part, question.power_tuning) for part in parts]
+    tuned = [tune(part, question.power_tuning, shares) for part in parts]
     added = 0 if extra is None else extra
     point = np.sum([p.share * t.point for p, t in zip(parts, tuned, strict=True)], axis=0)
     variances = [p.share**2 * t.variance for p, t in zip(parts, tuned, strict=True)]

@@ -87,7 +87,7 @@ def moments(sample: Sample) -> Moments:
     thin = _thinning(sample)
     units = sample.n if sample.clusters is None else len(np.unique(sample.clusters))
     scale = units / (units - 1) if units > 1 else 0.0
-    ta, tb = (_totals(part * np.sqrt(thin)[:, None], sample.clusters) for part in (a, b))
+    ta, tb = (cluster_totals(part * np.sqrt(thin)[:, None], sample.clusters) for part in (a, b))
     var_y, var_f, cov_f = (scale * (p * q).sum(axis=0) for p, q in ((ta, ta), (tb, tb), (ta, tb)))
     cov, var_d = cov_f, var_f
     if sample.pool_rows is not None and not sample.finite:
@@ -176,7 +176,7 @@ def _thinning(sample: Sample) -> Floats:
     return np.full(sample.n, 1 - sample.n / sample.population if sample.finite else 1.0)
 
 
-def _totals(contributions: Floats, clusters: Codes | None) -> Floats:
+def cluster_totals(contributions: Floats, clusters: Codes | None) -> Floats:
     """Contributions added up within clusters, (clusters, d)."""
     if clusters is None:
         return contributions
@@ -188,7 +188,7 @@ def _totals(contributions: Floats, clusters: Codes | None) -> Floats:
 def _with_pool_clusters(sample: Sample, ta: Floats, tb: Floats, scale: float, rows: PoolRows) -> tuple[Floats, Floats]:
     """Covariances where pool rows lie in clusters too, perhaps in those of the labels."""
     v = np.ones(len(rows.values)) if rows.weights is None else rows.weights
-    tc = _totals(_contributions(rows.values, v)[1], rows.clusters)
+    tc = cluster_totals(_contributions(rows.values, v)[1], rows.clusters)
     size = max(len(ta), len(tc))
     padded = [np.vstack([t, np.zeros((size - len(t), t.shape[1]))]) for t in (ta, tb, tc)]
     if sample.clusters is None:

@@ -51,11 +51,13 @@ def test_labels_only_is_the_t_interval_of_statsmodels():
     assert (labels.ci_low, labels.ci_high) == pytest.approx((low, high), rel=1e-12)
 
 
-def test_labels_only_share_is_wilson():
+def test_labels_only_share_is_wilson_with_a_quarter_of_a_label():
     y = np.array([0] * 17 + [1] * 3)
     rng = np.random.default_rng(0)
     labels = rectified_mean(y, rng.normal(size=20), rng.normal(size=50)).labels_only
-    assert (labels.ci_low, labels.ci_high) == pytest.approx(proportion_confint(3, 20, method="wilson"), rel=1e-9)
+    low, _ = proportion_confint(2.75, 20, method="wilson")
+    _, high = proportion_confint(3.25, 20, method="wilson")
+    assert (labels.ci_low, labels.ci_high) == pytest.approx((low, high), rel=1e-9)
 
 
 def test_useless_predictions_give_the_labels_only_answer():

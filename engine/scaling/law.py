@@ -61,7 +61,13 @@ class Law:
         return float(median[0]) if np.ndim(s) == 0 else median
 
     def interval(self, s: ArrayLike, level: float = 0.8) -> tuple[Floats | float, Floats | float]:
-        """Return the central interval of the residual variance curve at s labels (not of a single trial)."""
+        """Return the central interval of the residual variance curve at s labels (not of a single trial).
+
+        Raises:
+            ArgumentError: The level does not lie between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ArgumentError(f"level is {level}, but it must lie between 0 and 1, such as 0.8.")
         low, high = np.quantile(self.curves(s), [(1 - level) / 2, (1 + level) / 2], axis=0)
         return (float(low[0]), float(high[0])) if np.ndim(s) == 0 else (low, high)
 
@@ -115,15 +121,16 @@ def fit_law(
         The law with its posterior draws. The same trials give the same law: the draws have a fixed seed.
 
     Raises:
-        ArgumentError: Lengths differ, or a size or variance is not above zero.
+        ArgumentError: Lengths differ, or a size, variance or number of degrees of freedom is not above zero.
     """
     s, v = _checked(sizes, variances, label_variance)
+    freedom = None if degrees_of_freedom is None else _checked_freedom(degrees_of_freedom, s.size)
     log_v, log_s = np.log(v), np.log(s)
     centre = float(np.median(log_s))
     alphas = np.exp(np.linspace(np.log(0.08), np.log(2.0), 36))
     floors = np.linspace(0.0, 0.98, 25)
     shapes = _shapes(log_s - centre, alphas, floors)
-    errors = _errors(log_v, log_s, degrees_of_freedom)
+    errors = _errors(log_v, log_s, freedom)
     prior = stats.norm.logpdf(np.log(alphas), np.log(0.5), 0.5)[:, None] + np.zeros(floors.size)
 
     levels = np.linspace(log_v.min() - 1.0, log_v.max() + 1.0, 81)
@@ -140,16 +147,35 @@ def fit_law(
 
 
 def _checked(sizes: ArrayLike, variances: ArrayLike, label_variance: float | None) -> tuple[Floats, Floats]:
-    s, v = np.atleast_1d(np.asarray(sizes, dtype=float)), np.atleast_1d(np.asarray(variances, dtype=float))
+    s, v = _numbers("sizes", sizes), _numbers("variances", variances)
     if s.shape != v.shape or s.ndim != 1 or s.size == 0:
         raise ArgumentError(f"sizes has shape {s.shape} and variances {v.shape}; give one variance for each size.")
-    for name, values in (("sizes", s), ("variances", v)):
-        if not (np.isfinite(values) & (values > 0)).all():
-            bad = values[~(np.isfinite(values) & (values > 0))][0]
-            raise ArgumentError(f"{name} holds {bad}; every value must be finite and above zero.")
+    _require_above_zero("sizes", s)
+    _require_above_zero("variances", v)
     if label_variance is not None and not (np.isfinite(label_variance) and label_variance > 0):
         raise ArgumentError(f"label_variance is {label_variance}; it must be finite and above zero.")
     return s, v
+
+
+def _checked_freedom(degrees_of_freedom: ArrayLike, trials: int) -> Floats:
+    freedom = _numbers("degrees_of_freedom", degrees_of_freedom)
+    if freedom.shape not in ((1,), (trials,)):
+        raise ArgumentError(f"degrees_of_freedom has shape {freedom.shape}; give one number, or one for each trial.")
+    _require_above_zero("degrees_of_freedom", freedom)
+    return freedom
+
+
+def _numbers(name: str, values: ArrayLike) -> Floats:
+    try:
+        return np.atleast_1d(np.asarray(values, dtype=float))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{name} is not a list of numbers; give numbers alone.") from error
+
+
+def _require_above_zero(name: str, values: Floats) -> None:
+    good = np.isfinite(values) & (values > 0)
+    if not good.all():
+        raise ArgumentError(f"{name} holds {values[~good].flat[0]}; every value must be finite and above zero.")
 
 
 def _shapes(x: Floats, alphas: Floats, floors: Floats) -> Floats:
@@ -159,7 +185,7 @@ def _shapes(x: Floats, alphas: Floats, floors: Floats) -> Floats:
     return np.log((1 - w) * power + w)
 
 
-def _errors(log_v: Floats, log_s: Floats, degrees_of_freedom: ArrayLike | None) -> Floats:
+def _errors(log_v: Floats, log_s: Floats, degrees_of_freedom: Floats | None) -> Floats:
     """Standard error of each log variance: its sampling error, and the spread between trials of like size."""
     # A straight line on the log-log scale is near enough to the law to see the scatter about it.
     spread = 0.15
@@ -169,7 +195,7 @@ def _errors(log_v: Floats, log_s: Floats, degrees_of_freedom: ArrayLike | None) 
         spread = float(1.4826 * np.median(np.abs(residual)) * np.sqrt(log_v.size / (log_v.size - 2)))
     if degrees_of_freedom is None:
         return np.full(log_v.size, max(spread, _LEAST_ERROR))
-    df = np.broadcast_to(np.maximum(np.asarray(degrees_of_freedom, dtype=float), 1.0), log_v.shape)
+    df = np.broadcast_to(np.maximum(degrees_of_freedom, 1.0), log_v.shape)
     # var(log chi2_k / k) is close to 2/k.
     return np.sqrt(np.maximum(2 / df, max(spread, _LEAST_ERROR) ** 2))
 

@@ -1,0 +1,158 @@
+"""The law of residual variance: known parameters, odd trials, bands, bad input."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import ArgumentError
+from engine.scaling import Law, fit_law
+
+SIZES = np.array([16, 32, 64, 128, 256])
+
+
+def truth(s, a=2.0, alpha=0.5, b=0.1):
+    return a * np.asarray(s, dtype=float) ** -alpha + b
+
+
+def trials(rng, seeds=5, sizes=SIZES, freedom=80, **parameters):
+    """Sizes and variances as a pilot would see them: chi-square noise with the hold-out's degrees of freedom."""
+    s = np.repeat(sizes, seeds).astype(float)
+    return s, truth(s, **parameters) * rng.chisquare(freedom, s.size) / freedom
+
+
+@pytest.mark.parametrize(("a", "alpha", "b"), [(2.0, 0.5, 0.1), (0.287, 0.297, 0.042), (5.0, 1.0, 0.5)])
+def test_many_exact_trials_give_the_parameters_back(a, alpha, b):
+    s, v = trials(
+        np.random.default_rng(1), seeds=12, sizes=2 ** np.arange(3, 13), freedom=20_000, a=a, alpha=alpha, b=b
+    )
+    law = fit_law(s, v, degrees_of_freedom=20_000)
+    assert law.alpha == pytest.approx(alpha, rel=0.15)
+    assert law.b == pytest.approx(b, rel=0.25, abs=0.02)
+    assert law.r2 > 0.98
+    check = np.array([10, 100, 1000, 4000])
+    np.testing.assert_allclose(law.predict(check), truth(check, a, alpha, b), rtol=0.05)
+
+
+def test_one_wild_trial_hardly_moves_the_law_where_least_squares_is_moved():
+    s, v = trials(np.random.default_rng(2), seeds=4, b=0.02)
+    wild = v.copy()
+    wild[-1] *= 30
+
+    def line(values):
+        return float(np.exp(np.polyval(np.polyfit(np.log(s), np.log(values), 1), np.log(512))))
+
+    moved = abs(np.log(fit_law(s, wild).predict(512) / fit_law(s, v).predict(512)))
+    assert moved < 0.25
+    assert abs(np.log(line(wild) / line(v))) > 0.4
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    values=st.lists(st.tuples(st.integers(1, 5000), st.floats(1e-6, 1e6)), min_size=1, max_size=12),
+    ceiling=st.none() | st.floats(1e-6, 1e6),
+)
+def test_whatever_the_trials_every_curve_falls_and_stays_below_the_label_variance(values, ceiling):
+    law = fit_law(*zip(*values, strict=True), label_variance=ceiling)
+    curves = law.curves([0, 1, 2, 5, 20, 100, 1000, 100_000])
+    assert np.isfinite(curves).all()
+    assert (curves > 0).all()
+    assert (np.diff(curves, axis=1) <= 1e-12 * curves[:, :-1]).all()
+    if ceiling is not None:
+        assert (curves <= ceiling).all()
+        assert law.predict(0) == ceiling
+
+
+def test_the_band_widens_away_from_the_trials():
+    law = fit_law(*trials(np.random.default_rng(3)), degrees_of_freedom=80)
+
+    def spread(s):
+        low, high = law.interval(s)
+        return np.log(high / low)
+
+    assert spread(64) < spread(256) < spread(1024) < spread(8192)
+    assert spread(64) < spread(8) < spread(2)
+    low, high = law.interval(1024, 0.95)
+    assert low < law.interval(1024)[0] < law.predict(1024) < law.interval(1024)[1] < high
+
+
+def test_the_same_trials_give_the_same_law_and_leave_the_global_generator_alone():
+    s, v = trials(np.random.default_rng(4))
+    before = np.random.get_state()[1].copy()
+    one, two = fit_law(s, v), fit_law(list(s), list(v))
+    np.testing.assert_array_equal(one.draws, two.draws)
+    np.testing.assert_array_equal(before, np.random.get_state()[1])
+
+
+def test_a_law_survives_json():
+    law = fit_law(*trials(np.random.default_rng(5)), degrees_of_freedom=80, label_variance=1.0)
+    again = Law.from_dict(json.loads(json.dumps(law.to_dict())))
+    np.testing.assert_array_equal(again.draws, law.draws)
+    assert (again.a, again.alpha, again.b, again.r2) == (law.a, law.alpha, law.b, law.r2)
+    assert again.predict(100) == law.predict(100)
+    assert again.interval(100) == law.interval(100)
+    assert again.summary() == law.summary()
+
+
+def test_numbers_give_numbers_and_arrays_arrays():
+    law = fit_law([16, 32], [1.0, 0.8])
+    assert isinstance(law.predict(20), float)
+    assert law.predict([20, 40]).shape == (2,)
+    assert [end.shape for end in law.interval([20, 40, 80])] == [(3,), (3,)]
+
+
+def test_one_trial_gives_a_law_with_a_wide_band():
+    law = fit_law([50], [0.7])
+    low, high = law.interval(500)
+    assert low < 0.6 * high
+    assert law.predict(50) == pytest.approx(0.7, rel=0.1)
+    assert np.isfinite([law.r2, law.a, law.alpha, law.b]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "sentence"),
+    [
+        (([1, 2], [1.0]), {}, "one variance for each size"),
+        (([], []), {}, "one variance for each size"),
+        (([1, 0], [1.0, 1.0]), {}, "sizes holds 0"),
+        (([1, 2], [1.0, np.nan]), {}, "variances holds nan"),
+        (([1, 2], [1.0, -1.0]), {}, "variances holds -1"),
+        (([1, 2], [1.0, np.inf]), {}, "variances holds inf"),
+        ((["many", 2], [1.0, 1.0]), {}, "sizes"),
+        (([1, 2], [1.0, 1.0]), {"label_variance": 0.0}, "label_variance is 0"),
+        (([1, 2], [1.0, 1.0]), {"label_variance": np.nan}, "label_variance is nan"),
+        (([1, 2], [1.0, 1.0]), {"degrees_of_freedom": [1.0, 2.0, 3.0]}, "degrees_of_freedom"),
+        (([1, 2], [1.0, 1.0]), {"degrees_of_freedom": [1.0, np.nan]}, "degrees_of_freedom"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(arguments, options, sentence):
+    with pytest.raises(ArgumentError, match=sentence) as fault:
+        fit_law(*arguments, **options)
+    assert str(fault.value).endswith(".")
+
+
+@pytest.mark.parametrize("level", [0, 1, 80, np.nan])
+def test_a_level_outside_its_range_is_refused(level):
+    with pytest.raises(ArgumentError, match="level"):
+        fit_law([16, 32], [1.0, 0.8]).interval(20, level)
+
+
+@pytest.mark.slow
+def test_the_80_percent_band_covers_about_80_percent():
+    rng = np.random.default_rng(6)
+    hits = []
+    for _ in range(80):
+        # Laws drawn from the very prior, pilots as the worker makes them.
+        parameters = {"a": 1.0, "alpha": float(np.exp(rng.normal(np.log(0.5), 0.5)))}
+        parameters["b"] = float(truth(64, b=0.0, **parameters) * rng.uniform(0, 1) ** 2)
+        s, v = trials(rng, seeds=5, sizes=[16, 32, 64, 128], freedom=20, **parameters)
+        low, high = fit_law(s, v, degrees_of_freedom=20).interval([64, 256, 1024])
+        hits.append((low <= truth([64, 256, 1024], **parameters)) & (truth([64, 256, 1024], **parameters) <= high))
+    covered = np.mean(hits, axis=0)
+
+    assert (covered >= 0.68).all(), covered
+    assert (covered <= 0.92).all(), covered

@@ -95,3 +95,24 @@ def add_run(store: engine.Store, study: engine.Study) -> engine.Run:
     )
     run.log.write_text("Reading the data\nFitting 12 trials\nDone\n", encoding="utf-8")
     return finish(store, run)
+
+
+def add_shares(store: engine.Store) -> tuple[engine.Study, engine.Run]:
+    """Add a study of classes with a finished run."""
+    rng = np.random.default_rng(5)
+    names = np.array(["good", "bad"])
+    frames = []
+    for rows in (120, 400):
+        truth = rng.integers(0, 2, rows)
+        guess = np.where(rng.random(rows) < 0.85, truth, 1 - truth)
+        texts = [f"Answer {i} of {rows}: {names[t]}" for i, t in enumerate(truth)]
+        frames.append(pd.DataFrame({"text": texts, "verdict": names[truth], "model": names[guess]}))
+    labels = store.save_file("verdicts.csv", frames[0].to_csv(index=False).encode())
+    pool = store.save_file("rest.csv", frames[1].drop(columns="verdict").to_csv(index=False).encode())
+    roles = engine.Roles(text="text", label="verdict", prediction="model")
+    study = store.create_study("Verdicts", labels, pool, roles, engine.Question(estimand="shares"))
+    data, run = study.dataset(), store.create_run(study.id, "run", engine.RunSettings())
+    y = np.asarray(data.classes)[data.y]
+    estimate = engine.rectified_shares(y, data.predictions, data.pool_predictions)
+    save(store, run, {"estimate": estimate.to_dict()})
+    return study, finish(store, run)

@@ -1,0 +1,144 @@
+"""The Data page: the sample, uploads, columns, checks, the question, and the list of studies."""
+
+from collections.abc import Callable
+
+import pytest
+import stored
+from streamlit.testing.v1 import AppTest
+
+import engine
+
+LABELS = "text,stars\n" + "".join(f"This is review number {i} of the shop,{1 + i % 5}\n" for i in range(40))
+POOL = "text\n" + "".join(f"Another review with number {i}\n" for i in range(60))
+
+
+def words(app: AppTest) -> str:
+    """Return all prose on the page, without the escapes that keep it from being taken for Markdown."""
+    parts = [*app.markdown, *app.error, *app.warning, *app.caption, *app.info, *app.success]
+    return "\n".join(str(part.value) for part in parts).replace("\\", "")
+
+
+def with_files(store: engine.Store, labels: str | bytes, pool: str | bytes | None = None, name: str = "my.csv") -> dict:
+    """Keep files as an upload does, and return the address that names them."""
+    encoded = labels.encode() if isinstance(labels, str) else labels
+    address = {"labels": store.save_file(name, encoded).hash}
+    if pool is not None:
+        address["pool"] = store.save_file("pool.csv", pool.encode() if isinstance(pool, str) else pool).hash
+    return address
+
+
+def test_a_fresh_start_opens_the_sample(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    app = visit()
+    assert app.query_params["study"] == store.studies()[0].id
+    assert "4,400 texts" in words(app)
+    assert app.get("plotly_chart")
+    assert app.selectbox[0].value == "review"
+    assert app.selectbox[1].value == "rating"
+    assert not app.button(key="continue").disabled
+
+
+def test_continue_stores_the_study_and_goes_on(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    app = visit(**with_files(store, LABELS, POOL))
+    app.button(key="continue").click().run()
+    assert not app.exception
+    assert app.title[0].value == "Predict"
+    assert app.query_params["study"] == store.studies()[0].id
+    assert store.studies()[0].roles.label == "stars"
+    assert store.studies()[0].name == "my"
+
+
+def test_an_upload_is_kept_under_its_hash_at_once(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    app = visit()
+    app.file_uploader(key="upload_labels").upload("reviews.csv", LABELS.encode()).run()
+    assert store.file(app.query_params["labels"]).name == "reviews.csv"
+    reloaded = visit(labels=app.query_params["labels"])
+    assert "reviews.csv" in words(reloaded)
+    assert reloaded.selectbox[1].value == "stars"
+
+
+def test_another_column_and_question_make_another_study(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    app = visit()
+    first = app.query_params["study"]
+    app.radio[0].set_value("larger").run()
+    assert "all texts like these 4,400" in words(app)
+    app.button(key="continue").click().run()
+    assert app.query_params["study"] != first
+    assert store.study(app.query_params["study"]).question.population == "larger"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("empty.csv", b"", "empty"),
+        ("header.csv", b"text,stars\n", "no row"),
+        ("one.csv", b"text\nonly a text here\n", "one column"),
+        ("few.csv", b"text,stars\nfirst text,1\nsecond text,2\n", "at least"),
+        ("blank.csv", b"text,stars\n" + b"a text without label,\n" * 30, ""),
+        ("picture.csv", b"\x89PNG\r\n\x1a\n" + b"0" * 50, "picture"),
+        ("mixed.csv", b"text,stars\n" + b"a text,3\n" * 40 + b"another text,three\n", ""),
+    ],
+)
+def test_a_bad_file_gives_a_sentence_and_loses_nothing(
+    visit: Callable[..., AppTest], store: engine.Store, name: str, content: bytes, expected: str
+) -> None:
+    app = visit(**with_files(store, content, POOL, name=name))
+    said = words(app)
+    assert expected in said
+    assert "Traceback" not in said
+    assert app.query_params["labels"]
+    assert "Product reviews" in said or "Sample" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "remark"),
+    [
+        (LABELS.encode("utf-16"), "UTF-16"),
+        (LABELS.replace(",", ";").encode(), "semicolon"),
+        (LABELS.replace(",", "\t").encode(), "tab"),
+        (LABELS.replace("review", "rêview").encode("cp1252"), ""),
+    ],
+)
+def test_unusual_files_are_read(
+    visit: Callable[..., AppTest], store: engine.Store, content: bytes, remark: str
+) -> None:
+    app = visit(**with_files(store, content, POOL))
+    assert app.selectbox[1].value == "stars"
+    assert not app.button(key="continue").disabled
+    assert remark.lower() in words(app).lower()
+
+
+def test_a_column_that_the_pool_lacks_is_named(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    app = visit(**with_files(store, LABELS, POOL.replace("text\n", "body\n", 1)))
+    assert "text" in words(app)
+    assert app.button(key="continue").disabled
+
+
+def test_a_file_that_is_not_there_gives_a_sentence(visit: Callable[..., AppTest]) -> None:
+    app = visit(labels="0" * 64)
+    assert app.error
+    assert "upload it again" in app.error[0].value
+
+
+def test_an_unknown_study_in_the_address_opens_the_newest(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    stored.sample(store)
+    app = visit(study="nosuchstudy")
+    assert "no study nosuchstudy" in words(app)
+    assert app.query_params["study"] == store.studies()[0].id
+
+
+def test_a_study_is_opened_and_deleted_after_a_question(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    first = stored.sample(store)
+    second = stored.sample(store, engine.Question(confidence=0.9))
+    app = visit(study=first.id)
+    app.button(key=f"open_{second.id}").click().run()
+    assert app.query_params["study"] == second.id
+    app.button(key=f"delete_{first.id}").click().run()
+    assert len(store.studies()) == 2
+    assert app.button(key="delete_confirm")
+
+
+def test_names_of_columns_are_never_taken_for_markdown(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    labels = LABELS.replace("text,stars", "a *text* [x](y),:red[stars] $5$", 1)
+    app = visit(**with_files(store, labels, POOL.replace("text\n", "a *text* [x](y)\n", 1)))
+    question = next(part.value for part in app.markdown if "####" in part.value)
+    assert r"\:red\[stars\] \$5\$" in question

@@ -1,0 +1,208 @@
+"""Predict, Plan, Run, Results and Report on stored results, and on what goes wrong."""
+
+from collections.abc import Callable
+
+import pytest
+import stored
+from streamlit.testing.v1 import AppTest
+from test_page_data import words
+
+import engine
+
+Visit = Callable[..., AppTest]
+
+
+def charts(app: AppTest) -> list[str]:
+    """Return the keys of the figures on the page."""
+    return [chart.key if hasattr(chart, "key") else "" for chart in app.get("plotly_chart")]
+
+
+# -------------------------------------------------------------------------- predict
+
+
+def test_the_prediction_starts_by_itself_and_once(visit: Visit, store: engine.Store, started: list[str]) -> None:
+    study = stored.sample(store)
+    app = visit("predict", study=study.id)
+    assert started == ["efficiency"]
+    assert app.progress
+    app.run()
+    visit("predict", study=study.id)
+    assert started == ["efficiency"]
+
+
+def test_the_prediction_is_marked_as_one(visit: Visit, store: engine.Store, started: list[str]) -> None:
+    study = stored.sample(store)
+    stored.add_efficiency(store, study)
+    app = visit("predict", study=study.id)
+    said = words(app)
+    assert "nothing trained yet" in said
+    assert "not calibrated" in said
+    assert len(app.get("plotly_chart")) == 1
+    assert len(app.metric) == 3
+    assert started == []
+
+
+def test_a_failed_prediction_shows_its_sentence_and_a_way_on(visit: Visit, store: engine.Store) -> None:
+    study = stored.sample(store)
+    run = store.create_run(study.id, "efficiency", engine.RunSettings())
+    store.update_run(run.id, state="failed", error="The model cannot be found: name a folder.")
+    app = visit("predict", study=study.id)
+    assert "The model cannot be found" in words(app)
+    assert app.button(key="resume_prediction")
+
+
+# ----------------------------------------------------------------------------- plan
+
+
+@pytest.fixture
+def planned(store: engine.Store) -> engine.Study:
+    """The sample with a finished pilot."""
+    study = stored.sample(store)
+    stored.add_plan(store, study)
+    return study
+
+
+def test_the_pilot_starts_by_itself(visit: Visit, store: engine.Store, started: list[str]) -> None:
+    app = visit("plan", study=stored.sample(store).id)
+    assert started == ["plan"]
+    assert app.progress
+
+
+def test_moving_the_slider_changes_the_width(visit: Visit, planned: engine.Study) -> None:
+    app = visit("plan", study=planned.id)
+    before = [metric.value for metric in app.metric]
+    app.slider(key="s").set_value(300).run()
+    after = [metric.value for metric in app.metric]
+    assert before[0] != after[0]
+    assert before[1:] == after[1:]
+    assert "300 fine-tune, 100 rectify" in words(app)
+
+
+def test_more_folds_and_a_price_change_the_cards(visit: Visit, planned: engine.Study) -> None:
+    app = visit("plan", study=planned.id)
+    app.slider(key="folds").set_value(3).run()
+    assert "Cross-fit, 3 folds" in words(app)
+    app.number_input(key="price").set_value(2.0).run()
+    assert "Cost: **800.00**" in words(app)
+
+
+def test_a_target_says_how_many_labels_it_takes(visit: Visit, planned: engine.Study) -> None:
+    app = visit("plan", study=planned.id)
+    app.number_input(key="target").set_value(0.05).run()
+    assert "without a model" in words(app)
+    app.number_input(key="target").set_value(0.000001).run()
+    assert "Target" in words(app)
+
+
+def test_the_share_link_brings_back_the_view(visit: Visit, planned: engine.Study) -> None:
+    app = visit("plan", study=planned.id)
+    app.slider(key="s").set_value(200).run()
+    app.slider(key="folds").set_value(5).run()
+    link = next(code.value for code in app.code if "study=" in code.value)
+    parameters = dict(pair.split("=") for pair in link.split("?")[1].split("&"))
+    again = visit("plan", **parameters)
+    assert again.slider(key="s").value == 200
+    assert again.slider(key="folds").value == 5
+    assert [metric.value for metric in again.metric] == [metric.value for metric in app.metric]
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"s": "99999"}, {"s": "-5"}, {"s": "many"}, {"folds": "1000"}, {"price": "-3"}, {"target": "nan"}]
+)
+def test_values_of_the_address_are_brought_into_bounds(
+    visit: Visit, planned: engine.Study, parameters: dict[str, str]
+) -> None:
+    app = visit("plan", study=planned.id, **parameters)
+    assert len(app.metric) == 3
+    assert 8 <= app.slider(key="s").value <= 390
+    assert 2 <= app.slider(key="folds").value <= 20
+
+
+# ------------------------------------------------------------------------------ run
+
+
+def test_the_run_page_says_what_it_needs_and_starts_one_run(
+    visit: Visit, store: engine.Store, planned: engine.Study, started: list[str]
+) -> None:
+    app = visit("run", study=planned.id)
+    assert app.metric[0].label == "Device"
+    app.button(key="start").click().run()
+    assert started == ["run"]
+    assert "You can close this tab" in words(app)
+    visit("run", study=planned.id)
+    assert started == ["run"]
+
+
+def test_a_run_under_way_shows_its_own_settings_on_every_page(
+    visit: Visit, store: engine.Store, planned: engine.Study
+) -> None:
+    run = store.create_run(planned.id, "run", engine.RunSettings(learner="lora", strategy="split", finetune=120))
+    store.update_run(run.id, state="running", stage="Fitting fold 3 of 10", progress=0.4)
+    app = visit("run", study=planned.id)
+    assert "lora, split, 120 labels to fine-tune" in words(app)
+    assert "Fitting fold 3 of 10" in app.progress[0].text
+    assert app.button(key="stop_keep")
+    assert app.button(key="stop_discard").disabled
+    assert "Fitting fold 3 of 10" in visit("data", study=planned.id).progress[0].text
+
+
+@pytest.mark.parametrize("state", ["failed", "interrupted", "stopped"])
+def test_a_run_without_a_result_can_be_resumed(
+    visit: Visit, store: engine.Store, planned: engine.Study, state: str
+) -> None:
+    run = store.create_run(planned.id, "run", engine.RunSettings())
+    store.update_run(run.id, state=state, error="Out of memory: take the probe." if state == "failed" else None)
+    app = visit("run", study=planned.id)
+    assert app.button(key="resume_run")
+    assert app.error
+    app.button(key="delete_run").click().run()
+    assert not [run for run in store.runs(planned.id) if run.kind == "run"]
+
+
+def test_a_finished_run_leads_to_its_results(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
+    stored.add_run(store, planned)
+    app = visit("run", study=planned.id)
+    assert "Finished in 60 s" in "\n".join(alert.proto.title for alert in app.success) + words(app)
+    app.button(key="new_run_button").click().run()
+    assert app.button(key="start")
+
+
+# ---------------------------------------------------------------- results and report
+
+
+def test_results_and_report_need_a_run(visit: Visit, planned: engine.Study) -> None:
+    for page in ("results", "report"):
+        assert "no finished run" in words(visit(page, study=planned.id))
+
+
+def test_the_answer_with_its_figures(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
+    run = stored.add_run(store, planned)
+    estimate = engine.read_results(store, run).estimate
+    app = visit("results", study=planned.id)
+    assert estimate.summary().split("\n")[0] in words(app)
+    assert [metric.label for metric in app.metric] == [
+        "Estimate",
+        "Labels saved",
+        "Effective labels",
+        "Bias of the model alone",
+    ]
+    assert len(app.dataframe[0].value) == 3
+    assert "The plan predicted" in words(app)
+    assert len(app.get("plotly_chart")) == 1
+
+
+def test_shares_are_shown_by_class(visit: Visit, store: engine.Store) -> None:
+    study, _ = stored.add_shares(store)
+    app = visit("results", study=study.id)
+    assert {metric.label for metric in app.metric} == {"good", "bad"}
+    assert len(app.dataframe[0].value) >= 4
+    assert visit("report", study=study.id).get("iframe")
+
+
+def test_the_report_follows_headline_and_figures(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
+    run = stored.add_run(store, planned)
+    app = visit("report", study=planned.id)
+    app.text_input(key=f"headline_{run.id}").set_value("Customers are content").run()
+    assert not app.exception
+    assert "Customers are content" in app.get("iframe")[0].proto.srcdoc
+    assert len(app.get("download_button")) == 4

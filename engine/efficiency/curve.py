@@ -107,11 +107,19 @@ class Efficiency:
 def area(sizes: ArrayLike, scores: ArrayLike, *, zero_shot: float, ceiling: float) -> float:
     """Return the published area under a learning curve.
 
-    The trapezoid of the normalised score over x = log2 max(n, 1) / log2 5000, after a running maximum.
+    The trapezoid of the normalised score over x = log2 max(n, 1) / log2 5000, after a running maximum; a curve that
+    ends before 5000 goes on flat. The published ceiling is the best score up to 5000 or human agreement, whichever
+    is higher.
+
+    Raises:
+        ArgumentError: The ceiling is not above the zero-shot score.
     """
+    if not ceiling > zero_shot:
+        raise ArgumentError(f"ceiling is {ceiling}, but it must be above the zero-shot score, {zero_shot}.")
     n, score = np.asarray(sizes, dtype=float), np.asarray(scores, dtype=float)
     g = np.maximum.accumulate((score[np.argsort(n)] - zero_shot) / (ceiling - zero_shot))
-    return float(np.trapezoid(g, _x(np.sort(n))))
+    x = _x(np.sort(n))
+    return float(np.trapezoid(g, x) + g[-1] * max(1 - x[-1], 0.0))
 
 
 def efficiency(
@@ -134,7 +142,7 @@ def efficiency(
     Raises:
         ArgumentError: A value lies outside its range, or neither CoS-Low nor scores is given.
     """
-    _check(coslow, family, scores, ceiling)
+    _check(coslow, family, scores, ceiling, test_size)
     rng = np.random.default_rng(20251224)
     areas = _area_prior(coslow, family, rng)
     p = 1 / areas - 1
@@ -149,7 +157,13 @@ def efficiency(
     return Efficiency(float(q50), (float(q10), float(q90)), coslow, known, ordered, draws)
 
 
-def _check(coslow: float | None, family: str | None, scores: dict[int, float] | None, ceiling: float | None) -> None:
+def _check(
+    coslow: float | None,
+    family: str | None,
+    scores: dict[int, float] | None,
+    ceiling: float | None,
+    test_size: int | None,
+) -> None:
     if coslow is None and not scores:
         raise ArgumentError("Neither coslow nor scores is given; a curve needs at least one of them.")
     if coslow is not None and not -1 <= coslow <= 1:
@@ -157,10 +171,14 @@ def _check(coslow: float | None, family: str | None, scores: dict[int, float] | 
     if family is not None and family not in COEFFICIENTS:
         raise ArgumentError(f"family is {family!r}; coefficients are published for {', '.join(COEFFICIENTS)}.")
     for n, score in (scores or {}).items():
-        if n < 0 or not np.isfinite(score) or score > 1:
-            raise ArgumentError(f"scores holds {score} at n = {n}; scores are finite and at most 1, sizes 0 or more.")
+        if n < 0 or int(n) != n or not np.isfinite(score) or score > 1:
+            raise ArgumentError(
+                f"scores holds {score} at n = {n}; scores are finite and at most 1, sizes whole numbers from 0."
+            )
     if ceiling is not None and not (np.isfinite(ceiling) and ceiling <= 1):
         raise ArgumentError(f"ceiling is {ceiling}, but a score is at most 1.")
+    if test_size is not None and not test_size > 0:
+        raise ArgumentError(f"test_size is {test_size}, but scores are measured on at least one text.")
 
 
 def _area_prior(coslow: float | None, family: str | None, rng: np.random.Generator) -> Floats:
@@ -181,9 +199,10 @@ def _area_prior(coslow: float | None, family: str | None, rng: np.random.Generat
 def _ends(scores: dict[int, float], ceiling: float | None, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Draws of the zero-shot score and of the ceiling."""
     zero = np.full(_DRAWS, scores.get(0, 0.0))
-    if ceiling is not None:
-        return zero, np.full(_DRAWS, ceiling)
     best = max([0.0, *scores.values()])
+    if ceiling is not None:
+        # Models do surpass human agreement; a curve never falls for that.
+        return zero, np.full(_DRAWS, max(ceiling, best))
     return zero, best + (1 - best) * rng.uniform(0, 1, _DRAWS) if scores else np.ones(_DRAWS)
 
 

@@ -77,12 +77,12 @@ def interval(answer: Answer, question: Question, shares: bool) -> Interval:
     if shares:
         return wilson_interval(answer.point, answer.trials, _wilson_freedom(answer), question)
     error = np.sqrt(answer.variance)
-    low = 1e-12 * np.maximum(np.abs(answer.point), 1e-300)
+    low = 1e-15 * np.maximum(np.abs(answer.point), 1e-300)
     if not (np.isfinite(error).all() and np.isfinite(answer.point).all()):
         raise ArgumentError("The numbers are too large to compute with: divide them by a constant first.")
     if (error <= low).any():
         raise ArgumentError(
-            "The labels are all the same, so their spread and with it an interval cannot be computed: "
+            "The labels are all the same, or differ too little to compute with, so no interval can be given: "
             "label more rows, or use 0 and 1 for a share."
         )
     return t_interval(answer.point, error, answer.freedom, question)

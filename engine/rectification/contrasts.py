@@ -43,16 +43,16 @@ def all_differences(
     pairs = list(combinations(range(len(names)), 2))
     titles = tuple(f"{names[a]} - {names[b]}" for a, b in pairs)
     null = 0.0 if question.null is None else question.null
-    count = len(pairs) if multiplicity != "none" else 1
+    count = max(len(pairs), 1) if multiplicity != "none" else 1
     level = replace(question, confidence=1 - (1 - question.confidence) / count, null=null)
     single = [_difference(answer, covariance, a, b, level, shares) for a, b in pairs]
-    low, high, raw = (np.array([s[i] for s in single]) for i in range(3))
+    low, high, raw = (np.array([s[i] for s in single], dtype=np.float64) for i in range(3))
     p = adjusted(raw, multiplicity)
-    point = np.array([answer.point[a] - answer.point[b] for a, b in pairs])
+    point = np.array([answer.point[a] - answer.point[b] for a, b in pairs], dtype=np.float64)
     if multiplicity == "holm":
         low, high = _truncate(low, high, point, p <= 1 - question.confidence, null)
-    variance = np.array([_variance(covariance, a, b) for a, b in pairs])
-    freedom = np.array([_welch(answer, a, b) for a, b in pairs])
+    variance = np.array([_variance(covariance, a, b) for a, b in pairs], dtype=np.float64)
+    freedom = np.array([_welch(answer, a, b) for a, b in pairs], dtype=np.float64)
     return Differences(titles, point, variance, freedom, low, high, p)
 
 

@@ -61,7 +61,7 @@ class Moments:
     mean_y, mean_f: over the labels. difference: D. model: mean of f over the pool (or population).
     var_y, cov, var_d: of mean(Y) and D. var_f: of mean(f) over the labels alone, and cov_f with mean(Y).
     base: variance that no lambda can change (a larger population seen through known sampling probabilities).
-    units: what varies independently: labels, or clusters of labels. simple: effective number of labels for shares.
+    units: how many labels (or clusters of labels) vary independently, (sum w^2)^2 / sum w^4. simple: effective number of labels for shares.
     """
 
     mean_y: Floats
@@ -73,7 +73,7 @@ class Moments:
     var_f: Floats
     cov_f: Floats
     base: Floats
-    units: int
+    units: float
     simple: float
     share: float
 
@@ -85,13 +85,15 @@ def moments(sample: Sample) -> Moments:
     mean_f, b = _contributions(sample.f, w)
     model = _model_mean(sample, mean_f, w)
     thin = _thinning(sample)
-    units = sample.n if sample.clusters is None else len(np.unique(sample.clusters))
-    scale = units / (units - 1) if units > 1 else 0.0
-    ta, tb = (cluster_totals(part * np.sqrt(thin)[:, None], sample.clusters) for part in (a, b))
-    var_y, var_f, cov_f = (scale * (p * q).sum(axis=0) for p, q in ((ta, ta), (tb, tb), (ta, tb)))
+    parts = cluster_totals((w / w.sum())[:, None], sample.clusters)[:, 0]
+    units = float((parts @ parts) ** 2 / np.sum(parts**4))
+    # HC2: a row (or cluster) pulls the mean towards itself by its part of the weight.
+    pull = 1 / np.sqrt(np.maximum(1 - parts, 1e-9))[:, None]
+    ta, tb = (pull * cluster_totals(part * np.sqrt(thin)[:, None], sample.clusters) for part in (a, b))
+    var_y, var_f, cov_f = ((p * q).sum(axis=0) for p, q in ((ta, ta), (tb, tb), (ta, tb)))
     cov, var_d = cov_f, var_f
     if sample.pool_rows is not None and not sample.finite:
-        cov, var_d = _with_pool_clusters(sample, ta, tb, scale, sample.pool_rows)
+        cov, var_d = _with_pool_clusters(sample, ta, tb, sample.pool_rows)
     elif not sample.finite and sample.chosen is None:
         var_d = var_f + sample.pool.variance_of_mean
     base = np.zeros_like(var_y)
@@ -185,16 +187,16 @@ def cluster_totals(contributions: Floats, clusters: Codes | None) -> Floats:
     return out
 
 
-def _with_pool_clusters(sample: Sample, ta: Floats, tb: Floats, scale: float, rows: PoolRows) -> tuple[Floats, Floats]:
+def _with_pool_clusters(sample: Sample, ta: Floats, tb: Floats, rows: PoolRows) -> tuple[Floats, Floats]:
     """Covariances where pool rows lie in clusters too, perhaps in those of the labels."""
     v = np.ones(len(rows.values)) if rows.weights is None else rows.weights
     tc = cluster_totals(_contributions(rows.values, v)[1], rows.clusters)
     size = max(len(ta), len(tc))
     padded = [np.vstack([t, np.zeros((size - len(t), t.shape[1]))]) for t in (ta, tb, tc)]
     if sample.clusters is None:
-        return scale * (ta * tb).sum(axis=0), scale * (tb * tb).sum(axis=0) + (tc * tc).sum(axis=0)
+        return (ta * tb).sum(axis=0), (tb * tb).sum(axis=0) + (tc * tc).sum(axis=0)
     gap = padded[1] - padded[2]
-    return scale * (padded[0] * gap).sum(axis=0), scale * (gap * gap).sum(axis=0)
+    return (padded[0] * gap).sum(axis=0), (gap * gap).sum(axis=0)
 
 
 def _weighted_variance(values: Floats, w: Floats) -> Floats:
@@ -203,8 +205,8 @@ def _weighted_variance(values: Floats, w: Floats) -> Floats:
     return np.asarray(w @ (values - mean) ** 2 / w.sum() * n / max(n - 1, 1))
 
 
-def _simple_size(w: Floats, units: int, thin: Floats) -> float:
+def _simple_size(w: Floats, units: float, thin: Floats) -> float:
     """How many equally weighted independent labels the sample is at best worth, for shares with no spread."""
     kish = float(w.sum() ** 2 / (w @ w))
     left = max(float(thin.mean()), 1e-9)
-    return min(kish, float(units)) / left
+    return min(kish, units) / left

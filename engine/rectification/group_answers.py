@@ -169,7 +169,7 @@ def _estimate(
         estimate=point,
         ci_low=low,
         ci_high=high,
-        standard_error=np.concatenate([standard_error(answer, shares), np.sqrt(pairs.variance)]),
+        standard_error=_errors(standard_error(answer, shares), pairs.variance),
         confidence=question.confidence,
         method="labels-only" if alone is None else "rectified",
         power=_with_pairs(powers, np.minimum),
@@ -222,6 +222,12 @@ def _covariance(groups: Sequence[Group], table: GroupTable, answer: Answer, powe
     out = products * np.outer(scale, scale)
     np.fill_diagonal(out, error**2)
     return np.asarray(out)
+
+
+def _errors(own: Floats, pairs: Floats) -> Floats:
+    """Standard errors of means and differences; shares without spread keep those of their intervals."""
+    apart = _with_pairs(own, np.hypot)[len(own) :]
+    return np.concatenate([own, np.where(pairs > 0, np.sqrt(pairs), apart)])
 
 
 def _full(covariance: Floats) -> Floats:

@@ -39,6 +39,7 @@ class Faults:
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
+        self.broken: set[str] = set()  # arguments of unknown length: others are not measured by them
 
     def add(self, sentence: str) -> None:
         self.sentences.append(sentence)
@@ -56,9 +57,8 @@ class Faults:
         if array is not None and array.ndim != 1:
             self.add(f"{name} must be a list of numbers, one per row; an array of shape {array.shape} was given.")
             array = None
-        if array is None:
-            return np.zeros(length or max(least, 2))
-        if not self._long_enough(name, len(array), length, of, least):
+        if array is None or not self._long_enough(name, len(array), length, of, least):
+            self.broken |= {name} if array is None or length is None else set()
             return np.zeros(length or max(least, 2))
         return self._finite(name, array)
 
@@ -70,6 +70,7 @@ class Faults:
         if array is None or array.ndim != 2 or array.shape[1] == 0:
             if array is not None:
                 self.add(f"{name} must be a table of numbers; an array of shape {array.shape} was given.")
+            self.broken.add(name)
             return np.zeros((length or 2, 1))
         if not self._long_enough(name, len(array), length, of, 1):
             return np.zeros((length or 2, array.shape[1]))
@@ -164,7 +165,9 @@ class Faults:
             self.add(f"{name} is empty: give at least {max(least, 1)} value{'s' if least > 1 else ''}.")
             return False
         if length is not None and found != length:
-            self.add(f"{name} has {found:,} rows but {of} has {length:,}: give one for each row of {of}.")
+            if of not in self.broken:
+                rows = "row" if found == 1 else "rows"
+                self.add(f"{name} has {found:,} {rows} but {of} has {length:,}: give one for each row of {of}.")
             return False
         if found < least:
             self.add(f"{name} has {found} value{'s' if found > 1 else ''}; at least {least} are needed.")

@@ -133,6 +133,7 @@ def _estimate(
     """Point, interval and p-value from one curve and the number of labels that F is worth at the point."""
     trials = float(_trials(answer, parts, q))
     reach = float(quantile(question, NORMAL)) * np.sqrt(q * (1 - q) / trials) + QUARTER / trials
+    _check_reach(question, q, reach, len(rows.y))
     low, high = curve.first_reaching(q - reach), curve.last_within(q + reach)
     low, high, notes = _half_step(rows, min(low, point), max(high, point))
     error = (high - low) / (2 * float(quantile(replace(question, alternative="two-sided"), NORMAL)))
@@ -162,6 +163,17 @@ def _estimate(
         alternative=question.alternative,
         p_value=p,
     )
+
+
+def _check_reach(question: Question, q: float, reach: float, n: int) -> None:
+    """Labels bound a quantile only where the test can reject beyond the smallest and the largest of them."""
+    below = q - reach <= 0 and question.alternative != "smaller"
+    above = q + reach >= 1 and question.alternative != "larger"
+    if below or above:
+        raise ArgumentError(
+            f"{n} labels are too few for a {100 * question.confidence:g}% interval of the {q:g}-quantile: "
+            "label more rows, lower the confidence or choose a quantile nearer the middle."
+        )
 
 
 def _trials(answer: Answer, parts: list[Moments], q: float) -> float:

@@ -65,8 +65,8 @@ def read_table(
     pool = faults.numbers("pool_predictions", pool_predictions, least=2)
     columns = faults.matrix("x", x, length=n)
     there = faults.matrix("x_pool", _aligned(x, x_pool), length=len(pool), of="pool_predictions")
-    if columns.shape[1] != there.shape[1]:
-        faults.add(f"x has {columns.shape[1]} columns but x_pool has {there.shape[1]}: give the same covariates.")
+    if columns.shape[1] != there.shape[1] and not faults.broken & {"x", "x_pool"}:
+        faults.add(f"x and x_pool have {columns.shape[1]} and {there.shape[1]} columns: give the same covariates.")
     if not isinstance(intercept, bool | np.bool_):
         faults.add(f"intercept must be True or False; {intercept!r} was given.")
     layout = read_layout(faults, design, n, pool[:, None], question.finite_population)

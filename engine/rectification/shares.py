@@ -65,6 +65,7 @@ def rectified_shares(
         else _labels(faults, "trained", trained, classes)
     )
     names = _class_names(faults, labels, more, predictions, pool_predictions, classes)
+    faults.raise_any()
     truth = _indicators(faults, "y", labels, names)
     own, blanks = _probabilities(faults, "predictions", predictions, names, len(labels))
     pool: Pool
@@ -167,7 +168,10 @@ def _probabilities(
         values = values[[columns[c] for c in names]]
     array = faults.matrix(name, values, length=length)
     if array.shape[1] != len(names):
-        faults.add(f"{name} has {array.shape[1]} columns but there are {len(names)} classes ({', '.join(names[:12])}).")
+        faults.add(
+            f"{name} has {array.shape[1]} column{'s' * (array.shape[1] != 1)} but there are {len(names)} classes "
+            f"({', '.join(names[:12])})."
+        )
         return np.full((len(array), len(names)), 1 / len(names)), 0
     return _checked(faults, name, array)
 

@@ -22,7 +22,7 @@ class Tuned:
     point: Floats
     variance: Floats
     plain: Floats
-    freedom: int
+    freedom: float
     power: float
     correlation: Floats
     note: str | None
@@ -63,7 +63,7 @@ def choose_power(part: Moments) -> tuple[float, str | None]:
     Only where the predictions are plainly too timid (lambda beyond 1 by two standard errors) it may exceed 1.
     """
     var_d, cov = float(part.var_d.sum()), float(part.cov.sum())
-    if var_d <= 0 or float(part.var_f.sum()) <= 1e-24 * float((part.model**2).sum()):
+    if var_d <= 0 or float(part.var_f.sum()) <= 1e-30 * float((part.model**2).sum()):
         return 0.0, CONSTANT
     rho = _joint_correlation(part)
     if part.units <= 3 or abs(rho) < 1 / np.sqrt(part.units - 2):
@@ -84,7 +84,7 @@ def correlation(part: Moments) -> Floats:
     return np.clip(out, -1, 1)
 
 
-def satterthwaite(variances: Sequence[Floats], freedoms: Sequence[int]) -> Floats:
+def satterthwaite(variances: Sequence[Floats], freedoms: Sequence[float]) -> Floats:
     """Degrees of freedom of a sum of independent variance estimates (Satterthwaite 1946), (d,)."""
     if len(variances) == 1:
         return np.full_like(variances[0], max(freedoms[0], 1))

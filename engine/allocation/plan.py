@@ -129,8 +129,7 @@ class Plan:
 
     def regret(self, s: float | Floats) -> Any:
         """Return how much wider the interval of a split at s is than that of the best split, as a share."""
-        best = float(np.min(self.width(self.splits)))
-        return self.width(s) / best - 1
+        return self.width(s) / float(self.width(self["split"].finetune)) - 1
 
     @cached_property
     def flat_region(self) -> tuple[int, int]:
@@ -139,11 +138,19 @@ class Plan:
         return int(near.min()), int(near.max())
 
     def labels_needed(self, half_width: float) -> int | None:
-        """Return the fewest labels with which the recommended strategy reaches a half-width; None if none does."""
+        """Return the fewest labels with which the best strategy reaches a half-width; None if none does.
+
+        Raises:
+            ArgumentError: The half-width is not above zero.
+        """
         return _fewest(lambda n: _best(self, n), half_width, self.design)
 
     def labels_only_needed(self, half_width: float) -> int | None:
-        """Return the fewest labels with which labels-only reaches a half-width; None if the pool ends before."""
+        """Return the fewest labels with which labels-only reaches a half-width; None if the pool ends before.
+
+        Raises:
+            ArgumentError: The half-width is not above zero.
+        """
         return _fewest(lambda n: self.design.with_labels(n).labels_only(), half_width, self.design)
 
     def to_frame(self) -> pd.DataFrame:
@@ -222,9 +229,10 @@ def plan(
         costs: Prices and times.
 
     Raises:
-        ArgumentError: n, m or the variance is too small to plan with.
+        ArgumentError: n, m or a variance is too small to plan with, or another value lies outside its range.
     """
     _check(n, m, label_variance, population, folds)
+    _check_options(confidence, finetune_minimum, zero_shot_variance, half_width)
     design, costs = Design(n, m, label_variance, population, confidence), costs or Costs()
     records = _records(law, design, costs, folds, finetune_minimum, zero_shot_variance)
     recommended = _recommend(records)
@@ -245,6 +253,24 @@ def _check(n: int, m: int, label_variance: float, population: str, folds: int) -
         raise ArgumentError(f"population is {population!r}; it must be 'these' or 'larger'.")
     if not 2 <= folds <= n:
         raise ArgumentError(f"folds is {folds}; it must lie from 2 to the number of labels, {n}.")
+
+
+def _check_options(
+    confidence: float, finetune_minimum: int, zero_shot_variance: float | None, half_width: float | None
+) -> None:
+    if not 0 < confidence < 1:
+        raise ArgumentError(f"confidence is {confidence}; it must lie between 0 and 1, such as 0.95.")
+    if finetune_minimum < 0:
+        raise ArgumentError(f"finetune_minimum is {finetune_minimum}; it cannot be negative.")
+    if zero_shot_variance is not None and not (np.isfinite(zero_shot_variance) and zero_shot_variance >= 0):
+        raise ArgumentError(f"zero_shot_variance is {zero_shot_variance}; it must be finite and not negative.")
+    if half_width is not None:
+        _check_half_width(half_width)
+
+
+def _check_half_width(half_width: float) -> None:
+    if not half_width > 0:
+        raise ArgumentError(f"half_width is {half_width}; it must be above zero, in units of the label.")
 
 
 def _split_range(design: Design, finetune_minimum: int) -> tuple[int, int]:
@@ -341,6 +367,7 @@ def _best(plan_: Plan, n: int) -> float:
 
 
 def _fewest(width: Any, target: float, design: Design) -> int | None:
+    _check_half_width(target)
     low, high = 2 * _FEWEST_TO_RECTIFY, design.n + design.m - 1
     high = high if design.population == "these" else max(high, 10_000_000)
     if width(high) > target:

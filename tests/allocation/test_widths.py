@@ -1,0 +1,88 @@
+"""Predicted half-widths against slow simulations of what they predict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from engine.allocation.widths import Design
+
+RHO = 0.8
+
+
+def population(rows, rng):
+    """Labels of variance 1 and predictions that correlate with them at RHO, whatever their scale."""
+    f = rng.normal(size=rows)
+    y = RHO * f + np.sqrt(1 - RHO**2) * rng.normal(size=rows)
+    return y, 3 * f + 1
+
+
+def variance_of(design, half_width, freedom):
+    return (half_width / stats.t.ppf((1 + design.confidence) / 2, freedom)) ** 2
+
+
+def test_a_larger_population_as_simulated():
+    n, m, s = 60, 150, 20
+    rng, rectify = np.random.default_rng(1), n - s
+    slope = 1 / ((1 + rectify / m) * 3) * RHO
+    estimates = []
+    for _ in range(20_000):
+        y, f = population(rectify + m, rng)
+        estimates.append(slope * f[rectify:].mean() + (y - slope * f)[:rectify].mean())
+    design = Design(n, m, 1.0, "larger", 0.9)
+    predicted = variance_of(design, design.rectified(s, 1 - RHO**2), rectify - 2)
+    assert predicted == pytest.approx(np.var(estimates), rel=0.04)
+
+
+def test_these_texts_as_simulated():
+    n, m, s = 60, 150, 20
+    rng, rows, rectify = np.random.default_rng(2), n + m, n - s
+    y, f = population(rows, rng)
+    y = (y - y.mean()) / y.std(ddof=1)
+    estimates = []
+    for _ in range(20_000):
+        order = rng.permutation(rows)
+        known, rest = order[:s], order[s:]
+        slope = np.polyfit(f[rest], y[rest], 1)[0]
+        rectified = slope * f[rest].mean() + (y - slope * f)[rest[:rectify]].mean()
+        estimates.append((y[known].sum() + (rows - s) * rectified) / rows)
+    residual = float(np.var(y - np.polyval(np.polyfit(f, y, 1), f), ddof=1))
+    design = Design(n, m, 1.0, "these", 0.95)
+    predicted = variance_of(design, design.rectified(s, residual), rectify - 2)
+    assert predicted == pytest.approx(np.var(estimates), rel=0.06)
+
+
+@pytest.mark.parametrize("kind", ["these", "larger"])
+def test_labels_only_as_simulated(kind):
+    n, m, rng = 50, 100, np.random.default_rng(3)
+    y = rng.exponential(size=n + m)
+    y /= y.std(ddof=1)
+    draw = (lambda: rng.permutation(y)[:n]) if kind == "these" else (lambda: rng.exponential(size=n))
+    means = [draw().mean() for _ in range(20_000)]
+    design = Design(n, m, 1.0, kind, 0.95)
+    assert variance_of(design, design.labels_only(), n - 1) == pytest.approx(np.var(means), rel=0.04)
+
+
+def test_a_useless_model_is_worth_no_more_than_labels_alone():
+    for kind in ("these", "larger"):
+        design = Design(100, 1000, 2.0, kind, 0.95)
+        assert design.rectified(0, 2.0) == pytest.approx(design.labels_only(), rel=1e-3)
+        assert design.rectified(0, 5.0) == design.rectified(0, 2.0)
+
+
+def test_an_endless_pool_leaves_the_residual_alone():
+    design = Design(100, 10**12, 2.0, "larger", 0.95)
+    expected = stats.t.ppf(0.975, 68) * np.sqrt(0.5 / 70)
+    assert design.rectified(30, 0.5) == pytest.approx(expected)
+
+
+def test_with_all_texts_labelled_nothing_is_left_to_estimate():
+    design = Design(1000, 1, 2.0, "these", 0.95)
+    assert design.labels_only() < 0.004
+    assert design.rectified(0, 0.5) < 0.002
+
+
+def test_more_labels_take_texts_from_a_pool_that_is_everything():
+    assert (Design(100, 900, 1.0, "these", 0.95).with_labels(300).m, 700) == (700, 700)
+    assert Design(100, 900, 1.0, "larger", 0.95).with_labels(300).m == 900

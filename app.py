@@ -5,10 +5,11 @@ import streamlit as st
 import engine
 from pages import parts
 
-# An interval around its estimate, and the name.
-LOGO = """<svg xmlns="http://www.w3.org/2000/svg" width="164" height="32" viewBox="0 0 164 32">
-<g stroke="#1A9488" stroke-width="3" stroke-linecap="round"><path d="M3 8v16M37 8v16M3 16h34"/></g>
-<circle cx="17" cy="16" r="5.5" fill="#1A9488"/>
+# An interval around its estimate, and the name. Drawn here: an icon by name would be fetched from another host.
+MARK = """<g stroke="#1A9488" stroke-width="3" stroke-linecap="round"><path d="M3 8v16M37 8v16M3 16h34"/></g>
+<circle cx="17" cy="16" r="5.5" fill="#1A9488"/>"""
+ICON = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -4 40 40">{MARK}</svg>"""
+LOGO = f"""<svg xmlns="http://www.w3.org/2000/svg" width="164" height="32" viewBox="0 0 164 32">{MARK}
 <text x="50" y="23" font-family="system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif" font-size="21"
 font-weight="600" textLength="106" lengthAdjust="spacingAndGlyphs" fill="#1A9488">Labelwise</text></svg>"""
 STEPS = {
@@ -87,7 +88,7 @@ def sidebar(store: engine.Store, study: engine.Study) -> None:
 
 def main() -> None:
     """Draw the frame and the page in it."""
-    st.set_page_config(page_title="Labelwise", page_icon=":material/straighten:", layout="wide")
+    st.set_page_config(page_title="Labelwise", page_icon=ICON, layout="wide")
     st.logo(LOGO, size="large")
     if not signed_in():
         return

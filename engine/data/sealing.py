@@ -17,6 +17,7 @@ Rows = NDArray[np.intp]
 _PILOT_SHARE = 0.3
 _FEWEST_PILOT = 40
 _FIRST_SIZE = 16
+_FEWEST_HELD_OUT = 4
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class Sealing:
         """Return the trials as (seed, training rows, hold-out rows).
 
         Each seed holds out its own fifth of the pilot, the same at every size, and adds labels in its own order: the
-        curve does not jump because another hold-out was drawn, and all fifths together leave no label unused.
+        curve does not jump because another hold-out was drawn, and all fifths together leave no label unused. A small
+        pilot has fewer and larger parts: a line through two held-out labels would leave no residual.
         """
-        pilot, parts = self.pilot, max(seeds, 5)
+        pilot = self.pilot
+        parts = max(min(max(seeds, 5), len(pilot) // _FEWEST_HELD_OUT), 2)
         trials = []
-        for seed in range(seeds):
+        for seed in range(min(seeds, parts)):
             holdout = pilot[seed::parts]
             rest = np.setdiff1d(pilot, holdout, assume_unique=True)
             rest = np.random.default_rng([seed, len(pilot)]).permutation(rest)

@@ -1,0 +1,92 @@
+"""Sealing: who may look at which label, decided by the data and a seed alone."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.data.sealing import Sealing, generator
+
+KEY = hashlib.sha256(b"a data set").hexdigest()
+
+
+@given(n=st.integers(20, 2000), seed=st.integers(0, 5))
+def test_the_pilot_is_part_of_what_fine_tunes_and_never_of_what_rectifies(n, seed):
+    sealing = Sealing.of(KEY, n, seed)
+    assert sorted(sealing.order) == list(range(n))
+    assert sealing.pilot_size <= n // 2
+    for s in (sealing.pilot_size, n - 10):
+        train, rectify = sealing.split(s)
+        assert len(train) == s
+        assert sorted([*train, *rectify]) == list(range(n))
+        assert set(sealing.pilot) <= set(train)
+
+
+@given(n=st.integers(20, 2000), seeds=st.integers(1, 5))
+def test_no_trial_scores_a_label_that_it_trained_on_or_that_is_sealed(n, seeds):
+    sealing = Sealing.of(KEY, n, 0)
+    pilot = set(sealing.pilot)
+    for _, train, holdout in sealing.trials(seeds):
+        assert len(train) > 0
+        assert len(holdout) > 0
+        assert not set(train) & set(holdout)
+        assert set(train) | set(holdout) <= pilot
+
+
+def test_each_seed_keeps_its_holdout_and_adds_labels_in_its_own_order():
+    trials = Sealing.of(KEY, 400, 0).trials(5)
+    holdouts = {}
+    for seed, train, holdout in trials:
+        earlier = [t for s, t, _ in trials if s == seed and len(t) < len(train)]
+        assert all(set(small) < set(train) for small in earlier)
+        assert list(holdouts.setdefault(seed, list(holdout))) == list(holdout)
+    held = np.concatenate(list(holdouts.values()))
+    assert sorted(held) == sorted(Sealing.of(KEY, 400, 0).pilot)
+    sizes = [len(train) for _, train, _ in trials]
+    assert sizes == sorted(sizes)
+    assert set(sizes) == {16, 32, 64, 96}
+
+
+@given(n=st.integers(20, 500), count=st.integers(2, 20))
+def test_folds_hold_every_label_once_and_are_of_like_size(n, count):
+    folds = Sealing.of(KEY, n, 3).folds(count)
+    assert len(folds) == count
+    assert sorted(np.concatenate(folds)) == list(range(n))
+    sizes = [len(fold) for fold in folds]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_the_same_data_and_seed_seal_alike_and_others_do_not():
+    one = Sealing.of(KEY, 100, 0)
+    np.testing.assert_array_equal(one.order, Sealing.of(KEY, 100, 0).order)
+    assert (one.order != Sealing.of(KEY, 100, 1).order).any()
+    assert (one.order != Sealing.of(hashlib.sha256(b"another").hexdigest(), 100, 0).order).any()
+    for (a, train, holdout), (b, again, held) in zip(one.trials(5), Sealing.of(KEY, 100, 0).trials(5), strict=True):
+        assert a == b
+        np.testing.assert_array_equal(train, again)
+        np.testing.assert_array_equal(holdout, held)
+
+
+def test_the_order_is_fair():
+    first = [Sealing.of(hashlib.sha256(bytes([i])).hexdigest(), 10, 0).order[0] for i in range(256)]
+    assert set(first) == set(range(10))
+    assert np.bincount(first).max() < 50
+
+
+def test_the_global_generator_is_left_alone():
+    before = np.random.get_state()[1].copy()
+    generator(KEY, 0).normal(size=10)
+    Sealing.of(KEY, 100, 0).trials(5)
+    np.testing.assert_array_equal(before, np.random.get_state()[1])
+
+
+@pytest.mark.parametrize("n", [20, 30, 40, 60, 100])
+def test_a_holdout_has_labels_enough_for_a_residual_variance(n):
+    # A line through two points leaves no residual, whatever the model: the law would promise the moon.
+    for _, train, holdout in Sealing.of(KEY, n, 0).trials(5):
+        assert len(holdout) >= 4
+        assert len(train) >= 5

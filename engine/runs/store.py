@@ -272,7 +272,7 @@ class Store:
             .where(RunResultRow.run_id == run_id)
         )
         with Session(self._engine) as session:
-            return {name: value for name, value in session.execute(query).tuples()}  # noqa: C416 (a typed dictionary)
+            return {row[0]: row[1] for row in session.execute(query)}
 
 
 def _file_path(digest: str, name: str) -> Path:

@@ -1,0 +1,161 @@
+"""The command line: results, or one plain line and exit status 2."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.cli import main
+from engine.runs import open_store
+from engine.runs.states import application
+
+SAMPLE = application() / "sample_data"
+ON_SAMPLE = [str(SAMPLE / "labels.csv"), str(SAMPLE / "pool.csv"), "--text", "review", "--label", "rating"]
+HEADER, ROW = "text,rating\n", '"number {}, and a bit of text",{}\n'
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABELWISE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Sixty labels and forty texts in well-formed CSV files."""
+    rng = np.random.default_rng(0)
+    labels, pool = tmp_path / "labels.csv", tmp_path / "pool.csv"
+    labels.write_text(HEADER + "".join(ROW.format(i, rng.integers(1, 6)) for i in range(60)))
+    pool.write_text("text\n" + "".join(f'"pool number {i}, and a bit of text"\n' for i in range(40)))
+    return labels, pool
+
+
+def fault(capsys, *arguments: object) -> str:
+    """Run a command that must fail and return its one line."""
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as end:  # argparse
+        status = end.code
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.err.startswith("labelwise: ")
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_check_says_what_is_in_order(capsys):
+    assert main(["check", *ON_SAMPLE]) == 0
+    assert "400 labels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", r"empty"),
+        (HEADER.encode(), r"no rows|empty|header"),
+        (b"text,stars\n" + b"a b c,3\n" * 40, r"rating.*stars"),
+        (HEADER.encode() + b"".join(ROW.format(i, 3 + i % 2).encode() for i in range(40)) + b"late,n/a\n", r"n/a"),
+        (b"\x00\x01\x02\xff" * 50, r"labels\.csv"),
+    ],
+    ids=["empty", "header only", "no such column", "text for numbers", "binary"],
+)
+def test_a_faulty_file_is_one_line(capsys, files, content, said):
+    labels, pool = files
+    labels.write_bytes(content)
+    for command in ("check", "run"):
+        rest = ["-o", labels.parent / "out"] if command == "run" else []
+        line = fault(capsys, command, labels, pool, "--text", "text", "--label", "rating", *rest)
+        assert re.search(said, line)
+        assert "labels.csv" in line
+
+
+@pytest.mark.parametrize(("encoding", "delimiter"), [("utf-16", ","), ("utf-8-sig", ";"), ("cp1252", ";")])
+def test_encodings_and_delimiters_are_understood(capsys, files, encoding, delimiter):
+    labels, pool = files
+    frame = pd.read_csv(labels)
+    frame["text"] = "Größe " + frame["text"]
+    labels.write_bytes(frame.to_csv(index=False, sep=delimiter).encode(encoding))
+    assert main(["check", str(labels), str(pool), "--text", "text", "--label", "rating"]) == 0
+    assert "60 labels" in capsys.readouterr().out
+
+
+def test_missing_files_options_and_runs_are_one_line(capsys, files, tmp_path):
+    labels, pool = files
+    assert "nowhere.csv" in fault(capsys, "check", tmp_path / "nowhere.csv")
+    assert "--label" in fault(capsys, "run", labels, pool, "--label")
+    assert "COMMAND" in fault(capsys)
+    assert "no run" in fault(capsys, "runs", "show", "none")
+    assert "no run" in fault(capsys, "report", "none", "-o", tmp_path / "r.html")
+    mean_of_classes = ["--text", "text", "--label", "rating", "--estimand", "shares"]
+    assert "shares" in fault(capsys, "plan", labels, pool, *mean_of_classes)
+    assert "folds" in fault(capsys, "plan", labels, pool, "--text", "text", "--label", "rating", "--folds", "1")
+
+
+def test_estimate_rectifies_own_predictions(capsys):
+    files = [str(SAMPLE / "labels.csv"), str(SAMPLE / "pool.csv")]
+    assert main(["estimate", *files, "--label", "rating", "--prediction", "model_rating", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    truth = json.loads((SAMPLE / "truth.json").read_text())["mean_rating"]
+    assert record["ci_low"] <= truth <= record["ci_high"]
+    assert record["labels_saved"] > 0.2
+    assert record["labels_only"]["method"] == "labels-only"
+
+
+def test_estimate_needs_no_text_column(capsys, tmp_path):
+    rng = np.random.default_rng(1)
+    truth = rng.normal(3, 1, 300)
+    frame = pd.DataFrame({"score": truth, "llm": truth + rng.normal(0.5, 0.5, 300)})
+    frame[:60].to_csv(tmp_path / "labels.csv", index=False)
+    frame[60:][["llm"]].to_csv(tmp_path / "pool.csv", index=False)
+    files = [str(tmp_path / "labels.csv"), str(tmp_path / "pool.csv")]
+    assert main(["estimate", *files, "--label", "score", "--prediction", "llm", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["ci_low"] <= truth.mean() <= record["ci_high"]
+
+
+@pytest.mark.slow
+def test_plan_run_report_and_delete(capsys, tmp_path):
+    settings = ["--learner", "probe", "--strategy", "cross-fit"]
+    out = tmp_path / "out"
+    assert main(["run", *ON_SAMPLE, *settings, "-o", str(out), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert set(record) == {"run", "plan", "estimate"}
+    truth = json.loads((SAMPLE / "truth.json").read_text())["mean_rating"]
+    assert record["estimate"]["ci_low"] <= truth <= record["estimate"]["ci_high"]
+    assert record["estimate"]["method"] == "cross-fit"
+    assert {path.name for path in out.iterdir()} == {
+        "estimate.csv",
+        "estimate.json",
+        "predictions.parquet",
+        "report.html",
+        "settings.json",
+    }
+    run_id = record["run"]["id"]
+
+    assert main(["plan", *ON_SAMPLE, "--half-width", "0.05", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert {row["name"] for row in plan["strategies"]} == {"labels-only", "split", "cross-fit"}
+    assert plan["recommended"] in {row["name"] for row in plan["strategies"]}
+
+    assert main(["report", run_id, "-o", str(tmp_path / "again.html")]) == 0
+    assert (tmp_path / "again.html").stat().st_size > 1_000_000
+    assert main(["runs", "list"]) == 0
+    assert run_id in capsys.readouterr().out
+    assert main(["runs", "show", run_id]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert "finished" in fault(capsys, "runs", "resume", run_id)
+    assert main(["runs", "delete", run_id]) == 0
+    assert run_id not in [run.id for run in open_store().runs()]
+
+
+def test_the_command_is_installed_and_needs_no_torch_to_answer():
+    code = "import sys, engine.cli; assert 'torch' not in sys.modules and 'streamlit' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    command = Path(sys.executable).with_name("labelwise")
+    answer = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
+    assert "estimate" in answer.stdout

@@ -8,6 +8,7 @@ import engine
 from pages import parts
 
 FORMATS = ["csv", "tsv", "txt", "xlsx", "jsonl", "json", "parquet"]
+FILES = ("labels", "pool")
 FEW = 6  # so many checks in order are shown, more are folded away
 NONE = "(none)"
 OPTIONAL = {
@@ -26,19 +27,35 @@ LEVELS = {"error": (":material/error:", "red"), "warning": (":material/warning:"
 # ------------------------------------------------------------------------- the files
 
 
+def upload_key(part: str) -> str:
+    """Return the key of an upload; another round of uploads has other keys, and so starts empty."""
+    turn = st.session_state.get("upload_turn", 0)
+    return f"upload_{part}" + (f"_{turn}" if turn else "")
+
+
 def keep_upload(store: engine.Store, part: str) -> None:
     """Write an upload to disk at once and put its hash into the address, so that a reload finds it again."""
-    upload = st.session_state.get(f"upload_{part}")
-    if upload is not None:
+    upload = st.session_state.get(upload_key(part))
+    if upload is None:
+        st.query_params.pop(part, None)
+    else:
         with parts.explained():
             st.query_params[part] = store.save_file(upload.name, upload.getvalue()).hash
+    st.session_state["draft"] = {name: st.query_params[name] for name in FILES if name in st.query_params}
 
 
-def drop_file(part: str) -> None:
-    """Take a file off the page; what is stored stays stored."""
-    st.query_params.pop(part, None)
-    if part == "labels":
-        st.query_params.pop("pool", None)
+def drop_files() -> None:
+    """Take the uploads off the page; what is stored stays stored."""
+    for part in FILES:
+        st.query_params.pop(part, None)
+    st.session_state.pop("draft", None)
+    st.session_state["upload_turn"] = st.session_state.get("upload_turn", 0) + 1
+
+
+def recall_draft() -> None:
+    """Put uploads that are not yet a study back into the address after a look at another page."""
+    if "labels" not in st.query_params and "labels" in st.session_state.get("draft", {}):
+        st.query_params.update(st.session_state["draft"])
 
 
 def open_sample(store: engine.Store) -> None:
@@ -49,6 +66,7 @@ def open_sample(store: engine.Store) -> None:
 
 def open_other(study_id: str) -> None:
     """Open a study by its id."""
+    drop_files()
     st.session_state["study"] = study_id
     st.query_params.from_dict({"study": study_id})
 
@@ -77,7 +95,7 @@ def choose_files(store: engine.Store) -> None:
     }
     for column, (part, (title, help_)) in zip((left, right), words.items(), strict=True):
         column.file_uploader(
-            title, type=FORMATS, key=f"upload_{part}", help=help_, on_change=keep_upload, args=(store, part),
+            title, type=FORMATS, key=upload_key(part), help=help_, on_change=keep_upload, args=(store, part),
             disabled=part == "pool" and "labels" not in st.query_params,
         )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -95,9 +113,7 @@ def show_files(labels: Any, pool: Any) -> None:
                 continue
             st.badge(f"{part.capitalize()}: {parts.plain(file.name)}", color="green", icon=":material/description:")
         if draft:
-            st.button(
-                "Remove", key="drop", icon=":material/close:", type="tertiary", on_click=drop_file, args=("labels",)
-            )
+            st.button("Remove", key="drop", icon=":material/close:", type="tertiary", on_click=drop_files)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the file")
@@ -256,8 +272,9 @@ def list_studies(store: engine.Store, opened: engine.Study) -> None:
 def go_on(store: engine.Store, labels: Any, pool: Any, roles: engine.Roles, question: engine.Question) -> None:
     """Store the study and go to its prediction."""
     stem = labels.name.rsplit(".", 1)[0]
-    name = stem if "labels" in st.query_params else study_name(store, stem)
+    name = stem if "labels" in st.query_params else study_name(store, stem)  # a variant keeps its name
     study = store.create_study(name, labels, pool, roles, question)
+    drop_files()
     st.session_state["study"] = study.id
     st.switch_page("pages/predict.py", query_params={"study": study.id})
 
@@ -282,7 +299,8 @@ def define(store: engine.Store, study: engine.Study) -> None:
     st.subheader("Checks", anchor=False)
     if any(check.level == "error" for check in checks):
         show_checks(checks)
-        st.button("Continue", type="primary", disabled=True, key="continue", help="Mend what is marked red first.")
+        with st.container(horizontal=True, horizontal_alignment="right"):
+            st.button("Continue", type="primary", disabled=True, key="continue", help="Mend what is marked red first.")
         return
     data = prepared(f"{suffix} {roles}", labels, pool, roles)
     left, right = st.columns([1, 1], gap="medium")
@@ -312,6 +330,7 @@ parts.heading(
 )
 the_store = parts.open_store()
 the_study = parts.open_study(the_store)
+recall_draft()
 choose_files(the_store)
 with parts.explained():
     define(the_store, the_study)

@@ -218,15 +218,17 @@ def follow(store: engine.Store, run_id: str, *, key: str, when_done: str = "app"
     watch()
 
 
-def ended_badly(store: engine.Store, run: engine.Run, *, key: str) -> None:
-    """Say why a run has no result, and offer to go on with it."""
+def ended_badly(store: engine.Store, run: engine.Run, *, key: str) -> Any:
+    """Say why a run has no result, and offer to go on with it; return the row of buttons, for more of them."""
     causes = {
         engine.RunState.STOPPED: "It was stopped; what was computed until then is kept.",
         engine.RunState.INTERRUPTED: "The process ended before it was done.",
     }
     words = run.error or causes.get(run.state, "It ended without a result.")
     st.error(plain(words), title=f"{step_name(run)} {run.state.value}", icon=":material/error:")
-    if st.button("Resume", key=f"resume_{key}", icon=":material/play_arrow:", help="Steps already done are kept."):
+    row = st.container(horizontal=True)
+    kept = "Steps already done are kept."
+    if row.button("Resume", key=f"resume_{key}", icon=":material/play_arrow:", type="primary", help=kept):
         with explained():
             engine.resume_run(store, run.id)
             st.rerun()
@@ -234,3 +236,4 @@ def ended_badly(store: engine.Store, run: engine.Run, *, key: str) -> None:
     if log:
         with st.expander("Log", icon=":material/terminal:"):
             st.code(log, language=None, height=260)
+    return row

@@ -1,14 +1,16 @@
 """Run: fine-tune, predict the pool, and rectify."""
 
+from typing import Any
+
 import streamlit as st
 
 import engine
 from pages import parts
 
 LEARNERS = {
-    "probe": ("Probe", "A head on frozen features: seconds, no graphics card."),
-    "lora": ("LoRA", "An adapter in the model: minutes, better with a graphics card."),
-    "full": ("Full", "All weights of the model: slowest, needs the most memory."),
+    "probe": ("Probe", "Head on frozen features: seconds."),
+    "lora": ("LoRA", "Adapter in the model: minutes."),
+    "full": ("Full", "All weights: slowest, most memory."),
 }
 STRATEGIES = {
     "auto": "As the plan recommends",
@@ -68,7 +70,7 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     )
 
 
-@st.cache_data(max_entries=32, show_spinner="Looking at this computer", ttl=60)
+@st.cache_resource(max_entries=32, show_spinner="Looking at this computer", ttl=60)
 def _preflight(key: str, _study: engine.Study, _settings: engine.RunSettings) -> engine.Preflight:
     return engine.preflight(parts.dataset(_study), _settings)
 
@@ -109,7 +111,7 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
 def settings_words(run: engine.Run) -> str:
     """Say with which settings this run was started."""
     chosen = run.settings
-    words = [LEARNERS[chosen.learner][0].lower(), STRATEGIES[chosen.strategy].lower()]
+    words = [LEARNERS[chosen.learner][0], STRATEGIES[chosen.strategy].lower()]
     if chosen.strategy == "split" and chosen.finetune is not None:
         words.append(f"{chosen.finetune} labels to fine-tune")
     words += [f"{chosen.folds} folds", f"{OBJECTIVES[chosen.objective].lower()}", chosen.model, f"seed {chosen.seed}"]
@@ -137,13 +139,22 @@ def show_findings(results: engine.Results, run: engine.Run) -> None:
 def show_trials(results: engine.Results) -> None:
     """Show the trials that have landed, on the law once there is one."""
     st.markdown("**Trials on the law**")
-    if results.law is not None:
-        parts.chart(engine.law_figure(results.law, results.trials), "run_law", results.law.summary(), height=340)
-    elif len(results.trials):
-        shown = results.trials[["size", "seed", "variance", "seconds"]]
-        st.dataframe(shown, hide_index=True, height=340, key="trials", alt="Trials so far")
-    else:
+    law = results.law or law_so_far(results)
+    if law is None:
         st.caption("The first trial is still to land.")
+        return
+    parts.chart(engine.law_figure(law, results.trials), "run_law", law.summary(), height=340)
+    if results.law is None:
+        st.caption(f"The law of {len(results.trials)} trials so far.")
+
+
+def law_so_far(results: engine.Results) -> engine.Law | None:
+    """Fit the law to the trials that have landed; None before the second size."""
+    trials = results.trials
+    if trials["size"].nunique() < 2:
+        return None
+    degrees = trials["degrees_of_freedom"].to_numpy(float)
+    return engine.fit_law(trials["size"], trials["variance"], degrees_of_freedom=degrees)
 
 
 def stop_buttons(store: engine.Store, run: engine.Run) -> None:
@@ -166,7 +177,7 @@ def stop(store: engine.Store, run_id: str, keep: bool) -> None:
 
 def show_running(store: engine.Store, run: engine.Run) -> None:
     """Follow a run under way."""
-    st.info("You can close this tab; the run goes on.", icon=":material/tab_close:")
+    st.markdown(":material/tab_close: You can close this tab; the run goes on.")
 
     @st.fragment(run_every=2, key="watch_run")
     def watch(run_id: str) -> None:
@@ -199,8 +210,9 @@ def show_run(store: engine.Store, run: engine.Run) -> None:
     elif run.state is engine.RunState.FINISHED:
         show_finished(store, run)
     else:
-        parts.ended_badly(store, run, key="run")
-        st.button("Delete this run", key="delete_run", icon=":material/delete:", on_click=delete, args=(store, run.id))
+        row = parts.ended_badly(store, run, key="run")
+        row.button("Delete this run", key="delete_run", icon=":material/delete:", on_click=delete, args=(store, run.id))
+        offer_new(row, run)
 
 
 def delete(store: engine.Store, run_id: str) -> None:
@@ -217,8 +229,15 @@ def show_finished(store: engine.Store, run: engine.Run) -> None:
     words = results.estimate.summary() if results.estimate is not None else "It has its result."
     st.success(parts.plain(words), title=f"Finished in {parts.duration(took)}", icon=":material/check_circle:")
     show_findings(results, run)
-    if st.button("See the results", type="primary", icon=":material/arrow_forward:", icon_position="right"):
+    row = st.container(horizontal=True)
+    if row.button("See the results", type="primary", icon=":material/arrow_forward:", icon_position="right"):
         st.switch_page("pages/results.py", query_params={"study": run.study_id, "run": run.id})
+    offer_new(row, run)
+
+
+def offer_new(row: Any, run: engine.Run) -> None:
+    """Offer to start another run of the same study."""
+    row.button("New run", key="new_run_button", icon=":material/add:", on_click=again, args=(run.study_id,))
 
 
 def chosen_run(store: engine.Store, study: engine.Study) -> engine.Run | None:
@@ -243,8 +262,6 @@ def main() -> None:
         prepare_run(store, study)
         return
     show_run(store, run)
-    if run.is_finished:
-        st.button("New run", key="new_run_button", icon=":material/add:", on_click=again, args=(study.id,))
 
 
 parts.heading("Run", "What the run needs and how far it is: it trains, predicts every text of the pool, and rectifies.")

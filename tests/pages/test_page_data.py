@@ -142,3 +142,14 @@ def test_names_of_columns_are_never_taken_for_markdown(visit: Callable[..., AppT
     app = visit(**with_files(store, labels, POOL.replace("text\n", "a *text* [x](y)\n", 1)))
     question = next(part.value for part in app.markdown if "####" in part.value)
     assert r"\:red\[stars\] \$5\$" in question
+
+
+def test_uploads_outlast_a_look_at_another_page(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    app = visit()
+    app.file_uploader(key="upload_labels").upload("reviews.csv", LABELS.encode()).run()
+    app.switch_page("pages/predict.py").run()
+    app.switch_page("pages/data.py").run()
+    assert "reviews.csv" in words(app)
+    app.button(key="drop").click().run()
+    assert "labels" not in app.query_params
+    assert "reviews.csv" not in words(app)

@@ -139,7 +139,7 @@ def test_a_run_under_way_shows_its_own_settings_on_every_page(
     run = store.create_run(planned.id, "run", engine.RunSettings(learner="lora", strategy="split", finetune=120))
     store.update_run(run.id, state="running", stage="Fitting fold 3 of 10", progress=0.4)
     app = visit("run", study=planned.id)
-    assert "lora, split, 120 labels to fine-tune" in words(app)
+    assert "LoRA, split, 120 labels to fine-tune" in words(app)
     assert "Fitting fold 3 of 10" in app.progress[0].text
     assert app.button(key="stop_keep")
     assert app.button(key="stop_discard").disabled

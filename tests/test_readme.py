@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from engine.cli import _parser
+from engine.cli.grammar import parser
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -29,4 +29,4 @@ def test_every_command_parses():
     lines = [line.split("#")[0].split() for line in "\n".join(blocks("sh")[1:]).splitlines()]
     for words in lines:
         assert words[0] == "labelwise"
-        _parser().parse_args(words[1:])
+        parser().parse_args(words[1:])

@@ -1,0 +1,23 @@
+"""labelwise: the command line. Exit status 0, or 2 with one plain line that says what to do next."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from engine.cli.grammar import parser
+from engine.errors import LabelwiseError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.do(options) or 0)
+    except LabelwiseError as fault:
+        print(f"labelwise: {' '.join(str(fault).split())}", file=sys.stderr)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 2

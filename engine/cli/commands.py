@@ -1,0 +1,142 @@
+"""The commands on data: app, demo, check, plan, run, estimate, report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from argparse import Namespace as Arguments
+from dataclasses import replace
+from pathlib import Path
+
+from engine.cli.following import follow, run_record
+from engine.cli.studies import chosen_question, chosen_roles, chosen_settings, open_study, read_tables
+from engine.data import Table, check_data, guess_roles, prepare
+from engine.errors import ArgumentError, DataError
+from engine.rectification.dataset import rectify_dataset
+from engine.report import settings_json, write_report
+from engine.runs import Run, RunSettings, Store, application, open_store, read_results, sample_study, start_run
+
+
+def app(options: Arguments) -> int:
+    """Open the dashboard; Ctrl-C ends it, runs go on."""
+    command = [sys.executable, "-m", "streamlit", "run", str(application() / "app.py")]
+    command += ["--server.port", str(options.port), "--server.address", options.address]
+    print(f"The dashboard opens at http://{options.address}:{options.port} (Ctrl-C ends it; runs go on).", flush=True)
+    try:
+        return subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def demo(options: Arguments) -> None:
+    """Go from the sample data to a report."""
+    store = open_store()
+    _finish(options, store, start_run(store, sample_study(store), "run", RunSettings()))
+
+
+def check(options: Arguments) -> int:
+    """Print the check-list of the files."""
+    labels, pool = read_tables(options)
+    checks = check_data(labels, pool, chosen_roles(options, labels, pool))
+    if options.json:
+        print(json.dumps({"checks": [vars(check) for check in checks]}, ensure_ascii=False))
+    else:
+        signs = {"ok": "ok     ", "warning": "warning", "error": "error  "}
+        for check in checks:
+            print(f"{signs[check.level]}  {check.finding} {check.remedy}".rstrip())
+    faults = [check for check in checks if check.level == "error"]
+    if faults:
+        raise DataError(f"{faults[0].finding} {faults[0].remedy}")
+    return 0
+
+
+def plan(options: Arguments) -> None:
+    """Pilot the learner and print the strategies side by side."""
+    store = open_store()
+    run = follow(store, start_run(store, open_study(options, store), "plan", chosen_settings(options)), "plan")
+    results = read_results(store, run)
+    assert results.plan is not None
+    if options.json:
+        print(json.dumps({"run": run_record(run), "plan": results.plan.to_dict()}))
+        return
+    table = results.plan.to_frame()
+    table["labels_saved"] = table["labels_saved"].map("{:.0%}".format)
+    table["interval"] = table["interval"].map(lambda ends: f"{ends[0]:.4g} to {ends[1]:.4g}")
+    columns = ["name", "finetune", "rectify", "folds", "half_width", "interval", "labels_saved", "cost", "seconds"]
+    print(table[columns].to_string(index=False, float_format="{:.4g}".format))
+    print(f"\n{results.plan.why}")
+    target = results.plan.half_width
+    if target is not None:
+        needed = results.plan.labels_needed(target)
+        print(f"For a half-width of {target:g}: {needed or 'more labels than there are texts'} labels.")
+
+
+def run(options: Arguments) -> None:
+    """Do the whole way and write what came of it into a folder."""
+    store = open_store()
+    _finish(options, store, start_run(store, open_study(options, store), "run", chosen_settings(options)))
+
+
+def _finish(options: Arguments, store: Store, run: Run) -> None:
+    """Follow a run to its end and write what came of it into the output folder."""
+    folder: Path = options.output
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(f"{folder} cannot be made ({error.strerror}); name another folder with -o.") from None
+    run = follow(store, run, folder.name)
+    results = read_results(store, run)
+    assert results.plan is not None
+    assert results.estimate is not None
+    record = {"run": run_record(run), "plan": results.plan.to_dict(), "estimate": results.estimate.to_dict()}
+    (folder / "estimate.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+    results.estimate.to_frame().to_csv(folder / "estimate.csv", index=False)
+    (folder / "settings.json").write_text(settings_json(store, run.id), encoding="utf-8")
+    shutil.copyfile(run.folder / "predictions.parquet", folder / "predictions.parquet")
+    write_report(store, run.id, folder / "report.html")
+    if options.json:
+        print(json.dumps(record))
+        return
+    if run.settings.strategy == "auto":
+        print(results.plan.why)
+    print(results.estimate.summary())
+    print(f"Report, estimate and predictions are in {folder}.")
+
+
+def estimate(options: Arguments) -> None:
+    """Rectify predictions that came with the files."""
+    labels, pool = read_tables(options)
+    if options.prediction is None:
+        options.prediction = guess_roles(labels, pool).prediction
+        if options.prediction is None:
+            raise ArgumentError("Name the column with your predictions: --prediction COLUMN.")
+    if options.text is None:
+        # Predictions can be rectified without the texts they were made for.
+        labels, pool = _named_rows(labels), pool and _named_rows(pool)
+        options.text = _ROW
+    roles = chosen_roles(options, labels, pool)
+    data = prepare(labels, pool, roles)
+    question = chosen_question(options, data.classes is not None)
+    assert data.predictions is not None
+    assert data.pool_predictions is not None
+    answer = rectify_dataset(
+        data, data.predictions, data.pool_predictions, population=question.population, confidence=question.confidence
+    )
+    print(json.dumps(answer.to_dict()) if options.json else answer.summary())
+
+
+_ROW = "row of the file"
+
+
+def _named_rows(table: Table) -> Table:
+    names = [f"{table.name} row {table.row(i)}" for i in range(len(table.frame))]
+    return replace(table, frame=table.frame.assign(**{_ROW: names}))
+
+
+def report(options: Arguments) -> None:
+    """Write the report of a run."""
+    store = open_store()
+    path = write_report(store, options.run, options.output, headline=options.headline)
+    print(f"The report is in {path}.")

@@ -1,0 +1,54 @@
+"""Following a run from the terminal."""
+
+from __future__ import annotations
+
+from time import sleep
+from typing import Any
+
+from tqdm import tqdm
+
+from engine.errors import RunError
+from engine.runs import Run, RunState, Store, reconcile, stop_run
+
+
+def follow(store: Store, run: Run, output: str) -> Run:
+    """Show a run's progress until it ends.
+
+    Raises:
+        RunError: It did not finish; the sentence says why and how to go on.
+    """
+    bar = tqdm(total=100, disable=None, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}")
+    try:
+        while not run.is_finished:
+            sleep(0.4)
+            reconcile(store)
+            run = store.run(run.id)
+            bar.set_description_str(run.stage, refresh=False)
+            bar.set_postfix_str(f", {run.seconds_left:.0f} s left" if run.seconds_left else "", refresh=False)
+            bar.update(100 * run.progress - bar.n)
+    except KeyboardInterrupt:
+        stop_run(store, run.id)
+        raise RunError(f"Stopped; `labelwise runs resume {run.id}` goes on with it ({output}).") from None
+    finally:
+        bar.close()
+    if run.state is not RunState.FINISHED:
+        reason = run.error or f"The run is {run.state}."
+        raise RunError(f"{reason} (run {run.id}; `labelwise runs show {run.id}` prints its log)")
+    return run
+
+
+def run_record(run: Run) -> dict[str, Any]:
+    """Return a run as a dictionary fit for JSON."""
+    return {
+        "id": run.id,
+        "study": run.study_id,
+        "kind": run.kind,
+        "state": run.state.value,
+        "stage": run.stage,
+        "progress": run.progress,
+        "error": run.error,
+        "settings": run.settings.to_dict(),
+        "folder": str(run.folder),
+        "created": run.created.isoformat(),
+        "finished": run.finished.isoformat() if run.finished else None,
+    }

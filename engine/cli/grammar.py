@@ -1,0 +1,114 @@
+"""Commands and options, and the function that does each command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from engine.cli import commands as do
+from engine.cli import runs as do_runs
+from engine.runs import DEFAULT_MODEL, RunSettings
+from engine.runs.states import ESTIMANDS, LEARNERS, OBJECTIVES, POPULATIONS, STRATEGIES
+
+Arguments = argparse.Namespace
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose faults are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"labelwise: {message}; see `{self.prog} --help`.\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = _Parser(prog="labelwise", description="How far each label carries, how to split labels, an honest estimate.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    app = _command(commands, "app", do.app, "open the dashboard in the browser")
+    app.add_argument("--port", type=int, default=8501)
+    app.add_argument("--address", default="127.0.0.1", help="default 127.0.0.1: this computer alone")
+
+    demo = _command(commands, "demo", do.demo, "from the sample data to a report, no questions", as_json=True)
+    demo.add_argument("-o", "--output", type=Path, default=Path("labelwise-demo"), metavar="DIR")
+
+    check = _command(commands, "check", do.check, "look the files over", as_json=True)
+    _data_arguments(check)
+
+    plan = _command(commands, "plan", do.plan, "pilot, and the strategies side by side", as_json=True)
+    _data_arguments(plan)
+    _run_arguments(plan)
+
+    run = _command(commands, "run", do.run, "pilot, fine-tune, predict the pool, rectify", as_json=True)
+    _data_arguments(run)
+    _run_arguments(run)
+    run.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for estimate and report")
+
+    estimate = _command(commands, "estimate", do.estimate, "rectify predictions of your own", as_json=True)
+    _data_arguments(estimate)
+    _question_arguments(estimate)
+
+    runs = _command(commands, "runs", None, "list, show, stop, resume or delete runs")
+    actions = runs.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
+    _command(actions, "list", do_runs.list, "all runs, newest first", as_json=True)
+    for name, function, sentence in (
+        ("show", do_runs.show, "state, results and log of a run"),
+        ("stop", do_runs.stop, "stop a run; what it has is kept"),
+        ("resume", do_runs.resume, "go on with a stopped run"),
+        ("delete", do_runs.delete, "delete a run with its results"),
+    ):
+        action = _command(actions, name, function, sentence, as_json=True)
+        action.add_argument("run", metavar="RUN")
+        if name == "stop":
+            action.add_argument("--discard", action="store_true", help="delete what the run has computed")
+
+    report = _command(commands, "report", do.report, "write the report of a run")
+    report.add_argument("run", metavar="RUN")
+    report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".html or .pptx")
+    report.add_argument("--headline", help="first line of the report; by default the answer")
+    return top
+
+
+def _command(
+    commands: Any, name: str, action: Callable[[Arguments], int | None] | None, sentence: str, *, as_json: bool = False
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=sentence, description=sentence.capitalize() + ".")
+    if action is not None:
+        parser.set_defaults(do=action)
+    if as_json:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("labels", type=Path, metavar="LABELS", help="CSV, TSV, Excel, JSONL or Parquet")
+    parser.add_argument(
+        "pool", type=Path, nargs="?", metavar="POOL", help="default: the rows of LABELS without a label"
+    )
+    parser.add_argument("--text", metavar="COLUMN", help="column with the text")
+    parser.add_argument("--label", metavar="COLUMN", help="column with the human label")
+    parser.add_argument("--prediction", metavar="COLUMN", help="column with a model's prediction")
+    parser.add_argument("--weight", metavar="COLUMN", help="column with how much each row counts")
+    parser.add_argument("--by", "--group", dest="group", metavar="COLUMN", help="column with the group")
+
+
+def _question_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--estimand", choices=ESTIMANDS, help="default: mean of numbers, shares of classes")
+    parser.add_argument("--population", choices=POPULATIONS, default="these", help="default: labels and pool are all")
+    parser.add_argument("--confidence", type=float, default=0.95)
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    _question_arguments(parser)
+    defaults = RunSettings()
+    parser.add_argument("--learner", choices=LEARNERS, default=defaults.learner)
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help="hub name or folder")
+    parser.add_argument("--objective", choices=OBJECTIVES, default=defaults.objective)
+    parser.add_argument("--strategy", choices=STRATEGIES, default=defaults.strategy)
+    parser.add_argument("--finetune", type=int, metavar="S", help="labels that fine-tune under split")
+    parser.add_argument("--folds", type=int, default=defaults.folds, metavar="K")
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--cost-per-label", type=float, default=0.0, metavar="MONEY")
+    parser.add_argument("--half-width", type=float, metavar="H", help="target half-width, in units of the label")

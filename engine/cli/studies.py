@@ -1,0 +1,50 @@
+"""From files and options to a study."""
+
+from __future__ import annotations
+
+from argparse import Namespace as Arguments
+
+from engine.data import Roles, Table, guess_roles, prepare, read_table
+from engine.errors import ArgumentError
+from engine.runs import Question, RunSettings, Store, Study
+
+
+def read_tables(options: Arguments) -> tuple[Table, Table | None]:
+    """Read the labels and, where it is named, the pool."""
+    return read_table(options.labels), read_table(options.pool) if options.pool else None
+
+
+def chosen_roles(options: Arguments, labels: Table, pool: Table | None) -> Roles:
+    """The roles that were named; text and label are guessed where they were not."""
+    text, label = options.text, options.label
+    if text is None or label is None:
+        guess = guess_roles(labels, pool)
+        text, label = text or guess.text, label or guess.label
+    return Roles(text, label, options.prediction, options.weight, options.group)
+
+
+def chosen_question(options: Arguments, classes: bool) -> Question:
+    """Return the question; the labels decide the estimand where none is named."""
+    estimand = options.estimand or ("shares" if classes else "mean")
+    if classes and estimand == "mean":
+        raise ArgumentError("--estimand mean needs numbers, but the labels are classes; leave it out for their shares.")
+    if not classes and estimand == "shares":
+        raise ArgumentError("--estimand shares needs classes, but the labels are numbers; leave it out for their mean.")
+    return Question(estimand, options.population, options.confidence)
+
+
+def open_study(options: Arguments, store: Store) -> Study:
+    """Store the files and return their study."""
+    labels, pool = read_tables(options)
+    roles = chosen_roles(options, labels, pool)
+    dataset = prepare(labels, pool, roles)
+    question = chosen_question(options, dataset.classes is not None)
+    files = [store.save_file(path.name, path) if path else None for path in (options.labels, options.pool)]
+    assert files[0] is not None
+    return store.create_study(options.labels.stem, files[0], files[1], roles, question)
+
+
+def chosen_settings(options: Arguments) -> RunSettings:
+    """Return the settings of a run."""
+    names = ("learner", "model", "objective", "strategy", "finetune", "folds", "seed", "cost_per_label", "half_width")
+    return RunSettings(**{name: getattr(options, name) for name in names})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,7 +57,8 @@ class Regressor(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.logistic = head.logistic
-        self.linear = nn.Linear(*head.coefficients.shape)
+        # Its weights are the head's: drawing others first would only move torch's global generator.
+        self.linear = nn.utils.skip_init(nn.Linear, *head.coefficients.shape)
         with torch.no_grad():
             self.linear.weight.copy_(torch.from_numpy(head.coefficients.T))
             self.linear.bias.copy_(torch.from_numpy(head.intercepts - head.centre @ head.coefficients))
@@ -151,22 +153,25 @@ def fine_tune(
     location, scale = (0.0, 1.0) if classes else (float(np.mean(y)), float(np.std(y)) or 1.0)
     head = fit_logistic(embeddings, y, classes) if classes else fit_ridge(embeddings, (y - location) / scale)
     targets = np.eye(classes)[y] if classes else ((y - location) / scale)[:, None]
-    module = Regressor(_trainable(encoder, recipe, seed), head).to(encoder.device)
+    full = recipe.method == "full"
+    base = (
+        copy.deepcopy(encoder.model) if full else adapted(encoder, rank=recipe.rank, alpha=2 * recipe.rank, seed=seed)
+    )
+    module = Regressor(base, head).to(encoder.device)
     ids = encoder.tokenize(texts)
     target = torch.as_tensor(targets, dtype=torch.float32, device=encoder.device)
     _train(encoder, module, ids, target, recipe, generator, progress, report_loss)
     return _centred(FineTuned(encoder, module.eval(), recipe, location, scale), texts, y, classes)
 
 
-def _trainable(encoder: Encoder, recipe: Recipe, seed: int) -> Any:
-    base = copy.deepcopy(encoder.model)
-    if recipe.method == "full":
-        return base
-    config = LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, lora_dropout=0.0, target_modules="all-linear")
-    # PEFT draws the adapter's start from torch's global generator; it is put back as it was.
-    with torch.random.fork_rng(devices=[]):
+def adapted(encoder: Encoder, *, rank: int, alpha: int, seed: int) -> Any:
+    """Return a copy of the model with a fresh LoRA adapter on all its linear layers; B starts at zero."""
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear")
+    # PEFT draws the adapter's start from torch's global generator, which is put back as it was; and it reads an
+    # attribute of transformers by an old name, of which the user need not hear.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(category=FutureWarning, action="ignore"):
         torch.manual_seed(seed)
-        return get_peft_model(base, config)
+        return get_peft_model(copy.deepcopy(encoder.model), config)
 
 
 def _train(
@@ -203,7 +208,7 @@ def _train(
             schedule.step()
             step += 1
             if report_loss is not None:
-                report_loss(step, float(loss))
+                report_loss(step, float(loss.detach()))
             progress(step / steps)
 
 

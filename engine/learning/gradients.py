@@ -6,15 +6,13 @@ B starts at zero, so the gradient of A vanishes and that of B alone counts.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import LoraConfig, get_peft_model
 
-from engine.learning.finetuning import Regressor
+from engine.learning.finetuning import Regressor, adapted
 from engine.learning.models import Encoder, Progress, silent
 from engine.learning.probe import Head, fit_logistic, fit_ridge
 
@@ -78,11 +76,8 @@ def cos_low(
 def _gradients(
     encoder: Encoder, texts: list[str], targets: Floats, head: Head, seed: int, progress: Progress
 ) -> NDArray[np.float32]:
-    config = LoraConfig(r=64, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        adapted = get_peft_model(copy.deepcopy(encoder.model), config)
-    module = Regressor(adapted, head).to(encoder.device).eval()
+    backbone = adapted(encoder, rank=64, alpha=32, seed=seed)
+    module = Regressor(backbone, head).to(encoder.device).eval()
     weights = [p for name, p in module.named_parameters() if "lora_B" in name]
     rows = []
     for i, ids in enumerate(encoder.tokenize(texts)):

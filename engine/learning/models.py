@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, logging
 
 from engine.errors import ModelError
@@ -56,8 +57,7 @@ class Encoder:
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
         """Return token ids with special tokens, cut at 256 tokens."""
-        ids: list[list[int]] = self.tokenizer(texts, truncation=True, max_length=_MOST_TOKENS)["input_ids"]
-        return ids
+        return self._ids(texts, _MOST_TOKENS)
 
     def pad(self, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return input ids and attention mask of a batch on the model's device."""
@@ -66,7 +66,13 @@ class Encoder:
 
     def truncated(self, texts: list[str]) -> int:
         """Return how many texts are longer than the model reads."""
-        return sum(len(ids) >= _MOST_TOKENS for ids in self.tokenize(texts))
+        return sum(len(ids) > _MOST_TOKENS for ids in self._ids(texts, _MOST_TOKENS + 1)) if texts else 0
+
+    def _ids(self, texts: list[str], most: int) -> list[list[int]]:
+        # Half a surrogate pair, as a broken export leaves it, is no text to a tokenizer.
+        clean = [text.encode("utf-8", "replace").decode() for text in texts]
+        ids: list[list[int]] = self.tokenizer(clean, truncation=True, max_length=most)["input_ids"]
+        return ids
 
 
 def device() -> torch.device:
@@ -89,6 +95,10 @@ def load_encoder(name: str = DEFAULT_MODEL) -> Encoder:
         model = AutoModel.from_pretrained(folder, config=config, trust_remote_code=False, use_safetensors=True)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(_load_fault(name, str(error))) from error
+    except SafetensorError as error:
+        raise ModelError(
+            f"The weights of model {name} cannot be read ({error}); download or save them again."
+        ) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     place = device()

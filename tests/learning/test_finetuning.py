@@ -1,0 +1,167 @@
+"""Fine-tuning: the two objectives by hand, and LoRA on a tiny model that learns, saves and repeats itself."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import BertModel
+
+from engine.learning.finetuning import Recipe, fine_tune, residual_loss
+from engine.learning.models import embed, mean_pool
+
+
+def by_hand(p, y, objective):
+    """Loss and gradient in plain loops over the batch and the outputs."""
+    n, k = len(y), len(y[0])
+    loss, gradient = 0.0, [[0.0] * k for _ in range(n)]
+    for j in range(k):
+        residual = [y[i][j] - p[i][j] for i in range(n)]
+        centre = sum(residual) / n if objective == "variance" else 0.0
+        divisor = n - 1 if objective == "variance" else n
+        for i in range(n):
+            loss += (residual[i] - centre) ** 2 / divisor
+            # The centre's own dependence on p cancels: the deviations from it sum to zero.
+            gradient[i][j] = -2 * (residual[i] - centre) / divisor
+    return loss, gradient
+
+
+@pytest.mark.parametrize("objective", ["variance", "mean-square"])
+@pytest.mark.parametrize("shape", [(2, 1), (7, 1), (5, 3)])
+def test_loss_and_gradient_are_those_worked_out_by_hand(objective, shape):
+    rng = np.random.default_rng(31)
+    p, y = rng.normal(size=shape), rng.normal(size=shape)
+    predictions = torch.tensor(p, requires_grad=True)
+    loss = residual_loss(predictions, torch.tensor(y), objective)
+    loss.backward()
+    expected, gradient = by_hand(p.tolist(), y.tolist(), objective)
+    assert loss.item() == pytest.approx(expected)
+    np.testing.assert_allclose(predictions.grad.numpy(), gradient, atol=1e-12)
+
+
+def test_the_variance_does_not_see_a_constant_bias_and_the_mean_square_does():
+    p, y = torch.randn(8, 1, generator=torch.Generator().manual_seed(1)), torch.zeros(8, 1)
+    assert float(residual_loss(p + 3, y, "variance")) == pytest.approx(float(residual_loss(p, y, "variance")), rel=1e-5)
+    assert float(residual_loss(p + 3, y, "mean-square")) > float(residual_loss(p, y, "mean-square"))
+    assert float(residual_loss(p[:1], y[:1], "variance")) == 0
+
+
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_the_variance_objective_is_unbiased_over_small_batches(size):
+    rng = np.random.default_rng(32)
+    residual = torch.tensor(rng.exponential(size=(200_000, 1)))
+    losses = [float(residual_loss(-part, torch.zeros_like(part), "variance")) for part in residual[:60_000].split(size)]
+    assert np.mean(losses[:-1]) == pytest.approx(1.0, rel=0.04)
+
+
+# ---------------------------------------------------------------- training
+
+
+def labels(phrases):
+    """A label that the words determine."""
+    return np.array([text.count("good") + text.count("nice") - 2.0 * text.count("bad") for text in phrases])
+
+
+def tune(encoder, texts, y, *, classes=None, recipe=None, seed=0, report_loss=None):
+    recipe = recipe or Recipe(epochs=3, learning_rate=5e-3)
+    return fine_tune(
+        encoder, texts, y, embed(encoder, texts), classes=classes, recipe=recipe, seed=seed, report_loss=report_loss
+    )
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_encoder, phrases):
+    return tune(tiny_encoder, phrases, labels(phrases))
+
+
+@pytest.mark.parametrize("objective", ["variance", "mean-square"])
+def test_lora_learns(tiny_encoder, phrases, objective):
+    losses = []
+    recipe = Recipe(objective=objective, epochs=12, learning_rate=5e-3)
+    model = tune(tiny_encoder, phrases, labels(phrases), recipe=recipe, report_loss=lambda _s, x: losses.append(x))
+    assert len(losses) == 12 * 4
+    assert np.mean(losses[-4:]) < 0.75 * np.mean(losses[:4])
+    predicted = model.predict(phrases)
+    assert np.corrcoef(predicted, labels(phrases))[0, 1] > 0.85
+    assert predicted.mean() == pytest.approx(labels(phrases).mean(), abs=0.05)
+
+
+def test_classes_are_learnt_as_probabilities(tiny_encoder, phrases):
+    codes = np.array([("good" in text) + 2 * ("bad" in text and "good" not in text) for text in phrases])
+    model = tune(tiny_encoder, phrases, codes, classes=3, recipe=Recipe(epochs=10, learning_rate=5e-3))
+    p = model.predict(phrases)
+    assert p.shape == (60, 3)
+    np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
+    assert (p.argmax(1) == codes).mean() > 0.8
+
+
+def test_full_fine_tuning_changes_every_weight_and_leaves_the_base_alone(tiny_encoder, phrases):
+    before = {name: value.clone() for name, value in tiny_encoder.model.state_dict().items()}
+    model = tune(tiny_encoder, phrases, labels(phrases), recipe=Recipe("full", epochs=1, learning_rate=1e-3))
+    for name, value in tiny_encoder.model.state_dict().items():
+        assert torch.equal(value, before[name])
+    moved = model.module.backbone.state_dict()
+    assert not torch.equal(moved["encoder.layer.0.output.dense.weight"], before["encoder.layer.0.output.dense.weight"])
+
+
+def test_lora_leaves_the_base_weights_alone(tuned, tiny_encoder):
+    adapted = tuned.module.backbone.state_dict()
+    name = "encoder.layer.0.output.dense"
+    kept = adapted[f"base_model.model.{name}.base_layer.weight"]
+    assert torch.equal(kept, tiny_encoder.model.state_dict()[f"{name}.weight"])
+
+
+def test_the_same_seed_gives_the_same_model_and_another_does_not(tuned, tiny_encoder, phrases):
+    again = tune(tiny_encoder, phrases, labels(phrases)).predict(phrases)
+    np.testing.assert_array_equal(again, tuned.predict(phrases))
+    other = tune(tiny_encoder, phrases, labels(phrases), seed=1).predict(phrases)
+    assert np.abs(other - again).max() > 1e-4
+
+
+def test_no_global_generator_or_filter_is_touched(tiny_encoder, phrases):
+    torch.manual_seed(5)
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), list(warnings.filters)
+    tune(tiny_encoder, phrases[:16], labels(phrases[:16]), recipe=Recipe(epochs=1))
+    assert torch.equal(states[0], torch.get_rng_state())
+    np.testing.assert_array_equal(states[1], np.random.get_state()[1])
+    assert states[2] == list(warnings.filters)
+
+
+def test_predictions_do_not_depend_on_order_or_company(tuned, phrases):
+    together = tuned.predict(phrases)
+    np.testing.assert_allclose(tuned.predict(phrases[::-1])[::-1], together, atol=1e-4)
+    np.testing.assert_allclose(tuned.predict(phrases[3:4]), together[3:4], atol=1e-4)
+    assert tuned.predict([]).shape == (0,)
+
+
+def test_an_adapter_folder_loads_in_plain_peft(tuned, tiny_encoder, phrases, tmp_path):
+    tuned.save(tmp_path / "adapter")
+    recipe = json.loads((tmp_path / "adapter" / "recipe.json").read_text(encoding="utf-8"))
+    assert recipe["model"] == "tiny"
+    base = BertModel(tiny_encoder.model.config)
+    base.load_state_dict(tiny_encoder.model.state_dict())
+    plain = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    head = load_file(tmp_path / "adapter" / "head.safetensors")
+    inputs, mask = tiny_encoder.pad(tiny_encoder.tokenize(phrases))
+    with torch.inference_mode():
+        states = plain(input_ids=inputs, attention_mask=mask).last_hidden_state
+        pooled = torch.nn.functional.normalize(mean_pool(states, mask), dim=-1)
+        score = (pooled @ head["weight"].T + head["bias"])[:, 0].numpy()
+    np.testing.assert_allclose(recipe["location"] + recipe["scale"] * score, tuned.predict(phrases), atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [2, 17])
+def test_odd_numbers_of_labels_train(tiny_encoder, phrases, count):
+    model = tune(tiny_encoder, phrases[:count], labels(phrases[:count]), recipe=replace(Recipe(), epochs=1))
+    assert np.isfinite(model.predict(phrases)).all()
+
+
+def test_equal_labels_train_too(tiny_encoder, phrases):
+    model = tune(tiny_encoder, phrases[:16], np.full(16, 4.0), recipe=Recipe(epochs=1))
+    np.testing.assert_allclose(model.predict(phrases), 4.0, atol=0.3)

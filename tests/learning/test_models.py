@@ -1,0 +1,102 @@
+"""Loading and embedding: the same vectors as elsewhere, safe weights only."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from engine.errors import ModelError
+from engine.learning import models
+from engine.learning.models import DEFAULT_MODEL, batches, embed, load_encoder
+
+
+def test_embeddings_are_those_of_sentence_transformers(default_encoder, phrases):
+    other = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed.")
+    model = other.SentenceTransformer(str(models._offline_folder()), device="cpu")
+    texts = [*phrases, "", "Ünïcode — and an emoji 🙂.", "word " * 180]
+    expected = model.encode(texts, normalize_embeddings=True)
+    np.testing.assert_allclose(embed(default_encoder, texts), expected, atol=1e-5)
+
+
+def test_neither_padding_nor_order_matters(default_encoder, phrases):
+    texts = [*phrases, "long " * 100]
+    together = embed(default_encoder, texts)
+    order = np.random.default_rng(1).permutation(len(texts))
+    np.testing.assert_allclose(embed(default_encoder, [texts[i] for i in order]), together[order], atol=1e-5)
+    for i in (0, 5, -1):
+        np.testing.assert_allclose(embed(default_encoder, [texts[i]])[0], together[i], atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    assert embed(default_encoder, []).shape == (0, default_encoder.width)
+
+
+def test_batches_hold_every_text_once_within_the_tokens_allowed():
+    ids = [[0] * length for length in np.random.default_rng(2).integers(1, 256, 300)]
+    parts = list(batches(ids, 1000))
+    assert sorted(i for part in parts for i in part) == list(range(300))
+    assert all(len(part) * max(len(ids[i]) for i in part) <= 1000 for part in parts)
+    assert list(batches([[0] * 50], 10)) == [[0]]
+
+
+def test_texts_are_cut_and_counted(default_encoder):
+    texts = ["short", "word " * 1000, "word " * 254]
+    assert [len(ids) for ids in default_encoder.tokenize(texts)] == [3, 256, 256]
+    assert default_encoder.truncated(texts) == 1
+
+
+def test_a_tampered_file_is_refused(default_encoder, tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    shutil.copytree(models._offline_folder(), folder)
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    package = SimpleNamespace(get_model_path=lambda: str(folder))
+    monkeypatch.setattr(models, "import_module", lambda _name: package)
+    with pytest.raises(ModelError, match="not the published default model"):
+        load_encoder(DEFAULT_MODEL)
+
+
+def test_a_model_that_is_nowhere_is_said_to_be(tmp_path):
+    with pytest.raises(ModelError, match="was not found"):
+        load_encoder(str(tmp_path / "no such model"))
+
+
+def test_a_folder_without_safetensors_is_refused(tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickled")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"holds no \.safetensors file"):
+        load_encoder(str(tmp_path))
+
+
+def test_weights_that_are_no_weights_are_refused(default_encoder, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(models._offline_folder(), folder)
+    (folder / "model.safetensors").write_bytes(b"not weights at all")
+    with pytest.raises(ModelError) as fault:
+        load_encoder(str(folder))
+    assert str(folder) in str(fault.value)
+    assert "cannot be read" in str(fault.value)
+
+
+def test_a_model_with_code_of_its_own_is_refused(default_encoder, tmp_path):
+    folder = tmp_path / "custom"
+    shutil.copytree(models._offline_folder(), folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "own.py").write_text("raise SystemExit('this must never run')", encoding="utf-8")
+    with pytest.raises(ModelError):
+        load_encoder(str(folder))
+
+
+def test_a_saved_folder_loads_and_has_a_key_of_its_own(default_encoder, tiny_encoder, tmp_path):
+    tiny_encoder.model.save_pretrained(tmp_path)
+    tiny_encoder.tokenizer.save_pretrained(tmp_path)
+    loaded = load_encoder(str(tmp_path))
+    np.testing.assert_allclose(embed(loaded, ["a good room"]), embed(tiny_encoder, ["a good room"]), atol=1e-6)
+    assert loaded.key != default_encoder.key
+    assert loaded.width == 32

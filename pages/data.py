@@ -107,6 +107,7 @@ def show_files(labels: Any, pool: Any) -> None:
     """Name the files in use."""
     draft = "labels" in st.query_params
     with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("In use")
         for part, file in (("labels", labels), ("pool", pool)):
             if file is None:
                 st.badge("no pool file", color="gray", icon=":material/remove:")

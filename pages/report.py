@@ -1,6 +1,7 @@
 """Report: the answer for others, as document, slides and table."""
 
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import streamlit as st
@@ -17,6 +18,7 @@ FIGURES = {
     "loss": "Fine-tuning loss",
 }
 PREVIEW_HEIGHT = 820
+WITH_SLIDES = find_spec("pptx") is not None
 
 
 @st.cache_data(max_entries=8, show_spinner="Writing the report")
@@ -25,11 +27,11 @@ def document(key: str, headline: str, figures: tuple[str, ...], _store: engine.S
     return engine.html_report(_store, _run_id, headline=headline or None, figures=figures)
 
 
-def slides(store: engine.Store, run_id: str) -> bytes:
+def slides(store: engine.Store, run_id: str, headline: str) -> bytes:
     """Return the report as editable slides."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.pptx"
-        engine.write_report(store, run_id, path)
+        engine.write_report(store, run_id, path, headline=headline or None)
         return path.read_bytes()
 
 
@@ -80,9 +82,10 @@ def downloads(store: engine.Store, run: engine.Run, headline: str, figures: tupl
             "text/html", key="html", type="primary", icon=":material/download:", on_click="ignore",
         )  # fmt: skip
         st.download_button(
-            "Slides", lambda: slides(store, run.id), f"{name}.pptx",
+            "Slides", lambda: slides(store, run.id, headline), f"{name}.pptx",
             "application/vnd.openxmlformats-officedocument.presentationml.presentation", key="pptx",
-            icon=":material/slideshow:", on_click="ignore",
+            icon=":material/slideshow:", on_click="ignore", disabled=not WITH_SLIDES,
+            help=None if WITH_SLIDES else "Slides need one more package: pip install 'labelwise[report]'",
         )  # fmt: skip
         if estimate is not None:
             st.download_button(

@@ -206,3 +206,13 @@ def test_the_report_follows_headline_and_figures(visit: Visit, store: engine.Sto
     assert not app.exception
     assert "Customers are content" in app.get("iframe")[0].proto.srcdoc
     assert len(app.get("download_button")) == 4
+    app.text_input(key=f"headline_{run.id}").set_value("<script>alert(1)</script>").run()
+    assert "<script>alert(1)" not in app.get("iframe")[0].proto.srcdoc
+
+
+def test_a_report_without_figures_is_still_a_report(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
+    run = stored.add_run(store, planned)
+    app = visit("report", study=planned.id)
+    app.pills(key=f"figures_{run.id}").set_value([]).run()
+    assert not app.exception
+    assert "Labelwise report" in app.get("iframe")[0].proto.srcdoc

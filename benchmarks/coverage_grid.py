@@ -86,7 +86,10 @@ def measure(cell: Cell, draws: int) -> dict[str, Any]:
         except ArgumentError:  # such as labels without any spread: an answer was refused, not given
             continue
         if cell.peer is not None:
-            low, high = cell.peer(arguments, LEVELS[0])
+            try:
+                low, high = cell.peer(arguments, LEVELS[0])
+            except (np.linalg.LinAlgError, ValueError, IndexError, ZeroDivisionError):  # the peer gave up
+                continue
             peers.append(np.mean(np.asarray(high) - np.asarray(low)))
             peer_covered.append(np.mean((np.asarray(low) <= truth) & (truth <= np.asarray(high))))
     coverage = {level: float(np.mean(covered[level])) for level in LEVELS}

@@ -1,7 +1,7 @@
 """From tuned strata to an Estimate: adding up, trained labels, intervals, and what it was all worth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from engine.rectification.tuning import Tuned, satterthwaite, tune
 class Answer:
     """A point with its variance, (d,), before the interval; `trials` counts the labels a share is worth.
 
+    score_freedom: degrees of freedom of a share's test; infinite unless a design makes the variance an estimate.
     plain: plug-in variance, without what estimating lambda costs.
     """
 
@@ -25,6 +26,7 @@ class Answer:
     plain: Floats
     freedom: Floats
     trials: Floats
+    score_freedom: Floats
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ def labels_answer(parts: Sequence[Moments], shares: bool, extra: Floats | None =
     variances = [p.share**2 * (p.var_y + p.base) for p in parts]
     variance = np.sum(variances, axis=0) + (0 if extra is None else extra)
     freedom = satterthwaite(variances, [p.units - 1 for p in parts])
-    return Answer(point, variance, variance, freedom, _trials(parts, point, variance) if shares else variance)
+    trials = _trials(parts, variance) if shares else variance
+    return Answer(point, variance, variance, freedom, trials, _score_freedom(parts, freedom))
 
 
 def rectified_answer(
@@ -58,8 +61,8 @@ def rectified_answer(
     freedom = satterthwaite(variances, [t.freedom for t in tuned])
     if shares:
         point = onto_simplex(point) if len(point) > 1 else np.clip(point, 0, 1)
-    trials = _trials(parts, point, variance) if shares else variance
-    return Answer(point, variance, plain, freedom, trials), tuned
+    trials = _trials(parts, variance) if shares else variance
+    return Answer(point, variance, plain, freedom, trials, _score_freedom(parts, freedom)), tuned
 
 
 def with_trained(answer: Answer, trained: Trained | None) -> Answer:
@@ -69,13 +72,19 @@ def with_trained(answer: Answer, trained: Trained | None) -> Answer:
     rest = 1 - trained.part
     point = trained.part * trained.mean + rest * answer.point
     scale = rest**2
-    return Answer(point, scale * answer.variance, scale * answer.plain, answer.freedom, answer.trials / scale)
+    return replace(
+        answer,
+        point=point,
+        variance=scale * answer.variance,
+        plain=scale * answer.plain,
+        trials=answer.trials / scale,
+    )
 
 
 def interval(answer: Answer, question: Question, shares: bool) -> Interval:
     """Wilson's for shares, Student's otherwise. Raises: ArgumentError where nothing varies."""
     if shares:
-        return wilson_interval(answer.point, answer.trials, _wilson_freedom(answer), question)
+        return wilson_interval(answer.point, answer.trials, answer.score_freedom, question)
     error = np.sqrt(answer.variance)
     low = 1e-15 * np.maximum(np.abs(answer.point), 1e-300)
     if not (np.isfinite(error).all() and np.isfinite(answer.point).all()):
@@ -157,7 +166,7 @@ def one(values: Floats, names: tuple[str, ...] | None) -> Value:
     return float(values[0]) if names is None else np.asarray(values)
 
 
-def _trials(parts: Sequence[Moments], point: Floats, variance: Floats) -> Floats:
+def _trials(parts: Sequence[Moments], variance: Floats) -> Floats:
     """Independent labels that would leave this variance: S^2 / V with S^2 = p (1 - p) n / (n - 1)."""
     p = np.clip(np.sum([q.share * q.mean_y for q in parts], axis=0), 0, 1)
     units = sum(q.units for q in parts)
@@ -167,5 +176,5 @@ def _trials(parts: Sequence[Moments], point: Floats, variance: Floats) -> Floats
     return np.asarray(np.divide(spread, variance, out=np.full_like(variance, simple), where=usable))
 
 
-def _wilson_freedom(answer: Answer) -> Floats:
-    return np.full_like(answer.point, np.inf)
+def _score_freedom(parts: Sequence[Moments], freedom: Floats) -> Floats:
+    return freedom if any(p.designed for p in parts) else np.full_like(freedom, np.inf)

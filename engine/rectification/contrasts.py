@@ -108,8 +108,8 @@ def _difference_of_shares(
 
     def bounds(confidence: float) -> tuple[float, float]:
         both = replace(question, confidence=confidence, alternative="two-sided", null=None)
-        freedom = np.full(len(answer.point), np.inf)
-        return _hybrid(wilson_interval(answer.point, answer.trials, freedom, both), answer.point, a, b, rho)
+        wilson = wilson_interval(answer.point, answer.trials, answer.score_freedom, both)
+        return _hybrid(wilson, answer.point, a, b, rho)
 
     sides = 1 if question.alternative == "two-sided" else 2
     low, high = bounds(1 - sides * (1 - question.confidence))

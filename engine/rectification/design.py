@@ -61,7 +61,8 @@ class Moments:
     mean_y, mean_f: over the labels. difference: D. model: mean of f over the pool (or population).
     var_y, cov, var_d: of mean(Y) and D. var_f: of mean(f) over the labels alone, and cov_f with mean(Y).
     base: variance that no lambda can change (a larger population seen through known sampling probabilities).
-    units: how many labels (or clusters of labels) vary independently, (sum w^2)^2 / sum w^4. simple: effective number of labels for shares.
+    units: how many labels (or clusters of them) vary independently, (sum w^2)^2 / sum w^4.
+    simple: effective number of labels for shares. designed: weights, clusters or probabilities play a part.
     """
 
     mean_y: Floats
@@ -76,6 +77,7 @@ class Moments:
     units: float
     simple: float
     share: float
+    designed: bool = False
 
 
 def moments(sample: Sample) -> Moments:
@@ -112,6 +114,7 @@ def moments(sample: Sample) -> Moments:
         units,
         _simple_size(w, units, thin),
         sample.share,
+        sample.weights is not None or sample.clusters is not None or sample.chosen is not None,
     )
 
 

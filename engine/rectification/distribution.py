@@ -114,10 +114,10 @@ class Curve:
         return not isinstance(self.mass, float) or self.mass > 0
 
     def _smallest(self) -> float:
-        return float(min(self.jumps[0], self.pool[0])) if self._counts() and len(self.pool) else float(self.jumps[0])
+        return float(min([*self.jumps[:1], *(self.pool[:1] if self._counts() else ())]))
 
     def _largest(self) -> float:
-        return float(max(self.jumps[-1], self.pool[-1])) if self._counts() and len(self.pool) else float(self.jumps[-1])
+        return float(max([*self.jumps[-1:], *(self.pool[-1:] if self._counts() else ())]))
 
 
 def rectified_curve(
@@ -152,4 +152,7 @@ def _running(places: Floats, masses: Floats) -> tuple[Floats, Floats]:
     order = np.argsort(places, kind="stable")
     places, heights = places[order], np.cumsum(masses[order])
     last = np.append(places[1:] != places[:-1], True)
-    return places[last], heights[last]
+    places, heights = places[last], heights[last]
+    # A label and its equal prediction cancel; where nothing jumps there is no place to stop.
+    moved = np.abs(np.diff(heights, prepend=0.0)) > NEAR
+    return places[moved], heights[moved]

@@ -1,5 +1,6 @@
 """The figure of an estimate: labels-only, model-only and rectified side by side."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,12 @@ GRID = "rgba(128,128,128,0.25)"  # seen on white and on black
 
 def draw(estimate: Estimate, title: str | None = None) -> "Figure":
     """A forest plot with one line per name, or one per way of answering where there is a single quantity."""
+    # Plotly adds warnings filters of its own when it is first used; this leaves them as they were.
+    with warnings.catch_warnings():
+        return _draw(estimate, title)
+
+
+def _draw(estimate: Estimate, title: str | None) -> "Figure":
     import plotly.graph_objects as go
 
     figure = go.Figure()

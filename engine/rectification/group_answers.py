@@ -197,11 +197,11 @@ def _worth(group: Group, finite: bool) -> float:
 
 
 def _stack(answers: Sequence[Answer]) -> Answer:
-    point, variance, plain, freedom, trials = (
+    point, variance, plain, freedom, trials, score = (
         np.concatenate([getattr(a, field) for a in answers])
-        for field in ("point", "variance", "plain", "freedom", "trials")
+        for field in ("point", "variance", "plain", "freedom", "trials", "score_freedom")
     )
-    return Answer(point, variance, plain, freedom, trials)
+    return Answer(point, variance, plain, freedom, trials, score)
 
 
 def _covariance(groups: Sequence[Group], table: GroupTable, answer: Answer, powers: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from engine.rectification.inputs import Alternative, Floats, Question
 
@@ -56,16 +56,25 @@ def quantile(question: Question, freedom: Floats) -> Floats:
     """The t quantile for the confidence, one- or two-sided; infinite degrees of freedom give the normal's."""
     tail_share = 1 - question.confidence
     level = 1 - (tail_share / 2 if question.alternative == "two-sided" else tail_share)
-    return np.asarray(stats.t.ppf(level, freedom))
+    # stdtrit is what scipy.stats.t.ppf calls, without a tenth of a millisecond of checks; it knows no infinite freedom.
+    return np.asarray(
+        np.where(np.isinf(freedom), special.ndtri(level), special.stdtrit(np.minimum(freedom, 1e300), level))
+    )
 
 
 def tail(statistic: Floats, freedom: Floats, alternative: Alternative) -> Floats:
     """The p-value of a t statistic."""
     if alternative == "larger":
-        return np.asarray(stats.t.sf(statistic, freedom))
+        return _below(-statistic, freedom)
     if alternative == "smaller":
-        return np.asarray(stats.t.cdf(statistic, freedom))
-    return np.asarray(2 * stats.t.sf(np.abs(statistic), freedom))
+        return _below(statistic, freedom)
+    return 2 * _below(-np.abs(statistic), freedom)
+
+
+def _below(statistic: Floats, freedom: Floats) -> Floats:
+    """Student's distribution function, the normal's at infinite degrees of freedom."""
+    finite = np.minimum(freedom, 1e300)
+    return np.asarray(np.where(np.isinf(freedom), special.ndtr(statistic), special.stdtr(finite, statistic)))
 
 
 def _wilson_p(share: Floats, trials: Floats, freedom: Floats, question: Question) -> Floats | None:

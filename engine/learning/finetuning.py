@@ -58,7 +58,7 @@ class Regressor(nn.Module):
         self.backbone = backbone
         self.logistic = head.logistic
         # Its weights are the head's: drawing others first would only move torch's global generator.
-        self.linear = nn.utils.skip_init(nn.Linear, *head.coefficients.shape)
+        self.linear = nn.utils.skip_init(nn.Linear, *head.coefficients.shape)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self.linear.weight.copy_(torch.from_numpy(head.coefficients.T))
             self.linear.bias.copy_(torch.from_numpy(head.intercepts - head.centre @ head.coefficients))

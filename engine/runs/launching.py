@@ -35,6 +35,8 @@ def start_run(store: Store, study: Study, kind: RunKind, settings: RunSettings) 
     starts one run.
     """
     with FileLock(home() / "launch.lock"):
+        # A run whose worker died is not under way, whatever the store last heard of it.
+        reconcile(store)
         for run in store.runs(study.id):
             if not run.is_finished and (run.kind, run.settings) == (kind, settings):
                 return run

@@ -74,3 +74,4 @@ class ProgressReport:
             if self._store.run(self._run_id).state is RunState.STOPPING:
                 # The signal may have come before the handler was there.
                 self._stop.set()
+            self._store.update_run(self._run_id, heartbeat=now())

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
     """Base of all tables; dictionaries are stored as JSON, times as UTC without a zone."""
 
-    type_annotation_map = {dict[str, Any]: JSON, datetime: DateTime, str: String}  # noqa: RUF012 (SQLAlchemy's own form)
+    type_annotation_map = {dict[str, Any]: JSON, datetime: DateTime, str: String, float: Float}  # noqa: RUF012 (SQLAlchemy's own form)
 
 
 class FileRow(Base):

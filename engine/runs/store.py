@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from filelock import FileLock
 from sqlalchemy import Engine, create_engine, delete, event, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from engine.data import Roles
@@ -60,18 +62,20 @@ class Store:
         except OSError as error:
             raise DataError(f"{name} cannot be read ({error.strerror}); check the path and its permissions.") from error
         digest = hashlib.sha256(data).hexdigest()
-        path = _file_path(digest, name)
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(f".{secrets.token_hex(4)}.part")
+        self._insert_once(digest, FileRow(hash=digest, name=name, size=len(data), created=now()))
+        stored = self.file(digest)
+        if not stored.path.exists():
+            stored.path.parent.mkdir(parents=True, exist_ok=True)
+            part = stored.path.with_suffix(f".{secrets.token_hex(4)}.part")
             part.write_bytes(data)
-            os.replace(part, path)
-        with Session(self._engine) as session, session.begin():
-            row = session.get(FileRow, digest)
-            if row is None:
-                row = FileRow(hash=digest, name=name, size=len(data), created=now())
+            os.replace(part, stored.path)
+        return stored
+
+    def _insert_once(self, key: str, row: FileRow | StudyRow | ResultRow) -> None:
+        """Add a row unless its key is there; another process may add it at the same moment."""
+        with suppress(IntegrityError), Session(self._engine) as session, session.begin():
+            if session.get(type(row), key) is None:
                 session.add(row)
-            return StoredFile(digest, row.name, _file_path(digest, row.name), row.size)
 
     def file(self, digest: str) -> StoredFile:
         """Return a kept file.
@@ -93,19 +97,18 @@ class Store:
         """Store a study; the same data, roles and question give the study that is already there."""
         pool_hash = pool.hash if pool else None
         key = fingerprint(labels.hash, pool_hash, roles.to_dict(), question.to_dict())[:10]
-        with Session(self._engine) as session, session.begin():
-            if session.get(StudyRow, key) is None:
-                session.add(
-                    StudyRow(
-                        id=key,
-                        name=name,
-                        labels_hash=labels.hash,
-                        pool_hash=pool_hash,
-                        roles=roles.to_dict(),
-                        question=question.to_dict(),
-                        created=now(),
-                    )
-                )
+        self._insert_once(
+            key,
+            StudyRow(
+                id=key,
+                name=name,
+                labels_hash=labels.hash,
+                pool_hash=pool_hash,
+                roles=roles.to_dict(),
+                question=question.to_dict(),
+                created=now(),
+            ),
+        )
         return self.study(key)
 
     def study(self, study_id: str) -> Study:
@@ -254,10 +257,9 @@ class Store:
 
     def save_step_result(self, run_id: str, name: str, key: str, value: dict[str, Any] | None = None) -> None:
         """Store a step's result (unless it is already there) and link it to a run under a name."""
+        if value is not None:
+            self._insert_once(key, ResultRow(key=key, value=value, created=now()))
         with Session(self._engine) as session, session.begin():
-            if value is not None and session.get(ResultRow, key) is None:
-                session.add(ResultRow(key=key, value=value, created=now()))
-                session.flush()
             link = session.get(RunResultRow, (run_id, name))
             if link is None:
                 session.execute(insert(RunResultRow).values(run_id=run_id, name=name, key=key))
@@ -311,10 +313,15 @@ def open_store(url: str | None = None) -> Store:
         RunError: The database cannot be opened.
     """
     url = url or os.environ.get("LABELWISE_DATABASE_URL") or f"sqlite:///{home() / 'labelwise.db'}"
-    engine = create_engine(url, **({"connect_args": {"timeout": 30}} if url.startswith("sqlite") else {}))
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _set_sqlite_pragmas)
-    _migrate(engine)
+    try:
+        engine = create_engine(url, **({"connect_args": {"timeout": 30}} if url.startswith("sqlite") else {}))
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _set_sqlite_pragmas)
+        _migrate(engine)
+    except (SQLAlchemyError, ImportError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        sentence = f"The store cannot be opened ({reason}); check LABELWISE_DATABASE_URL or LABELWISE_HOME."
+        raise RunError(sentence) from error
     return Store(engine)
 
 

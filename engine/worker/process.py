@@ -8,8 +8,8 @@ from time import perf_counter, sleep
 
 from engine.data import Dataset
 from engine.data.sealing import Sealing
-from engine.errors import LabelwiseError, RunStopped
-from engine.runs import Run, RunState, Store, now, open_store
+from engine.errors import ArgumentError, LabelwiseError, RunStopped
+from engine.runs import Run, RunState, Store, Study, now, open_store, reconcile
 from engine.runs.progress import ProgressReport
 from engine.worker.answering import answer
 from engine.worker.job import COSLOW, ESTIMATE, LOADING, MODELS, PILOT, SECONDS_TO_PREDICT, Job
@@ -64,6 +64,7 @@ def execute(run_id: str) -> int:
         _await_turn(store, run_id, report)
         study = store.study(run.study_id)
         dataset = study.dataset()
+        _check_question(study, dataset)
         sealing = Sealing.of(dataset.key, dataset.n, run.settings.seed)
         report.expect(_stages(run, dataset, sealing))
         _work(Job(store, store.run(run_id), study, dataset, sealing, report))
@@ -87,6 +88,15 @@ def execute(run_id: str) -> int:
     return 0 if ending["to"] is RunState.FINISHED else 1
 
 
+def _check_question(study: Study, dataset: Dataset) -> None:
+    asked, held = study.question.estimand, "numbers" if dataset.classes is None else "classes"
+    if (asked == "shares") != (held == "classes"):
+        fitting = "mean" if held == "numbers" else "shares"
+        raise ArgumentError(
+            f"The question is for the {asked}, but column {study.roles.label!r} holds {held}; ask for the {fitting}."
+        )
+
+
 def _await_turn(store: Store, run_id: str, report: ProgressReport) -> None:
     """Wait until no other run uses the machine."""
     waiting = False
@@ -96,5 +106,7 @@ def _await_turn(store: Store, run_id: str, report: ProgressReport) -> None:
         if not waiting:
             report.stage("Waiting for another run to end")
             waiting = True
+        # The run that holds the machine may have died without a word.
+        reconcile(store)
         sleep(0.5)
     store.update_run(run_id, started=now())

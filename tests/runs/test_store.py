@@ -1,0 +1,200 @@
+"""The store on real SQLite: files and studies once, deletion with sharing, states that change atomically."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from engine.data import Roles
+from engine.errors import ArgumentError, DataError, RunError
+from engine.runs import Question, RunSettings, RunState, fingerprint, now, open_store
+
+CSV = b"text,label\n" + b"".join(b"text %d,%d\n" % (i, i % 5) for i in range(30))
+
+
+@pytest.fixture
+def store():
+    return open_store()
+
+
+def study_of(store, name="A study", content=CSV, pool=None, **question):
+    labels = store.save_file("labels.csv", content)
+    return store.create_study(name, labels, pool, Roles("text", "label"), Question(**question))
+
+
+def test_the_same_content_is_kept_once(store, labelwise_home, tmp_path):
+    one = store.save_file("labels.csv", CSV)
+    (tmp_path / "copy.txt").write_bytes(CSV)
+    two = store.save_file("copy.txt", tmp_path / "copy.txt")
+    assert one == two == store.file(one.hash)
+    assert [path.name for path in (labelwise_home / "files").iterdir()] == [f"{one.hash}.csv"]
+    assert one.path.read_bytes() == CSV
+    assert len(one.read().frame) == 30
+
+
+def test_a_file_lost_from_the_disk_comes_back_with_the_next_upload(store):
+    one = store.save_file("labels.csv", CSV)
+    one.path.unlink()
+    assert store.save_file("labels.csv", CSV).path.read_bytes() == CSV
+
+
+def test_faults_are_said_in_a_sentence(store, tmp_path):
+    with pytest.raises(DataError, match=r"nothing\.csv cannot be read"):
+        store.save_file("nothing.csv", tmp_path / "nothing.csv")
+    for wrong in (lambda: store.file("0" * 64), lambda: store.study("none"), lambda: store.run("none")):
+        with pytest.raises(RunError) as fault:
+            wrong()
+        assert str(fault.value).endswith(".")
+
+
+def test_the_same_study_is_stored_once_and_another_question_is_another_study(store):
+    one, two = study_of(store), study_of(store, "Another name")
+    assert one == two
+    other = study_of(store, confidence=0.9)
+    assert other.id != one.id
+    assert {study.id for study in store.studies()} == {one.id, other.id}
+    store.rename_study(one.id, "New name")
+    assert store.study(one.id).name == "New name"
+
+
+def test_many_threads_storing_the_same_do_not_collide(store):
+    with ThreadPoolExecutor(8) as threads:
+        studies = list(threads.map(lambda _: study_of(store), range(24)))
+        run = store.create_run(studies[0].id, "plan", RunSettings())
+        save = lambda i: store.save_step_result(run.id, f"step {i % 3}", f"key {i % 2}", {"value": i % 2})  # noqa: E731
+        list(threads.map(save, range(24)))
+    assert len({study.id for study in studies}) == 1
+    assert set(store.step_results(run.id)) == {"step 0", "step 1", "step 2"}
+
+
+def test_deleting_a_study_keeps_what_another_needs(store):
+    pool = store.save_file("pool.csv", b"text\none\ntwo\n")
+    one, two = study_of(store, pool=pool), study_of(store, pool=pool, confidence=0.9)
+    run = store.create_run(one.id, "plan", RunSettings())
+    with pytest.raises(RunError, match="still under way"):
+        store.delete_study(one.id)
+    assert store.study(one.id) == one
+    store.update_run(run.id, state=RunState.FINISHED.value)
+    store.delete_study(one.id)
+    assert [study.id for study in store.studies()] == [two.id]
+    assert store.runs() == ()
+    assert not run.folder.exists()
+    assert pool.path.exists()
+    assert two.labels_file.path.exists()
+    store.delete_study(two.id)
+    assert not pool.path.exists()
+    assert not two.labels_file.path.exists()
+    with pytest.raises(RunError):
+        store.file(pool.hash)
+
+
+def test_deleting_a_run_keeps_the_results_that_another_shares(store):
+    study = study_of(store)
+    one, two = (store.create_run(study.id, "plan", RunSettings(seed=seed)) for seed in (0, 1))
+    for run in (one, two):
+        store.save_step_result(run.id, "shared", "key of both", {"value": 1})
+        store.save_step_result(run.id, "own", f"key of {run.id}", {"value": 2})
+        store.update_run(run.id, state=RunState.FINISHED.value)
+    store.delete_run(one.id)
+    assert store.step_result("key of both") == {"value": 1}
+    assert store.step_result(f"key of {one.id}") is None
+    assert store.step_results(two.id) == {"shared": {"value": 1}, "own": {"value": 2}}
+    store.delete_run(two.id)
+    assert store.step_result("key of both") is None
+
+
+def test_a_step_is_stored_once_and_its_link_can_move(store):
+    run = store.create_run(study_of(store).id, "plan", RunSettings())
+    store.save_step_result(run.id, "law", "a", {"value": 1})
+    store.save_step_result(run.id, "law", "a", {"value": 99})
+    assert store.step_results(run.id) == {"law": {"value": 1}}
+    store.save_step_result(run.id, "law", "b", {"value": 2})
+    assert store.step_results(run.id) == {"law": {"value": 2}}
+
+
+def test_only_one_run_gets_the_machine(store):
+    study = study_of(store)
+    ids = [store.create_run(study.id, "plan", RunSettings(seed=seed)).id for seed in range(12)]
+    with ThreadPoolExecutor(6) as threads:
+        won = list(threads.map(store.claim_machine, ids * 2))
+    assert sum(won) == 1
+    winner = (ids * 2)[won.index(True)]
+    assert [run.id for run in store.runs() if run.state is RunState.RUNNING] == [winner]
+    store.update_run(winner, state=RunState.STOPPING.value)
+    assert not any(store.claim_machine(other) for other in ids)
+    store.update_run(winner, state=RunState.STOPPED.value)
+    assert store.claim_machine(next(other for other in ids if other != winner))
+
+
+def test_a_state_moves_only_from_where_it_is(store):
+    run = store.create_run(study_of(store).id, "plan", RunSettings())
+    assert not store.move_run(run.id, frm=(RunState.RUNNING,), to=RunState.FINISHED)
+    assert store.run(run.id).state is RunState.QUEUED
+    with ThreadPoolExecutor(6) as threads:
+        move = lambda _: store.move_run(run.id, frm=(RunState.QUEUED,), to=RunState.RUNNING)  # noqa: E731
+        assert sum(threads.map(move, range(12))) == 1
+
+
+def test_runs_come_newest_first_and_keep_their_settings(store):
+    study, settings = study_of(store), RunSettings(learner="lora", half_width=0.1, folds=5)
+    runs = [store.create_run(study.id, "run", settings) for _ in range(3)]
+    assert [run.id for run in store.runs(study.id)] == [run.id for run in reversed(runs)]
+    assert store.runs("another") == ()
+    assert store.run(runs[0].id).settings == settings
+    assert RunSettings.from_dict({**settings.to_dict(), "a later field": 1}) == settings
+
+
+def test_the_pace_tells_the_seconds_left(store):
+    run = store.create_run(study_of(store).id, "run", RunSettings())
+    assert run.seconds_left is None
+    start = now()
+    changes = {"state": "running", "started": start, "heartbeat": start + np.timedelta64(30, "s").item()}
+    store.update_run(run.id, progress=0.25, **changes)
+    assert store.run(run.id).seconds_left == pytest.approx(90)
+
+
+def test_the_log_shows_its_end_and_the_last_of_a_progress_bar(store):
+    run = store.create_run(study_of(store).id, "run", RunSettings())
+    assert run.log_tail() == ""
+    run.log.write_bytes(b"first\n10%\r50%\r100%\n\xff last\n")
+    assert run.log_tail(2).splitlines() == ["100%", "\ufffd last"]
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Question(estimand="median"), "estimand"),
+        (lambda: Question(population="all"), "population"),
+        (lambda: Question(confidence=95), "confidence"),
+        (lambda: Question(confidence=float("nan")), "confidence"),
+        (lambda: RunSettings(learner="gpt"), "probe, lora, full"),
+        (lambda: RunSettings(folds=1), "folds is 1"),
+        (lambda: RunSettings(finetune=-1), "finetune is -1"),
+        (lambda: RunSettings(cost_per_label=float("nan")), "cost_per_label"),
+        (lambda: RunSettings(half_width=0), "half_width"),
+        (lambda: RunSettings(strategy="guess"), "strategy"),
+        (lambda: RunSettings(objective="loss"), "objective"),
+    ],
+)
+def test_contradictory_settings_are_refused(make, sentence):
+    with pytest.raises(ArgumentError, match=sentence):
+        make()
+
+
+def test_the_question_in_words():
+    roles = Roles("review", "star_rating")
+    assert Question().sentence(roles, 4400) == "What is the mean star rating of these 4,400 texts?"
+    assert "all texts like these 50" in Question("shares", "larger").sentence(roles, 50)
+
+
+def test_a_fingerprint_is_the_same_in_every_process():
+    expected = "import engine.runs as r; print(r.fingerprint('a', 1, {'b': [1.5, None], 'a': True}))"
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    out = subprocess.run([sys.executable, "-c", expected], capture_output=True, text=True, check=True, env=environment)
+    assert out.stdout.strip() == fingerprint("a", 1, {"a": True, "b": [1.5, None]})
+    assert fingerprint("ab") != fingerprint("a", "b")

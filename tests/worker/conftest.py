@@ -1,0 +1,32 @@
+"""Runs executed in the process of the tests."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from engine.learning.learners import Workbench
+from engine.runs import DEFAULT_MODEL, open_store
+from engine.worker import job, process
+
+
+@pytest.fixture
+def in_process(offline_model, monkeypatch, shared_bench):
+    """Execute a run in this process, with a model that is loaded once; signals are put back as they were."""
+    monkeypatch.setattr(job.Workbench, "open", lambda _model, _folder: shared_bench)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def execute(study, kind, settings):
+        store = open_store()
+        run = store.create_run(study.id, kind, settings)
+        status = process.execute(run.id)
+        return status, store.run(run.id)
+
+    yield execute
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def shared_bench(offline_model, tmp_path_factory):
+    return Workbench.open(DEFAULT_MODEL, tmp_path_factory.mktemp("cache"))

@@ -1,0 +1,225 @@
+"""Whole runs in this process: each kind, each strategy, numbers and classes; and who rectifies what."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_studies import make_study, rows
+
+from engine.data.sealing import Sealing
+from engine.runs import RunSettings, RunState, open_store, read_results
+
+STEPS = {
+    "efficiency": {"efficiency"},
+    "plan": {"efficiency", "law", "plan"},
+    "run": {"efficiency", "law", "plan", "estimate"},
+}
+    "efficiency": {"efficiency"},
+    "plan": {"efficiency", "law", "plan"},
+    "run": {"efficiency", "law", "plan", "estimate"},
+}
+
+
+@pytest.fixture
+def store():
+    return open_store()
+
+
+def finished(in_process, study, kind="run", **settings):
+    status, run = in_process(study, kind, RunSettings(**settings))
+    assert (status, run.state, run.error) == (0, RunState.FINISHED, None), run.log_tail()
+    return run, read_results(open_store(), run), open_store().step_results(run.id)
+
+
+@pytest.mark.parametrize("data", ["numbers", "classes"])
+@pytest.mark.parametrize("kind", ["efficiency", "plan", "run"])
+def test_each_kind_stores_what_it_is_asked_for(in_process, store, data, kind):
+    study = make_study(store, kind=data)
+    run, results, steps = finished(in_process, study, kind, folds=5)
+    assert {"efficiency", "law", "plan", "estimate"} & set(steps) == STEPS[kind]
+    assert (run.progress, run.stage) == (1.0, "Finished")
+    assert -1 <= results.details["coslow"] <= 1
+    assert results.details["device"]
+    if kind == "efficiency":
+        assert results.trials.empty
+        return
+    pilot = Sealing.of(study.dataset().key, 60, 0)
+    assert len(results.trials) == len(pilot.trials(5))
+    assert results.law.label_variance == pytest.approx(results.plan.design.label_variance)
+    assert results.plan.finetune_minimum == pilot.pilot_size
+    json.dumps(steps)
+
+
+def truth(study):
+    """The mean rating, or the share of each class, over all 260 texts."""
+    ratings = np.concatenate([rows(60, 1)[1], rows(200, 2)[1]])
+    if study.question.estimand == "mean":
+        return ratings.mean()
+    names = np.array(["bad", "bad", "middling", "good", "good"])[ratings - 1]
+    return np.array([(names == name).mean() for name in ("bad", "good", "middling")])
+
+
+@pytest.mark.parametrize("data", ["numbers", "classes"])
+@pytest.mark.parametrize("strategy", ["labels-only", "zero-shot", "split", "cross-fit"])
+def test_each_strategy_answers_and_says_which_rows_did_what(in_process, store, data, strategy):
+    study = make_study(store, kind=data, predictions=True)
+    run, results, steps = finished(in_process, study, strategy=strategy, folds=5)
+    estimate, used = results.estimate, steps["rows"]
+    assert estimate.method == strategy == results.details["strategy"]
+    error = np.abs(np.asarray(estimate.estimate) - truth(study))
+    assert (error <= 2 * (np.asarray(estimate.ci_high) - np.asarray(estimate.ci_low))).all()
+    if data == "classes":
+        assert np.sum(estimate.estimate) == pytest.approx(1)
+        assert estimate.names == ("bad", "good", "middling")
+    finetune, rectify = set(used["finetune"]), set(used["rectify"])
+    assert not finetune & rectify
+    assert finetune | rectify == set(range(60))
+    assert bool(finetune) == (strategy == "split")
+    frame = pd.read_parquet(run.folder / "predictions.parquet")
+    assert frame["part"].value_counts().to_dict() == {"pool": 200, "rectify": len(rectify)}
+    assert frame.notna().all(axis=None)
+
+
+def test_the_pilots_labels_never_rectify_under_split(in_process, store):
+    study = make_study(store)
+    pilot = set(Sealing.of(study.dataset().key, 60, 0).pilot)
+    for finetune in (None, 8, 45, 60):
+        _, results, steps = finished(in_process, study, strategy="split", finetune=finetune)
+        used = steps["rows"]
+        assert not pilot & set(used["rectify"])
+        assert len(used["rectify"]) >= 10
+        assert results.estimate.n == len(used["rectify"])
+        assert results.details["finetune"] == len(used["finetune"])
+
+
+def test_cross_fit_uses_every_label_once_and_predicts_it_with_a_model_that_has_not_seen_it(
+    in_process, store, monkeypatch
+):
+    from engine.learning import learners
+
+    study = make_study(store)
+    data, asked = study.dataset(), []
+    fit, predict = learners.Probe.fit, learners.Probed.predict
+
+    def noted_fit(self, texts, y, **options):
+        model = fit(self, texts, y, **options)
+        asked.append((frozenset(texts), model))
+        return model
+
+    def noted_predict(self, texts, *rest):
+        seen = next((texts_ for texts_, model in asked if model is self), frozenset())
+        assert not seen & set(texts)
+        return predict(self, texts, *rest)
+
+    monkeypatch.setattr(learners.Probe, "fit", noted_fit)
+    monkeypatch.setattr(learners.Probed, "predict", noted_predict)
+    _, results, steps = finished(in_process, study, strategy="cross-fit", folds=5)
+    folds = np.array(steps["rows"]["fold"])
+    assert np.bincount(folds).tolist() == [12] * 5
+    expected = Sealing.of(data.key, 60, 0).folds(5)
+    assert all(set(np.flatnonzero(folds == j)) == set(fold) for j, fold in enumerate(expected))
+    assert results.estimate.n == 60
+
+
+def test_auto_takes_the_plans_recommendation(in_process, store):
+    _, results, _ = finished(in_process, make_study(store))
+    assert results.estimate.method == results.plan.recommended
+
+
+def test_weights_reach_the_estimate(in_process, store):
+    study = make_study(store, weights=True)
+    data = study.dataset()
+    _, results, _ = finished(in_process, study, strategy="labels-only")
+    assert results.estimate.estimate == pytest.approx(np.average(data.y, weights=data.weights), rel=0.02)
+
+
+def test_a_second_run_computes_no_trial_again_and_answers_the_same(in_process, store, monkeypatch):
+    from engine.worker import pilot
+
+    study = make_study(store)
+    _, first, _ = finished(in_process, study, strategy="cross-fit", folds=5)
+
+    def refuse(*_args, **_options):
+        raise AssertionError("a stored trial was computed again")
+
+    monkeypatch.setattr(pilot, "run_trial", refuse)
+    monkeypatch.setattr(pilot, "cos_low", refuse)
+    _, again, _ = finished(in_process, study, strategy="cross-fit", folds=5)
+    pd.testing.assert_frame_equal(first.trials, again.trials)
+    assert again.estimate.estimate == first.estimate.estimate
+    # Another seed is another pilot.
+    status, run = in_process(study, "plan", RunSettings(seed=1))
+    assert (status, run.state) == (1, RunState.FAILED)
+
+
+# ------------------------------------------------------------------- faults
+
+
+def test_zero_shot_without_predictions_fails_with_a_sentence(in_process, store):
+    status, run = in_process(make_study(store), "run", RunSettings(strategy="zero-shot"))
+    assert (status, run.state) == (1, RunState.FAILED)
+    assert "no prediction column" in run.error
+
+
+def test_a_question_that_does_not_fit_the_labels_fails_with_a_sentence(in_process, store):
+    study = make_study(store)
+    other = store.create_study("wrong", study.labels_file, study.pool_file, study.roles, type(study.question)("shares"))
+    status, run = in_process(other, "run", RunSettings())
+    assert (status, run.state) == (1, RunState.FAILED)
+    assert "numbers" in run.error
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [(ZeroDivisionError("by nothing"), "did not foresee (ZeroDivisionError: by nothing)"), (MemoryError(), "memory")],
+)
+def test_an_unforeseen_fault_fails_the_run_in_one_sentence(in_process, store, monkeypatch, fault, words, capfd):
+    from engine.worker import process
+
+    def fail(*_args):
+        raise fault
+
+    monkeypatch.setattr(process, "make_plan", fail)
+    status, run = in_process(make_study(store), "plan", RunSettings())
+    assert (status, run.state, run.stage) == (1, RunState.FAILED, "Failed")
+    assert words in run.error
+    assert run.error.endswith(".")
+    assert "\n" not in run.error
+    assert ("Traceback" in capfd.readouterr().err) == isinstance(fault, ZeroDivisionError)
+
+
+def test_a_run_asked_to_stop_keeps_its_trials_and_goes_on_from_them(in_process, store, monkeypatch):
+    from engine.runs.progress import ProgressReport
+    from engine.worker import pilot, process
+
+    done, run_trial = [], pilot.run_trial
+
+    def stop_after_three(*args, **options):
+        done.append(args)
+        if len(done) == 4:
+            reports[-1]._asked_to_stop(15, None)
+            reports[-1](0.0)
+        return run_trial(*args, **options)
+
+    reports = []
+
+    class Noted(ProgressReport):
+        def __init__(self, *args):
+            super().__init__(*args)
+            reports.append(self)
+
+    monkeypatch.setattr(process, "ProgressReport", Noted)
+    monkeypatch.setattr(pilot, "run_trial", stop_after_three)
+    study = make_study(store)
+    status, run = in_process(study, "plan", RunSettings())
+    assert (status, run.state) == (1, RunState.STOPPED)
+    assert len(read_results(store, run).trials) == 3
+    done.clear()
+    total = len(Sealing.of(study.dataset().key, 60, 0).trials(5))
+    store.update_run(run.id, state="queued")
+    monkeypatch.setattr(pilot, "run_trial", lambda *args, **options: done.append(args) or run_trial(*args, **options))
+    assert process.execute(run.id) == 0
+    assert len(done) == total - 3

@@ -141,8 +141,8 @@ def _for_theme(figure: Any) -> Any:
 
 def chart(figure: Any, key: str, alt: str, height: int | None = None) -> None:
     """Draw a figure with a stable key, a text for screen readers, and a picture button that names its file."""
-    if height is not None:
-        figure.update_layout(height=height)
+    bar = {"bgcolor": "rgba(0,0,0,0)", "color": "rgba(128,128,128,0.7)", "activecolor": "#1A9488"}
+    figure.update_layout(modebar=bar, height=height or figure.layout.height)
     config = {
         "displaylogo": False,
         "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
@@ -203,17 +203,22 @@ def progress(run: engine.Run) -> None:
     st.progress(min(max(run.progress, 0.0), 1.0), text=f"{plain(run.stage)}{left}")
 
 
-def follow(store: engine.Store, run_id: str, *, key: str, when_done: str = "app") -> None:
+def under_way(store: engine.Store, seen: engine.Run) -> engine.Run:
+    """Return a run as it stands; once its state is another, or it was discarded, the page is drawn anew instead."""
+    engine.reconcile(store)
+    run = next((run for run in store.runs() if run.id == seen.id), None)
+    if run is None or run.state is not seen.state:
+        st.rerun(scope="app")
+    return run
+
+
+def follow(store: engine.Store, run: engine.Run, *, key: str) -> None:
     """Show a run's progress every two seconds until it has ended, then draw the page anew."""
 
     @st.fragment(run_every=2, key=key)
     def watch() -> None:
         with explained():
-            engine.reconcile(store)
-            run = store.run(run_id)
-            if run.is_finished:
-                st.rerun(scope="app")
-            progress(run)
+            progress(under_way(store, run))
 
     watch()
 
@@ -225,7 +230,9 @@ def ended_badly(store: engine.Store, run: engine.Run, *, key: str) -> Any:
         engine.RunState.INTERRUPTED: "The process ended before it was done.",
     }
     words = run.error or causes.get(run.state, "It ended without a result.")
-    st.error(plain(words), title=f"{step_name(run)} {run.state.value}", icon=":material/error:")
+    # To have been stopped is no fault.
+    show = st.error if run.state is engine.RunState.FAILED else st.warning
+    show(plain(words), title=f"{step_name(run)} {run.state.value}", icon=_BADGES[run.state][2])
     row = st.container(horizontal=True)
     kept = "Steps already done are kept."
     if row.button("Resume", key=f"resume_{key}", icon=":material/play_arrow:", type="primary", help=kept):

@@ -43,7 +43,7 @@ def offer_pilot(store: engine.Store, study: engine.Study, run: engine.Run) -> No
                 st.rerun()
         active = parts.latest(store, study, parts.PLAN)
         if active and not active.is_finished:
-            parts.follow(store, active.id, key="follow_other_pilot")
+            parts.follow(store, active, key="follow_other_pilot")
 
 
 # ------------------------------------------------------------------ the user's wishes
@@ -254,7 +254,7 @@ def main() -> None:
         st.write(
             "Trials at growing numbers of labels show how the model learns here. With the probe this takes seconds."
         )
-        parts.follow(store, run.id, key="follow_pilot")
+        parts.follow(store, run, key="follow_pilot")
         st.skeleton(height=380)
         return
     results = parts.results_of(store, run)

@@ -81,7 +81,7 @@ with parts.explained():
     the_run = first_run(the_store, the_study)
     if not the_run.is_finished:
         st.write("Reading the texts with the model. This takes seconds, and is kept.")
-        parts.follow(the_store, the_run.id, key="follow_prediction")
+        parts.follow(the_store, the_run, key="follow_prediction")
         st.skeleton(height=380)
     elif the_run.state is engine.RunState.FINISHED:
         show(the_store, the_study, the_run)

@@ -180,18 +180,15 @@ def show_running(store: engine.Store, run: engine.Run) -> None:
     st.markdown(":material/tab_close: You can close this tab; the run goes on.")
 
     @st.fragment(run_every=2, key="watch_run")
-    def watch(run_id: str) -> None:
+    def watch() -> None:
         with parts.explained():
-            engine.reconcile(store)
-            now = store.run(run_id)
-            if now.is_finished:
-                st.rerun(scope="app")
+            now = parts.under_way(store, run)
             parts.progress(now)
             show_findings(parts.results_of(store, now), now)
             with st.expander("Log", icon=":material/terminal:"):
                 st.code(now.log_tail(200) or "Nothing yet.", language=None, height=260)
 
-    watch(run.id)
+    watch()
     stop_buttons(store, run)
 
 

@@ -67,6 +67,7 @@ def test_ols(ppi, rows):
         assert tuned.estimate[c] == pytest.approx(peer[c], rel=1e-6)
 
 
+@pytest.mark.slow  # ppi-python compiles at the first call
 @pytest.mark.filterwarnings("ignore:.*penalty:FutureWarning")  # of ppi-python's own making
 def test_logistic(ppi, rows):
     x, xp, *_, s, g, pool = rows

@@ -78,7 +78,8 @@ def test_perfect_predictions_give_the_pool_s_answer(seed):
     y, _, pool = draw(seed)
     assert rectified_mean(y, y, pool, power_tuning=False).estimate == pytest.approx(pool.mean(), abs=1e-12)
     every = np.concatenate([y, pool])
-    assert rectified_mean(y, y, pool).estimate == pytest.approx(every.mean(), abs=0.02)
+    low, high = sorted((y.mean(), pool.mean()))
+    assert low <= rectified_mean(y, y, pool).estimate <= high
     assert rectified_mean(y, y, pool, finite_population=True).estimate == pytest.approx(every.mean(), abs=1e-12)
     assert rectified_quantile(y, y, pool, power_tuning=False).estimate == pytest.approx(np.median(pool), abs=1e-9)
 

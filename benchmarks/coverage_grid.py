@@ -35,6 +35,7 @@ from engine.rectification import (
 STRENGTHS = {"useless": 0.0, "fair": 0.6, "strong": 0.9}
 POOL = 1000
 LEVELS = (0.95, 0.90)
+PEER_DRAWS = 100  # enough for a mean width; ppi-python takes most of the time
 MORE = 10  # times the draws for a cell that looks short, to tell chance from fault
 
 
@@ -89,7 +90,7 @@ def measure(cell: Cell, draws: int) -> dict[str, Any]:
                     labels.append(np.atleast_1d(answer.labels_only.width)[:k].mean())
         except ArgumentError:  # such as labels without any spread: an answer was refused, not given
             continue
-        if cell.peer is not None:
+        if cell.peer is not None and draw < PEER_DRAWS:
             try:
                 low, high = cell.peer(arguments, LEVELS[0])
             except (np.linalg.LinAlgError, ValueError, IndexError, ZeroDivisionError):  # the peer gave up

@@ -19,7 +19,7 @@ from engine.rectification.assembly import (
     standard_error,
     with_trained,
 )
-from engine.rectification.design import Moments, Sample, moments
+from engine.rectification.design import Moments, Sample, add, moments
 from engine.rectification.estimate import Estimate
 from engine.rectification.inputs import Floats, Question, quietly
 from engine.rectification.layout import Layout, Pool, pool_rows
@@ -79,7 +79,7 @@ def _answer(
         n_effective=one(effective_labels(answer.plain, alone.plain, count, left, population), names),
         labels_saved=one(saved((point, low, high), labels_only), names),
         labels_only=labels_only,
-        model_only=one(np.sum([p.share * p.model for p in parts], axis=0), names),
+        model_only=one(add([p.share * p.model for p in parts]), names),
         names=names,
         notes=_notes(parts, tuned, layout),
         alternative=question.alternative,
@@ -134,7 +134,7 @@ def _between_strata(parts: Sequence[Moments], layout: Layout, scores: Scores) ->
 
 def _overall(parts: Sequence[Moments], values: Sequence[Floats]) -> Floats:
     """A number per stratum as its average over the population."""
-    return np.asarray(np.sum([p.share * v for p, v in zip(parts, values, strict=True)], axis=0))
+    return np.asarray(add([p.share * v for p, v in zip(parts, values, strict=True)]))
 
 
 def _notes(parts: Sequence[Moments], tuned: Sequence[Tuned], layout: Layout) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.errors import ArgumentError
-from engine.rectification.design import Moments
+from engine.rectification.design import Moments, add
 from engine.rectification.estimate import Estimate, Value, interval_width
 from engine.rectification.inputs import Floats, Question
 from engine.rectification.intervals import Interval, t_interval, wilson_interval
@@ -40,9 +40,9 @@ class Trained:
 
 def labels_answer(parts: Sequence[Moments], shares: bool, extra: Floats | None = None) -> Answer:
     """The labels alone, under the same design."""
-    point = np.sum([p.share * p.mean_y for p in parts], axis=0)
+    point = add([p.share * p.mean_y for p in parts])
     variances = [p.share**2 * (p.var_y + p.base) for p in parts]
-    variance = np.sum(variances, axis=0) + (0 if extra is None else extra)
+    variance = add(variances) + (0 if extra is None else extra)
     freedom = satterthwaite(variances, [p.units - 1 for p in parts])
     trials = _trials(parts, variance) if shares else variance
     return Answer(point, variance, variance, freedom, trials, _score_freedom(parts, freedom))
@@ -54,10 +54,10 @@ def rectified_answer(
     """Labels corrected by predictions, a lambda in each stratum. extra: variance between strata of unknown shares."""
     tuned = [tune(part, question.power_tuning, shares) for part in parts]
     added = 0 if extra is None else extra
-    point = np.sum([p.share * t.point for p, t in zip(parts, tuned, strict=True)], axis=0)
+    point = add([p.share * t.point for p, t in zip(parts, tuned, strict=True)])
     variances = [p.share**2 * t.variance for p, t in zip(parts, tuned, strict=True)]
-    variance = np.sum(variances, axis=0) + added
-    plain = np.sum([p.share**2 * t.plain for p, t in zip(parts, tuned, strict=True)], axis=0) + added
+    variance = add(variances) + added
+    plain = add([p.share**2 * t.plain for p, t in zip(parts, tuned, strict=True)]) + added
     freedom = satterthwaite(variances, [t.freedom for t in tuned])
     if shares:
         point = onto_simplex(point) if len(point) > 1 else np.clip(point, 0, 1)
@@ -168,7 +168,7 @@ def one(values: Floats, names: tuple[str, ...] | None) -> Value:
 
 def _trials(parts: Sequence[Moments], variance: Floats) -> Floats:
     """Independent labels that would leave this variance: S^2 / V with S^2 = p (1 - p) n / (n - 1)."""
-    p = np.clip(np.sum([q.share * q.mean_y for q in parts], axis=0), 0, 1)
+    p = np.clip(add([q.share * q.mean_y for q in parts]), 0, 1)
     units = sum(q.units for q in parts)
     spread = p * (1 - p) * units / max(units - 1, 1)
     simple = 1 / sum(q.share**2 / q.simple for q in parts if q.share > 0)

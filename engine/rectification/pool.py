@@ -136,14 +136,28 @@ def summarise(values: Floats, weights: Floats | None = None) -> PoolSummary:
 def _summarise_alike(values: Floats) -> PoolSummary:
     """Without weights, in one pass: deviations from the mean of the first rows leave no cancellation to speak of."""
     m, columns = values.shape
+    if columns == 1:  # numpy adds up a plain row several times faster than a table of one column
+        return _summarise_one(values[:, 0])
     centre = values[:CHUNK].mean(axis=0)
     gaps, squares = np.zeros(columns), np.zeros(columns)
     for start in range(0, m, CHUNK):
         gap = values[start : start + CHUNK] - centre
         gaps += gap.sum(axis=0)
-        squares += np.einsum("ij,ij->j", gap, gap) if columns > 1 else gap[:, 0] @ gap[:, 0]
+        squares += np.einsum("ij,ij->j", gap, gap)
     scatter = np.maximum(squares - gaps**2 / m, 0)
     return PoolSummary(m, float(m), centre + gaps / m, float(m), scatter, np.zeros(columns))
+
+
+def _summarise_one(values: Floats) -> PoolSummary:
+    m = len(values)
+    centre = float(values[:CHUNK].mean())
+    gaps, squares = 0.0, 0.0
+    for start in range(0, m, CHUNK):
+        gap = values[start : start + CHUNK] - centre
+        gaps += float(gap.sum())
+        squares += float(gap @ gap)
+    scatter = np.array([max(squares - gaps * gaps / m, 0.0)])
+    return PoolSummary(m, float(m), np.array([centre + gaps / m]), float(m), scatter, np.zeros(1))
 
 
 def _read(batch: object, names: list[str], weight: str | None, path: str, before: int) -> PoolSummary:

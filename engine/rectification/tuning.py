@@ -71,10 +71,10 @@ def choose_power(part: Moments) -> tuple[float, str | None]:
     if rho < 0 or cov <= 0:
         return 0.0, AGAINST
     power = cov / var_d
+    if power <= 1:
+        return power, None
     error = float(np.sqrt(np.mean(_variance_of_power(part))))
-    if power > 1 + 2 * error:
-        return power, TIMID.format(scale=power)
-    return min(power, 1.0), None
+    return (power, TIMID.format(scale=power)) if power > 1 + 2 * error else (1.0, None)
 
 
 def correlation(part: Moments) -> Floats:

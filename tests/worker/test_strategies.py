@@ -17,10 +17,6 @@ STEPS = {
     "plan": {"efficiency", "law", "plan"},
     "run": {"efficiency", "law", "plan", "estimate"},
 }
-    "efficiency": {"efficiency"},
-    "plan": {"efficiency", "law", "plan"},
-    "run": {"efficiency", "law", "plan", "estimate"},
-}
 
 
 @pytest.fixture
@@ -36,7 +32,9 @@ def finished(in_process, study, kind="run", **settings):
 
 @pytest.mark.parametrize("data", ["numbers", "classes"])
 @pytest.mark.parametrize("kind", ["efficiency", "plan", "run"])
-def test_each_kind_stores_what_it_is_asked_for(in_process, store, data, kind):
+def test_each_kind_stores_what_it_is_asked_for(in_process, store, data, kind, request):
+    if kind != "efficiency":
+        request.getfixturevalue("quick_coslow")
     study = make_study(store, kind=data)
     run, results, steps = finished(in_process, study, kind, folds=5)
     assert {"efficiency", "law", "plan", "estimate"} & set(steps) == STEPS[kind]
@@ -64,7 +62,7 @@ def truth(study):
 
 @pytest.mark.parametrize("data", ["numbers", "classes"])
 @pytest.mark.parametrize("strategy", ["labels-only", "zero-shot", "split", "cross-fit"])
-def test_each_strategy_answers_and_says_which_rows_did_what(in_process, store, data, strategy):
+def test_each_strategy_answers_and_says_which_rows_did_what(in_process, quick_coslow, store, data, strategy):
     study = make_study(store, kind=data, predictions=True)
     run, results, steps = finished(in_process, study, strategy=strategy, folds=5)
     estimate, used = results.estimate, steps["rows"]
@@ -83,7 +81,7 @@ def test_each_strategy_answers_and_says_which_rows_did_what(in_process, store, d
     assert frame.notna().all(axis=None)
 
 
-def test_the_pilots_labels_never_rectify_under_split(in_process, store):
+def test_the_pilots_labels_never_rectify_under_split(in_process, quick_coslow, store):
     study = make_study(store)
     pilot = set(Sealing.of(study.dataset().key, 60, 0).pilot)
     for finetune in (None, 8, 45, 60):
@@ -96,7 +94,7 @@ def test_the_pilots_labels_never_rectify_under_split(in_process, store):
 
 
 def test_cross_fit_uses_every_label_once_and_predicts_it_with_a_model_that_has_not_seen_it(
-    in_process, store, monkeypatch
+    in_process, quick_coslow, store, monkeypatch
 ):
     from engine.learning import learners
 
@@ -124,19 +122,19 @@ def test_cross_fit_uses_every_label_once_and_predicts_it_with_a_model_that_has_n
     assert results.estimate.n == 60
 
 
-def test_auto_takes_the_plans_recommendation(in_process, store):
+def test_auto_takes_the_plans_recommendation(in_process, quick_coslow, store):
     _, results, _ = finished(in_process, make_study(store))
     assert results.estimate.method == results.plan.recommended
 
 
-def test_weights_reach_the_estimate(in_process, store):
+def test_weights_reach_the_estimate(in_process, quick_coslow, store):
     study = make_study(store, weights=True)
     data = study.dataset()
     _, results, _ = finished(in_process, study, strategy="labels-only")
     assert results.estimate.estimate == pytest.approx(np.average(data.y, weights=data.weights), rel=0.02)
 
 
-def test_a_second_run_computes_no_trial_again_and_answers_the_same(in_process, store, monkeypatch):
+def test_a_second_run_computes_no_trial_again_and_answers_the_same(in_process, quick_coslow, store, monkeypatch):
     from engine.worker import pilot
 
     study = make_study(store)
@@ -158,13 +156,13 @@ def test_a_second_run_computes_no_trial_again_and_answers_the_same(in_process, s
 # ------------------------------------------------------------------- faults
 
 
-def test_zero_shot_without_predictions_fails_with_a_sentence(in_process, store):
+def test_zero_shot_without_predictions_fails_with_a_sentence(in_process, quick_coslow, store):
     status, run = in_process(make_study(store), "run", RunSettings(strategy="zero-shot"))
     assert (status, run.state) == (1, RunState.FAILED)
     assert "no prediction column" in run.error
 
 
-def test_a_question_that_does_not_fit_the_labels_fails_with_a_sentence(in_process, store):
+def test_a_question_that_does_not_fit_the_labels_fails_with_a_sentence(in_process, quick_coslow, store):
     study = make_study(store)
     other = store.create_study("wrong", study.labels_file, study.pool_file, study.roles, type(study.question)("shares"))
     status, run = in_process(other, "run", RunSettings())
@@ -176,7 +174,9 @@ def test_a_question_that_does_not_fit_the_labels_fails_with_a_sentence(in_proces
     ("fault", "words"),
     [(ZeroDivisionError("by nothing"), "did not foresee (ZeroDivisionError: by nothing)"), (MemoryError(), "memory")],
 )
-def test_an_unforeseen_fault_fails_the_run_in_one_sentence(in_process, store, monkeypatch, fault, words, capfd):
+def test_an_unforeseen_fault_fails_the_run_in_one_sentence(
+    in_process, quick_coslow, store, monkeypatch, fault, words, capfd
+):
     from engine.worker import process
 
     def fail(*_args):
@@ -191,7 +191,7 @@ def test_an_unforeseen_fault_fails_the_run_in_one_sentence(in_process, store, mo
     assert ("Traceback" in capfd.readouterr().err) == isinstance(fault, ZeroDivisionError)
 
 
-def test_a_run_asked_to_stop_keeps_its_trials_and_goes_on_from_them(in_process, store, monkeypatch):
+def test_a_run_asked_to_stop_keeps_its_trials_and_goes_on_from_them(in_process, quick_coslow, store, monkeypatch):
     from engine.runs.progress import ProgressReport
     from engine.worker import pilot, process
 

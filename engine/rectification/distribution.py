@@ -79,6 +79,14 @@ class Curve:
             return float(self.pool[count - 1])
         return float(self.jumps[k]) if k < len(self.jumps) else self._largest()
 
+    def joined(self, known: Floats, part: float) -> "Curve":
+        """This curve for all but a part of the population whose values are known, (s,)."""
+        masses = np.concatenate(
+            [(1 - part) * np.diff(self.heights, prepend=0.0), np.full(len(known), part / len(known))]
+        )
+        jumps, heights = _running(np.concatenate([self.jumps, known]), masses)
+        return Curve(jumps, heights, self.pool, self.mass * (1 - part))
+
     def _segments(self) -> tuple[Floats, np.ndarray, np.ndarray]:
         """Between jumps: the constant part, and how many pool rows lie before the start and before the end."""
         base = np.concatenate([[0.0], self.heights])

@@ -16,18 +16,24 @@ from engine.rectification.layout import Design, Layout, Pool, read_layout, read_
 from engine.rectification.pool import PoolSummary
 
 STEP = "The labels take few values, so the interval reaches half a step beyond the quantile on either side."
-NORMAL = np.asarray(np.inf)  # degrees of freedom: the test of F(v) = q knows its variance, q (1 - q)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Labels y (n,), predictions f (n,), the pool's predictions (m,) as given and sorted, and the design."""
+    """Labels y (n,), predictions f (n,), the pool (m,) as given and sorted, the design, and labels that trained (s,)."""
 
     y: Floats
     f: Floats
     pool: Floats
     ordered: SortedPool
     layout: Layout
+    trained: Floats
+
+    @property
+    def known(self) -> float:
+        """The part of the population that trained the predictor, 0 of a larger one."""
+        s = len(self.trained)
+        return s / (s + len(self.y) + len(self.pool)) if self.layout.finite else 0.0
 
     def samples(self, value: float) -> list[Sample]:
         """The indicators of being at most `value`, as shares to be rectified."""
@@ -61,6 +67,7 @@ def rectified_quantile(
     pool_strata: object | None = None,
     clusters: object | None = None,
     finite_population: bool = False,
+    trained: object | None = None,
     pool_clusters: object | None = None,
     probabilities: object | None = None,
     alternative: Alternative = "two-sided",
@@ -84,7 +91,19 @@ def rectified_quantile(
     labels = faults.numbers("y", y, least=2)
     own = faults.numbers("predictions", predictions, length=len(labels))
     pool = np.asarray(read_pool(faults, pool_predictions, 1, question.finite_population))
-    design = Design(weights, pool_weights, strata, pool_strata, clusters, pool_clusters, probabilities)
+    extra = np.zeros(0) if trained is None or np.size(trained) == 0 else faults.numbers("trained", trained)  # type: ignore[arg-type]
+    if len(extra) and weights is not None:
+        faults.add("trained labels cannot be combined with weights for a quantile: leave one of them out.")
+    design = Design(
+        weights,
+        pool_weights,
+        strata,
+        pool_strata,
+        clusters,
+        pool_clusters,
+        probabilities,
+        extra if len(extra) else None,
+    )
     layout = read_layout(faults, design, len(labels), pool, question.finite_population)
     faults.raise_any()
     if np.ptp(labels) == 0:
@@ -94,30 +113,39 @@ def rectified_quantile(
     if calibrate is not None:
         mapped = calibrate_scores(labels[:, None], own[:, None], pool, calibrate)
         own, pool = mapped["f"][:, 0], np.asarray(mapped["pool"])
-    rows = Rows(labels, own, pool[:, 0], SortedPool.of(pool[:, 0], layout), layout)
+    rows = Rows(labels, own, pool[:, 0], SortedPool.of(pool[:, 0], layout), layout, extra)
     result: Estimate = quietly(lambda: _answer(rows, question, share))
     return result
 
 
 def _answer(rows: Rows, question: Question, q: float) -> Estimate:
-    samples = rows.samples(float(np.median(rows.y)))
-    flat = rectified_curve(rows.y, rows.f, rows.ordered, rows.layout, samples, np.zeros(len(samples)))
-    start = flat.crossing(q)
+    labels_only, start = _labels_only(rows, question, q)
     parts = rows.moments(start)
-    alone = labels_answer(parts, shares=True)
-    labels_only = _estimate(rows, question, q, flat, start, parts, alone, None)
-    _, tuned = rectified_answer(parts, question, shares=True)
+    core, tuned = rectified_answer(parts, question, shares=True)
     powers = np.array([t.power for t in tuned])
-    if not powers.any():
-        return _estimate(rows, question, q, flat, start, parts, alone, labels_only)
+    samples = rows.samples(start)
     curve = rectified_curve(rows.y, rows.f, rows.ordered, rows.layout, samples, powers)
-    place = curve.crossing(q)
-    answer, _ = rectified_answer(rows.moments(place), question, shares=True)
-    result = _estimate(rows, question, q, curve, place, parts, answer, labels_only)
+    if powers.any():
+        core, _ = rectified_answer(rows.moments(curve.crossing(q)), question, shares=True)
+    else:
+        core = labels_answer(parts, shares=True)
+    part = rows.known if len(rows.trained) else 0.0
+    curve = curve.joined(rows.trained, part) if part else curve
+    core = replace(core, trials=core.trials / (1 - part) ** 2)
+    result = _estimate(rows, question, q, curve, core, labels_only)
     shares = np.array([p.share for p in parts])
     rho = float(shares @ np.array([t.correlation[0] for t in tuned]))
     notes = tuple(dict.fromkeys(t.note for t in tuned if t.note))
     return replace(result, power=float(shares @ powers), correlation=rho, notes=result.notes + notes)
+
+
+def _labels_only(rows: Rows, question: Question, q: float) -> tuple[Estimate, float]:
+    """The answer of all the labels, and the quantile of those that rectify."""
+    every = replace(rows, y=np.concatenate([rows.y, rows.trained]), f=np.concatenate([rows.f, rows.trained]))
+    samples = every.samples(float(np.median(every.y)))
+    curve = rectified_curve(every.y, every.f, every.ordered, every.layout, samples, np.zeros(len(samples)))
+    answer = labels_answer(every.moments(curve.crossing(q)), shares=True)
+    return _estimate(every, question, q, curve, answer, None), curve.crossing(q)
 
 
 def _estimate(
@@ -125,25 +153,28 @@ def _estimate(
     question: Question,
     q: float,
     curve: Curve,
-    point: float,
-    parts: list[Moments],
     answer: Answer,
     labels_only: Estimate | None,
 ) -> Estimate:
     """Point, interval and p-value from one curve and the number of labels that F is worth at the point."""
-    trials = float(_trials(answer, parts, q))
-    reach = float(quantile(question, NORMAL)) * np.sqrt(q * (1 - q) / trials) + QUARTER / trials
+    point = curve.crossing(q)
+    trials, freedom = max(float(answer.trials[0]), 2.0), answer.score_freedom[:1]
+    reach = float(quantile(question, freedom)[0]) * np.sqrt(q * (1 - q) / trials) + QUARTER / trials
     _check_reach(question, q, reach, len(rows.y))
     low, high = curve.first_reaching(q - reach), curve.last_within(q + reach)
     low, high, notes = _half_step(rows, min(low, point), max(high, point))
-    error = (high - low) / (2 * float(quantile(replace(question, alternative="two-sided"), NORMAL)))
+    error = (high - low) / (2 * float(quantile(replace(question, alternative="two-sided"), freedom)[0]))
     if question.alternative != "two-sided":
         low, high = (low, np.inf) if question.alternative == "larger" else (-np.inf, high)
-    p = None if question.null is None else _p_value(curve, question, q, trials)
+    p = None if question.null is None else _p_value(curve, question, q, trials, freedom)
     n = len(rows.y)
     width = (point, low, high)
     saving = 0.0 if labels_only is None else float(saved(width, labels_only)[0])
-    worth = n if labels_only is None else n * (float(labels_only.width) / float(interval_width(*width))) ** 2
+    worth = (
+        n
+        if labels_only is None
+        else float(labels_only.n) * (float(labels_only.width) / float(interval_width(*width))) ** 2
+    )
     return Estimate(
         estimate=point,
         ci_low=low,
@@ -176,12 +207,7 @@ def _check_reach(question: Question, q: float, reach: float, n: int) -> None:
         )
 
 
-def _trials(answer: Answer, parts: list[Moments], q: float) -> float:
-    """Independent labels that F(v) is worth; never fewer than two, or the bounds would leave the data."""
-    return float(np.clip(answer.trials[0], 2, None))
-
-
-def _p_value(curve: Curve, question: Question, q: float, trials: float) -> float:
+def _p_value(curve: Curve, question: Question, q: float, trials: float, freedom: Floats) -> float:
     """The score test of F(null) = q: small F(null) speaks for a larger quantile."""
     null = float(question.null or 0.0)
     before, upto = curve.at(np.nextafter(null, -np.inf)), curve.at(null)
@@ -189,10 +215,10 @@ def _p_value(curve: Curve, question: Question, q: float, trials: float) -> float
     larger = (q - upto - shift) / spread
     smaller = (before - q - shift) / spread
     if question.alternative == "larger":
-        return float(tail(np.asarray(larger), NORMAL, "larger"))
+        return float(tail(np.asarray(larger), freedom, "larger")[0])
     if question.alternative == "smaller":
-        return float(tail(np.asarray(smaller), NORMAL, "larger"))
-    return min(1.0, 2 * float(tail(np.asarray(max(larger, smaller)), NORMAL, "larger")))
+        return float(tail(np.asarray(smaller), freedom, "larger")[0])
+    return min(1.0, 2 * float(tail(np.asarray(max(larger, smaller)), freedom, "larger")[0]))
 
 
 def _half_step(rows: Rows, low: float, high: float) -> tuple[float, float, tuple[str, ...]]:

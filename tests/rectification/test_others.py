@@ -187,6 +187,17 @@ class TestQuantile:
         strata = rectified_quantile(y, f, pool, strata=np.arange(60) % 2, pool_strata=np.arange(300) % 2)
         assert strata.ci_low < strata.estimate < strata.ci_high
 
+    def test_trained_labels_enter_exactly(self):
+        y, f, pool = rows(16)
+        trained = np.random.default_rng(1).normal(size=200)
+        got = rectified_quantile(y, f, pool, trained=trained, finite_population=True)
+        rest = rectified_quantile(y, f, pool, finite_population=True)
+        assert got.labels_only.n == 260
+        assert got.labels_only.estimate == pytest.approx(np.median(np.concatenate([y, trained])))
+        assert got.width < rest.width
+        larger = rectified_quantile(y, f, pool, trained=trained)
+        assert larger.ci_low == rectified_quantile(y, f, pool).ci_low
+
 
 class TestRegression:
     def draw(self, n: int = 120, m: int = 500) -> tuple[np.ndarray, ...]:

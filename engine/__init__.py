@@ -9,6 +9,7 @@ from engine.efficiency import Efficiency, efficiency
 from engine.errors import ArgumentError, DataError, LabelwiseError, ModelError, RunError
 from engine.rectification import Estimate, PoolSummary, rectified_mean, rectified_shares
 from engine.report import (
+    REPORT_FIGURES,
     data_efficiency_figure,
     estimate_figure,
     html_report,
@@ -44,6 +45,7 @@ from engine.scaling import Law, fit_law
 
 __all__ = [
     "DEFAULT_MODEL",
+    "REPORT_FIGURES",
     "ArgumentError",
     "Check",
     "Costs",

@@ -88,23 +88,9 @@ def ask_wishes(plan: engine.Plan) -> dict[str, Any]:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _replanned(key: str, more: int, folds: int, target: float | None, price: float, _plan: engine.Plan) -> engine.Plan:
-    design = _plan.design.with_labels(_plan.n + more)
-    costs = engine.Costs(
-        price, _plan.costs.per_gpu_hour, _plan.costs.seconds_per_label, _plan.costs.seconds_per_thousand
-    )
-    return engine.plan(
-        _plan.law,
-        n=design.n,
-        m=design.m,
-        label_variance=design.label_variance,
-        population=design.population,
-        confidence=design.confidence,
-        folds=folds,
-        finetune_minimum=_plan.finetune_minimum,
-        zero_shot_variance=_plan.zero_shot_variance,
-        half_width=target,
-        costs=costs,
-    )
+    known = _plan.costs
+    costs = engine.Costs(price, known.per_gpu_hour, known.seconds_per_label, known.seconds_per_thousand)
+    return _plan.replanned(n=_plan.n + more, folds=folds, half_width=target, costs=costs)
 
 
 def replan(stored: engine.Plan, run: engine.Run, wishes: dict[str, Any], more: int = 0) -> engine.Plan:
@@ -119,7 +105,7 @@ def replan(stored: engine.Plan, run: engine.Run, wishes: dict[str, Any], more: i
 def show_cards(plan: engine.Plan, wishes: dict[str, Any], unit: str) -> None:
     """Put the chosen split beside the recommended strategy and labels-only."""
     recommended = plan[plan.recommended]
-    cards = [("Your split", split_card(plan, wishes["s"]), "blue"), ("Recommended", recommended, "green")]
+    cards = [("Your split", plan.at(wishes["s"]), "blue"), ("Recommended", recommended, "green")]
     if plan.recommended != "labels-only":
         cards.append(("Without a model", plan["labels-only"], "gray"))
     for column, (title, record, colour) in zip(st.columns(len(cards)), cards, strict=True):
@@ -154,23 +140,6 @@ def strategy_words(record: engine.StrategyPlan) -> str:
     if record.name == "cross-fit":
         return f"Cross-fit, {record.folds} folds, all {record.rectify:,} labels"
     return f"{NAMES[record.name]}, all {record.rectify:,} labels"
-
-
-def split_card(plan: engine.Plan, s: int) -> engine.StrategyPlan:
-    """Return the record of a split at s labels."""
-    half, costs = plan.width(s), plan.costs
-    seconds = costs.seconds_per_label * s + costs.seconds_per_thousand * plan.m / 1000
-    return engine.StrategyPlan(
-        name="split",
-        finetune=s,
-        rectify=plan.n - s,
-        folds=1,
-        half_width=half,
-        interval=plan.width_interval(s),
-        labels_saved=1 - (half / plan["labels-only"].half_width) ** 2,
-        cost=costs.per_label * plan.n + costs.per_gpu_hour * seconds / 3600,
-        seconds=seconds,
-    )
 
 
 def show_advice(plan: engine.Plan, wider: engine.Plan, wishes: dict[str, Any]) -> None:

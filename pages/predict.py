@@ -15,7 +15,12 @@ def first_run(store: engine.Store, study: engine.Study) -> engine.Run:
     return run
 
 
-def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
+def best_known(store: engine.Store, study: engine.Study, run: engine.Run) -> engine.Run:
+    """Return the newest run that holds a curve: once trials are made, theirs instead of the prediction."""
+    return parts.latest(store, study, parts.EFFICIENCY, parts.PLAN, parts.RUN, finished=True) or run
+
+
+def show(store: engine.Store, run: engine.Run) -> None:
     """Show the curve and what it says in words."""
     results = parts.results_of(store, run)
     efficiency = results.efficiency
@@ -84,7 +89,7 @@ with parts.explained():
         parts.follow(the_store, the_run, key="follow_prediction")
         st.skeleton(height=380)
     elif the_run.state is engine.RunState.FINISHED:
-        show(the_store, the_study, the_run)
+        show(the_store, best_known(the_store, the_study, the_run))
     else:
         parts.ended_badly(the_store, the_run, key="prediction")
 with st.container(horizontal=True, horizontal_alignment="right"):

@@ -9,14 +9,6 @@ import streamlit as st
 import engine
 from pages import parts
 
-FIGURES = {
-    "answer": "Answer with its interval",
-    "plan": "Width over the split",
-    "law": "Law of the residual variance",
-    "efficiency": "Data efficiency",
-    "labels": "Distribution of the labels",
-    "loss": "Fine-tuning loss",
-}
 PREVIEW_HEIGHT = 820
 WITH_SLIDES = find_spec("pptx") is not None
 
@@ -56,7 +48,7 @@ def present(results: engine.Results) -> list[str]:
         "labels": True,
         "loss": len(results.losses) > 0,
     }
-    return [name for name in FIGURES if there[name]]
+    return [name for name in engine.REPORT_FIGURES if there[name]]
 
 
 def compose(store: engine.Store, run: engine.Run) -> tuple[str, tuple[str, ...]]:
@@ -67,7 +59,12 @@ def compose(store: engine.Store, run: engine.Run) -> tuple[str, tuple[str, ...]]
     )
     names = present(results)
     ticked = st.pills(
-        "Figures", names, selection_mode="multi", default=names, format_func=FIGURES.get, key=f"figures_{run.id}"
+        "Figures",
+        names,
+        selection_mode="multi",
+        default=names,
+        format_func=engine.REPORT_FIGURES.get,
+        key=f"figures_{run.id}",
     )
     return headline.strip(), tuple(name for name in names if name in ticked)
 

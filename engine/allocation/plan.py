@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from engine.allocation.widths import Design, Floats
 from engine.errors import ArgumentError
@@ -88,6 +89,7 @@ class Plan:
     folds: int
     finetune_minimum: int
     zero_shot_variance: float | None
+    zero_shot_degrees_of_freedom: float | None
     half_width: float | None
     strategies: tuple[StrategyPlan, ...]
     recommended: str
@@ -109,6 +111,44 @@ class Plan:
             if record.name == name:
                 return record
         raise ArgumentError(f"{name!r} is not in this plan; it has {', '.join(r.name for r in self.strategies)}.")
+
+    def at(self, s: int) -> StrategyPlan:
+        """Return the record of a split with s fine-tuning labels."""
+        return _record(
+            self.design, self.costs, "split", s, self.n - s, 1, self.design.rectified(s, _bands(self.law, s))
+        )
+
+    def replanned(
+        self,
+        *,
+        n: int | None = None,
+        folds: int | None = None,
+        half_width: float | None = None,
+        costs: Costs | None = None,
+    ) -> Plan:
+        """Return the plan with other wishes, or for another number of labels; the law stays.
+
+        Args:
+            n: Number of labels; further ones are taken from the pool where it is everything.
+            folds: Number of folds K under cross-fit.
+            half_width: The user's target; None for no target.
+            costs: Prices and times.
+        """
+        design = self.design.with_labels(self.n if n is None else n)
+        return plan(
+            self.law,
+            n=design.n,
+            m=design.m,
+            label_variance=design.label_variance,
+            population=design.population,
+            confidence=design.confidence,
+            folds=folds or self.folds,
+            finetune_minimum=self.finetune_minimum,
+            zero_shot_variance=self.zero_shot_variance,
+            zero_shot_degrees_of_freedom=self.zero_shot_degrees_of_freedom,
+            half_width=half_width,
+            costs=costs or self.costs,
+        )
 
     @cached_property
     def splits(self) -> Floats:
@@ -178,6 +218,7 @@ class Plan:
             "folds": self.folds,
             "finetune_minimum": self.finetune_minimum,
             "zero_shot_variance": self.zero_shot_variance,
+            "zero_shot_degrees_of_freedom": self.zero_shot_degrees_of_freedom,
             "half_width": self.half_width,
         }
 
@@ -192,6 +233,7 @@ class Plan:
             folds=values["folds"],
             finetune_minimum=values["finetune_minimum"],
             zero_shot_variance=values["zero_shot_variance"],
+            zero_shot_degrees_of_freedom=values["zero_shot_degrees_of_freedom"],
             half_width=values["half_width"],
             strategies=tuple(records),
             recommended=values["recommended"],
@@ -210,6 +252,7 @@ def plan(
     folds: int = 10,
     finetune_minimum: int = 0,
     zero_shot_variance: float | None = None,
+    zero_shot_degrees_of_freedom: float | None = None,
     half_width: float | None = None,
     costs: Costs | None = None,
 ) -> Plan:
@@ -225,6 +268,7 @@ def plan(
         folds: Number of folds K under cross-fit.
         finetune_minimum: Labels already spent on the pilot; they can fine-tune but not rectify.
         zero_shot_variance: Residual variance of predictions that came with the data, where there are any.
+        zero_shot_degrees_of_freedom: Of that variance; gives its half-width an interval.
         half_width: The user's target, if any.
         costs: Prices and times.
 
@@ -234,11 +278,21 @@ def plan(
     _check(n, m, label_variance, population, folds)
     _check_options(confidence, finetune_minimum, zero_shot_variance, half_width)
     design, costs = Design(n, m, label_variance, population, confidence), costs or Costs()
-    records = _records(law, design, costs, folds, finetune_minimum, zero_shot_variance)
+    zero_shot = _zero_shot_bands(zero_shot_variance, zero_shot_degrees_of_freedom)
+    records = _records(law, design, costs, folds, finetune_minimum, zero_shot)
     recommended = _recommend(records)
-    why = _reason(recommended, records)
     return Plan(
-        law, design, costs, folds, finetune_minimum, zero_shot_variance, half_width, records, recommended.name, why
+        law=law,
+        design=design,
+        costs=costs,
+        folds=folds,
+        finetune_minimum=finetune_minimum,
+        zero_shot_variance=zero_shot_variance,
+        zero_shot_degrees_of_freedom=zero_shot_degrees_of_freedom,
+        half_width=half_width,
+        strategies=records,
+        recommended=recommended.name,
+        why=_reason(recommended, records),
     )
 
 
@@ -290,7 +344,7 @@ def best_split(law: Law, design: Design, finetune_minimum: int = 0) -> int:
 
 
 def _records(
-    law: Law, design: Design, costs: Costs, folds: int, finetune_minimum: int, zero_shot: float | None
+    law: Law, design: Design, costs: Costs, folds: int, finetune_minimum: int, zero_shot: Floats | None
 ) -> tuple[StrategyPlan, ...]:
     s = best_split(law, design, finetune_minimum)
     fold_size = round(design.n * (folds - 1) / folds)
@@ -300,8 +354,16 @@ def _records(
         ("cross-fit", fold_size, design.n, folds, design.rectified(0, _bands(law, fold_size))),
     ]
     if zero_shot is not None:
-        fits.insert(1, ("zero-shot", 0, design.n, 0, np.full(3, design.rectified(0, zero_shot))))
+        fits.insert(1, ("zero-shot", 0, design.n, 0, design.rectified(0, zero_shot)))
     return tuple(_record(design, costs, *fit) for fit in fits)
+
+
+def _zero_shot_bands(variance: float | None, degrees_of_freedom: float | None) -> Floats | None:
+    """The variance with its 80% interval, as (value, low, high)."""
+    if variance is None or degrees_of_freedom is None:
+        return None if variance is None else np.full(3, variance)
+    ends = stats.chi2.ppf([0.9, 0.1], degrees_of_freedom)
+    return variance * np.concatenate([[1.0], degrees_of_freedom / ends])
 
 
 def _bands(law: Law, s: int) -> Floats:
@@ -361,7 +423,7 @@ def _best(plan_: Plan, n: int) -> float:
         plan_.costs,
         min(plan_.folds, n),
         min(plan_.finetune_minimum, n // 2),
-        plan_.zero_shot_variance,
+        _zero_shot_bands(plan_.zero_shot_variance, None),
     )
     return min(record.half_width for record in records)
 

@@ -20,5 +20,5 @@ def sample_study(store: Store) -> Study:
         if not path.exists():
             raise DataError(f"The sample file {path} is missing; install labelwise again.")
     labels, pool = (store.save_file(path.name, path) for path in paths)
-    roles = Roles(text="review", label="rating", prediction="model_rating", group="product", id="id")
+    roles = Roles(text="review", label="rating", group="product", id="id")
     return store.create_study("Sample: product reviews", labels, pool, roles, Question())

@@ -10,14 +10,18 @@ import pandas as pd
 from engine.allocation import Plan
 from engine.rectification import Estimate
 from engine.rectification.dataset import rectify_dataset
-from engine.worker.job import ESTIMATE, MODELS, Job
+from engine.worker.job import ESTIMATE, MODELS, READING, Job
 from engine.worker.strategies import Predictions, carry_out
 
 
 def answer(job: Job, made: Plan) -> Estimate:
     """Carry out the strategy and rectify."""
-    job.report.stage(MODELS)
     name = made.recommended if job.settings.strategy == "auto" else job.settings.strategy
+    if job.settings.learner == "probe" and name in ("split", "cross-fit"):
+        # Every fold's probe reads the same embeddings, so nearly all of the work is here.
+        job.report.stage(READING)
+        job.bench.cache.embed([*job.dataset.texts, *job.dataset.pool_texts], job.report)
+    job.report.stage(MODELS)
     predictions = carry_out(name, job, made)
     job.report.stage(ESTIMATE)
     question = job.study.question

@@ -78,6 +78,7 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
     """The strategies side by side, from what the pilot's labels tell."""
     data, settings, question = job.dataset, job.settings, job.study.question
     trained = settings.learner != "probe"
+    zero_shot, freedom = _zero_shot(job)
     made = plan(
         law,
         n=data.n,
@@ -87,7 +88,8 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         confidence=question.confidence,
         folds=min(settings.folds, data.n),
         finetune_minimum=job.sealing.pilot_size,
-        zero_shot_variance=_zero_shot_variance(job),
+        zero_shot_variance=zero_shot,
+        zero_shot_degrees_of_freedom=freedom,
         half_width=settings.half_width,
         costs=Costs(
             per_label=settings.cost_per_label,
@@ -100,10 +102,12 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
     return made
 
 
-def _zero_shot_variance(job: Job) -> float | None:
+def _zero_shot(job: Job) -> tuple[float | None, float | None]:
+    """Residual variance of the predictions that came with the data, and its degrees of freedom."""
     given = job.dataset.predictions
     if given is None:
-        return None
+        return None, None
     rows = job.sealing.pilot
     columns = given[rows] if given.ndim == 2 else given[rows][:, None]
-    return residual_variance(outcomes(job.dataset.y[rows], job.classes), columns)[0]
+    variance, _, freedom = residual_variance(outcomes(job.dataset.y[rows], job.classes), columns)
+    return variance, freedom

@@ -12,7 +12,7 @@ from engine.errors import ArgumentError, LabelwiseError, RunStopped
 from engine.runs import Run, RunState, Store, Study, now, open_store, reconcile
 from engine.runs.progress import ProgressReport
 from engine.worker.answering import answer
-from engine.worker.job import COSLOW, ESTIMATE, LOADING, MODELS, PILOT, SECONDS_TO_PREDICT, Job
+from engine.worker.job import COSLOW, ESTIMATE, LOADING, MODELS, PILOT, READING, SECONDS_TO_PREDICT, Job
 from engine.worker.pilot import SEEDS, make_plan, measure_coslow, run_pilot
 
 _SECONDS_TO_TRAIN = 0.1  # for each label of a fine-tuning fit, until a trial has told the real pace
@@ -26,17 +26,17 @@ def _stages(run: Run, dataset: Dataset, sealing: Sealing) -> dict[str, float]:
         work = sum(len(train) for _, train, _ in sealing.trials(SEEDS[run.settings.learner]))
         stages[PILOT] = 1.0 if probe else _SECONDS_TO_TRAIN * work
     if run.kind == "run":
-        stages |= {MODELS: _strategy_seconds(run, dataset, _SECONDS_TO_TRAIN), ESTIMATE: 0.5}
+        reading = {READING: SECONDS_TO_PREDICT * dataset.m} if probe else {}
+        stages |= {**reading, MODELS: _strategy_seconds(run, dataset, _SECONDS_TO_TRAIN), ESTIMATE: 0.5}
     return stages
 
 
 def _strategy_seconds(run: Run, dataset: Dataset, seconds_per_label: float) -> float:
     """Expected seconds of fitting the models and predicting the pool."""
-    predict = SECONDS_TO_PREDICT * (dataset.n + dataset.m)
     if run.settings.learner == "probe":
-        return predict + 1.0
+        return 1.0
     fits = run.settings.folds if run.settings.strategy in ("auto", "cross-fit") else 1
-    return fits * (seconds_per_label * dataset.n + predict)
+    return fits * (seconds_per_label * dataset.n + SECONDS_TO_PREDICT * (dataset.n + dataset.m))
 
 
 def _work(job: Job) -> None:

@@ -75,7 +75,7 @@ class PoolSummary:
         wanted = [column] if isinstance(column, str) else list(column)
         names = wanted + ([weight] if weight else [])
         try:
-            file = parquet.ParquetFile(path)
+            file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
         except (OSError, ValueError) as fault:
             raise DataError(f"{path} cannot be read as Parquet ({fault}): check the path and the format.") from None
         absent = [name for name in names if name not in file.schema_arrow.names]
@@ -85,8 +85,10 @@ class PoolSummary:
             )
         total = cls.empty(len(wanted))
         with file:
-            for batch in file.iter_batches(batch_size=batch_rows, columns=names):
-                total = total.merge(_read(batch, wanted, weight, str(path), total.count))
+            # One row group at a time: read as a whole, pyarrow keeps every group that it has passed.
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(batch_size=batch_rows, row_groups=[group], columns=names):
+                    total = total.merge(_read(batch, wanted, weight, str(path), total.count))
         if total.count == 0:
             raise DataError(f"{path} has no rows: give a pool of predictions.")
         return total

@@ -20,7 +20,7 @@ STEP = "The labels take few values, so the interval reaches half a step beyond t
 
 @dataclass(frozen=True)
 class Rows:
-    """Labels y (n,), predictions f (n,), the pool (m,) as given and sorted, the design, and labels that trained (s,)."""
+    """Labels y (n,), predictions f (n,), the pool (m,) as given and sorted, the design, labels that trained (s,)."""
 
     y: Floats
     f: Floats

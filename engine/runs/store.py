@@ -17,13 +17,13 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from filelock import FileLock
-from sqlalchemy import Engine, create_engine, delete, event, insert, select, update
+from sqlalchemy import Engine, create_engine, delete, event, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from engine.data import Roles
 from engine.errors import DataError, RunError
-from engine.runs.schema import FileRow, ResultRow, RunResultRow, RunRow, StudyRow
+from engine.runs.schema import Base, FileRow, ResultRow, RunResultRow, RunRow, StudyRow
 from engine.runs.states import Question, Run, RunKind, RunSettings, RunState, StoredFile, Study, home
 
 _ACTIVE = [state.value for state in RunState if not state.is_finished]
@@ -71,7 +71,7 @@ class Store:
             os.replace(part, stored.path)
         return stored
 
-    def _insert_once(self, key: str, row: FileRow | StudyRow | ResultRow) -> None:
+    def _insert_once(self, key: str | tuple[str, str], row: Base) -> None:
         """Add a row unless its key is there; another process may add it at the same moment."""
         with suppress(IntegrityError), Session(self._engine) as session, session.begin():
             if session.get(type(row), key) is None:
@@ -259,12 +259,10 @@ class Store:
         """Store a step's result (unless it is already there) and link it to a run under a name."""
         if value is not None:
             self._insert_once(key, ResultRow(key=key, value=value, created=now()))
+        self._insert_once((run_id, name), RunResultRow(run_id=run_id, name=name, key=key))
+        link = (RunResultRow.run_id == run_id) & (RunResultRow.name == name)
         with Session(self._engine) as session, session.begin():
-            link = session.get(RunResultRow, (run_id, name))
-            if link is None:
-                session.execute(insert(RunResultRow).values(run_id=run_id, name=name, key=key))
-            else:
-                link.key = key
+            session.execute(update(RunResultRow).where(link).values(key=key))
 
     def step_results(self, run_id: str) -> dict[str, dict[str, Any]]:
         """Return all results linked to a run by name."""

@@ -212,7 +212,8 @@ def wait_for(condition, seconds=120):
 
 
 @pytest.mark.slow
-def test_a_real_worker_killed_in_the_pilot_goes_on_from_its_stored_trials(store, offline_model):
+def test_a_real_worker_killed_in_the_pilot_goes_on_from_its_stored_trials(store, offline_model, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     study = make_study(store, labels=400, pool=200)
     run = start_run(store, study, "run", RunSettings(strategy="cross-fit", folds=3))
     assert start_run(store, study, "run", RunSettings(strategy="cross-fit", folds=3)).id == run.id

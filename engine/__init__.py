@@ -7,7 +7,16 @@ from engine.allocation import Costs, Design, Plan, StrategyPlan, plan
 from engine.data import Check, Dataset, Roles, Table, check_data, guess_roles, prepare, read_table
 from engine.efficiency import Efficiency, efficiency
 from engine.errors import ArgumentError, DataError, LabelwiseError, ModelError, RunError
-from engine.rectification import Estimate, PoolSummary, rectified_mean, rectified_shares
+from engine.rectification import (
+    Estimate,
+    PoolSummary,
+    rectified_groups,
+    rectified_logistic,
+    rectified_mean,
+    rectified_ols,
+    rectified_quantile,
+    rectified_shares,
+)
 from engine.report import (
     REPORT_FIGURES,
     data_efficiency_figure,
@@ -91,7 +100,11 @@ __all__ = [
     "read_results",
     "read_table",
     "reconcile",
+    "rectified_groups",
+    "rectified_logistic",
     "rectified_mean",
+    "rectified_ols",
+    "rectified_quantile",
     "rectified_shares",
     "resume_run",
     "sample_study",

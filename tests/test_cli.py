@@ -92,7 +92,7 @@ def test_missing_files_options_and_runs_are_one_line(capsys, files, tmp_path):
     assert "no run" in fault(capsys, "runs", "show", "none")
     assert "no run" in fault(capsys, "report", "none", "-o", tmp_path / "r.html")
     mean_of_classes = ["--text", "text", "--label", "rating", "--estimand", "shares"]
-    assert "shares" in fault(capsys, "plan", labels, pool, *mean_of_classes)
+    assert "Shares" in fault(capsys, "plan", labels, pool, *mean_of_classes)
     assert "folds" in fault(capsys, "plan", labels, pool, "--text", "text", "--label", "rating", "--folds", "1")
 
 
@@ -159,3 +159,16 @@ def test_the_command_is_installed_and_needs_no_torch_to_answer():
     command = Path(sys.executable).with_name("labelwise")
     answer = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
     assert "estimate" in answer.stdout
+
+
+def test_estimate_answers_groups_and_quantiles(capsys):
+    files = [str(SAMPLE / "labels.csv"), str(SAMPLE / "pool.csv"), "--label", "rating", "--prediction", "model_rating"]
+    truth = json.loads((SAMPLE / "truth.json").read_text())["mean_rating_by_product"]
+    assert main(["estimate", *files, "--by", "product", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    groups = dict(zip(record["names"], zip(record["ci_low"], record["ci_high"], strict=True), strict=True))
+    assert all(groups[name][0] <= value <= groups[name][1] for name, value in truth.items())
+    assert len(groups) == 5 + 10
+    assert main(["estimate", *files, "--estimand", "quantile=0.5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["estimate"] in (3.0, 4.0)
+    assert "quantile=0.5" in fault(capsys, "estimate", *files, "--estimand", "quantile=half")

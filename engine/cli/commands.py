@@ -118,11 +118,17 @@ def estimate(options: Arguments) -> None:
         options.text = _ROW
     roles = chosen_roles(options, labels, pool)
     data = prepare(labels, pool, roles)
-    question = chosen_question(options, data.classes is not None)
+    question = chosen_question(options, data)
     assert data.predictions is not None
     assert data.pool_predictions is not None
     answer = rectify_dataset(
-        data, data.predictions, data.pool_predictions, population=question.population, confidence=question.confidence
+        data,
+        data.predictions,
+        data.pool_predictions,
+        population=question.population,
+        confidence=question.confidence,
+        estimand=question.estimand,
+        q=question.q,
     )
     print(json.dumps(answer.to_dict()) if options.json else answer.summary())
 

@@ -95,7 +95,11 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _question_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--estimand", choices=ESTIMANDS, help="default: mean of numbers, shares of classes")
+    parser.add_argument(
+        "--estimand",
+        metavar="|".join(ESTIMANDS).replace("quantile", "quantile=Q"),
+        help="default: groups with --by, else mean of numbers or shares of classes",
+    )
     parser.add_argument("--population", choices=POPULATIONS, default="these", help="default: labels and pool are all")
     parser.add_argument("--confidence", type=float, default=0.95)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from argparse import Namespace as Arguments
 
-from engine.data import Roles, Table, guess_roles, prepare, read_table
+from engine.data import Dataset, Roles, Table, guess_roles, prepare, read_table
 from engine.errors import ArgumentError
+from engine.rectification.dataset import check_estimand
 from engine.runs import Question, RunSettings, Store, Study
 
 
@@ -23,14 +24,18 @@ def chosen_roles(options: Arguments, labels: Table, pool: Table | None) -> Roles
     return Roles(text, label, options.prediction, options.weight, options.group)
 
 
-def chosen_question(options: Arguments, classes: bool) -> Question:
+def chosen_question(options: Arguments, data: Dataset) -> Question:
     """Return the question; the labels decide the estimand where none is named."""
-    estimand = options.estimand or ("shares" if classes else "mean")
-    if classes and estimand == "mean":
-        raise ArgumentError("--estimand mean needs numbers, but the labels are classes; leave it out for their shares.")
-    if not classes and estimand == "shares":
-        raise ArgumentError("--estimand shares needs classes, but the labels are numbers; leave it out for their mean.")
-    return Question(estimand, options.population, options.confidence)
+    named = options.estimand or ("groups" if options.group else "shares" if data.classes else "mean")
+    estimand, _, q = named.partition("=")
+    try:
+        question = Question(estimand, options.population, options.confidence, float(q or 0.5))
+    except ValueError as fault:
+        if isinstance(fault, ArgumentError):
+            raise
+        raise ArgumentError(f"--estimand is {named!r}; a quantile is named as quantile=0.5.") from None
+    check_estimand(data, estimand)
+    return question
 
 
 def open_study(options: Arguments, store: Store) -> Study:
@@ -38,7 +43,7 @@ def open_study(options: Arguments, store: Store) -> Study:
     labels, pool = read_tables(options)
     roles = chosen_roles(options, labels, pool)
     dataset = prepare(labels, pool, roles)
-    question = chosen_question(options, dataset.classes is not None)
+    question = chosen_question(options, dataset)
     files = [store.save_file(path.name, path) if path else None for path in (options.labels, options.pool)]
     assert files[0] is not None
     return store.create_study(options.labels.stem, files[0], files[1], roles, question)

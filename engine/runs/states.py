@@ -20,7 +20,7 @@ RunKind = Literal["efficiency", "plan", "run"]
 LEARNERS = ("probe", "lora", "full")
 OBJECTIVES = ("variance", "mean-square")
 STRATEGIES = ("auto", "labels-only", "zero-shot", "split", "cross-fit")
-ESTIMANDS = ("mean", "shares")
+ESTIMANDS = ("mean", "shares", "quantile", "groups")
 POPULATIONS = ("these", "larger")
 
 
@@ -65,27 +65,38 @@ class Question:
     """What the user wants to know of the whole.
 
     Attributes:
-        estimand: "mean" of numeric labels or "shares" of classes.
+        estimand: "mean" or "quantile" of numeric labels, "shares" of classes, or "groups": means (of two classes, the
+            share of the second) by group with all their differences.
         population: "these" texts (labels and pool are everything) or a "larger" one of which they are a sample.
         confidence: Confidence level of the interval, between 0.5 and 1.
+        q: Which quantile, between 0 and 1; 0.5 is the median. Only "quantile" uses it.
     """
 
     estimand: str = "mean"
     population: str = "these"
     confidence: float = 0.95
+    q: float = 0.5
 
     def __post_init__(self) -> None:
         _require("estimand", self.estimand, ESTIMANDS)
         _require("population", self.population, POPULATIONS)
         if not 0.5 <= self.confidence < 1:
             raise ArgumentError(f"confidence is {self.confidence}, but it must lie from 0.5 to below 1, such as 0.95.")
+        if not 0 < self.q < 1:
+            raise ArgumentError(f"q is {self.q}, but a quantile lies between 0 and 1; 0.5 is the median.")
 
     def sentence(self, roles: Roles, rows: int) -> str:
         """Return the question in words, for `rows` texts in all (labels and pool)."""
         label = roles.label.replace("_", " ")
-        subject = f"What is the mean {label}" if self.estimand == "mean" else f"What share has each {label}"
-        whole = f"of these {rows:,} texts" if self.population == "these" else f"of all texts like these {rows:,}"
-        return f"{subject} {whole}?"
+        quantile = "median" if self.q == 0.5 else f"{self.q:g} quantile"
+        subject = {
+            "mean": f"What is the mean {label}",
+            "quantile": f"What is the {quantile} {label}",
+            "shares": f"What share has each {label}",
+            "groups": f"How does {label} differ by {(roles.group or 'group').replace('_', ' ')} in",
+        }[self.estimand]
+        whole = f"these {rows:,} texts" if self.population == "these" else f"all texts like these {rows:,}"
+        return f"{subject} {whole}?" if self.estimand == "groups" else f"{subject} of {whole}?"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary fit for JSON."""

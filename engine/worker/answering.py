@@ -31,6 +31,8 @@ def answer(job: Job, made: Plan) -> Estimate:
         predictions.pool,
         rows=predictions.rectify,
         trained=predictions.trained,
+        estimand=question.estimand,
+        q=question.q,
         population=question.population,
         confidence=question.confidence,
     )

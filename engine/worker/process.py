@@ -8,8 +8,9 @@ from time import perf_counter, sleep
 
 from engine.data import Dataset
 from engine.data.sealing import Sealing
-from engine.errors import ArgumentError, LabelwiseError, RunStopped
-from engine.runs import Run, RunState, Store, Study, now, open_store, reconcile
+from engine.errors import LabelwiseError, RunStopped
+from engine.rectification.dataset import check_estimand
+from engine.runs import Run, RunState, Store, now, open_store, reconcile
 from engine.runs.progress import ProgressReport
 from engine.worker.answering import answer
 from engine.worker.job import COSLOW, ESTIMATE, LOADING, MODELS, PILOT, READING, SECONDS_TO_PREDICT, Job
@@ -50,6 +51,8 @@ def _work(job: Job) -> None:
             job.report.expect({MODELS: _strategy_seconds(job.run, job.dataset, seconds_per_label)})
             print(f"         {answer(job, made).summary()}")
     facts = {"seconds": perf_counter() - started, "cores": os.cpu_count(), "pilot_labels": job.sealing.pilot_size}
+    if job.run.kind == "run" and "bench" in job.__dict__:
+        facts["texts_cut"] = job.bench.encoder.truncated([*job.dataset.texts, *job.dataset.pool_texts])
     job.record("details run", {**facts, "device": job.device, "model": job.settings.model})
 
 
@@ -64,7 +67,7 @@ def execute(run_id: str) -> int:
         _await_turn(store, run_id, report)
         study = store.study(run.study_id)
         dataset = study.dataset()
-        _check_question(study, dataset)
+        check_estimand(dataset, study.question.estimand)
         sealing = Sealing.of(dataset.key, dataset.n, run.settings.seed)
         report.expect(_stages(run, dataset, sealing))
         _work(Job(store, store.run(run_id), study, dataset, sealing, report))
@@ -86,15 +89,6 @@ def execute(run_id: str) -> int:
     store.move_run(run_id, frm=live, finished=now(), heartbeat=now(), **ending)  # type: ignore[arg-type]
     print(f"{now():%H:%M:%S} {ending['stage']}. {ending.get('error', '')}", flush=True)
     return 0 if ending["to"] is RunState.FINISHED else 1
-
-
-def _check_question(study: Study, dataset: Dataset) -> None:
-    asked, held = study.question.estimand, "numbers" if dataset.classes is None else "classes"
-    if (asked == "shares") != (held == "classes"):
-        fitting = "mean" if held == "numbers" else "shares"
-        raise ArgumentError(
-            f"The question is for the {asked}, but column {study.roles.label!r} holds {held}; ask for the {fitting}."
-        )
 
 
 def _await_turn(store: Store, run_id: str, report: ProgressReport) -> None:

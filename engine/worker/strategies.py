@@ -68,7 +68,8 @@ def _zero_shot(job: Job, _made: Plan) -> Predictions:
 
 def _split(job: Job, made: Plan) -> Predictions:
     # The pilot has looked at its labels, so they fine-tune and never rectify.
-    s = max(job.settings.finetune or made["split"].finetune, job.sealing.pilot_size)
+    asked = made["split"].finetune if job.settings.finetune is None else job.settings.finetune
+    s = max(asked, job.sealing.pilot_size)
     s = min(s, job.dataset.n - 10)
     train, rectify = job.sealing.split(s)
     labels, pool = _fit_and_predict(job, train, rectify, 0, job.report)

@@ -12,6 +12,7 @@ from served import app, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 LONG = 240_000
+MOVED = """before => [...document.querySelectorAll('[role=progressbar]')].some(bar => +bar.ariaValueNow > before)"""
 # Streamlit asks for its own health before the server answers, and Chromium reports any such request as an error.
 OWN = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:|about:")
 HARMLESS = ("favicon", "_stcore/health", "_stcore/host-config", "ResizeObserver")
@@ -124,17 +125,25 @@ def plan(page: Page) -> None:
 
 
 def run(page: Page) -> None:
-    """Start a run, reload in the middle, see it go on and end."""
+    """Start a run that takes a while, reload in the middle, see its progress go on, and its end."""
+    page.get_by_text("LoRA", exact=True).click(timeout=60_000)
+    settled(page)
+    choose(page, "Strategy", "Split")
     page.get_by_role("button", name="Run", exact=True).click(timeout=60_000)
     expect(page.get_by_text("You can close this tab")).to_be_visible(timeout=60_000)
+    before = percentage(page)
     page.reload()
-    # It goes on without the window: under way still, or already done.
-    going = page.get_by_text("You can close this tab").or_(page.get_by_text("See the results"))
-    expect(going.first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("You can close this tab")).to_be_visible(timeout=60_000)
+    page.wait_for_function(MOVED, arg=before, timeout=LONG)
     page.get_by_role("button", name="See the results").click(timeout=LONG)
     expect(page.get_by_role("heading", name="Results", exact=True)).to_be_visible(timeout=30_000)
     expect(page.get_by_text("The answer is")).to_be_visible(timeout=30_000)
     page.get_by_role("button", name="Continue to the report").click()
+
+
+def percentage(page: Page) -> float:
+    """Return how far the run's progress bar stands."""
+    return float(page.locator("[role=progressbar]").last.get_attribute("aria-valuenow") or 0)
 
 
 def report(page: Page, folder: Path) -> None:

@@ -18,6 +18,7 @@ from engine.rectification.assembly import (
     saved,
     standard_error,
     with_trained,
+    with_unseen_classes,
 )
 from engine.rectification.design import Moments, Sample, add, moments
 from engine.rectification.estimate import Estimate
@@ -50,6 +51,8 @@ def _answer(
     scores: Scores, layout: Layout, question: Question, shares: bool, names: tuple[str, ...] | None
 ) -> Estimate:
     parts = [moments(sample) for sample in layout.samples(scores.y, scores.f, scores.pool)]
+    if shares and len(parts) > 1:
+        parts = [with_unseen_classes(part) for part in parts]
     between = _between_strata(parts, layout, scores)
     core, tuned = rectified_answer(parts, question, shares, between)
     n, m = len(scores.y), pool_rows(scores.pool)

@@ -48,6 +48,12 @@ def labels_answer(parts: Sequence[Moments], shares: bool, extra: Floats | None =
     return Answer(point, variance, variance, freedom, trials, _score_freedom(parts, freedom))
 
 
+def with_unseen_classes(part: Moments) -> Moments:
+    """A stratum whose labels are all alike still has a spread: that of half a label more of each kind (Jeffreys)."""
+    p = (part.mean_y * part.units + 0.5) / (part.units + 1)
+    return replace(part, var_y=np.where(part.var_y > 0, part.var_y, p * (1 - p) / part.units))
+
+
 def rectified_answer(
     parts: Sequence[Moments], question: Question, shares: bool, extra: Floats | None = None
 ) -> tuple[Answer, list[Tuned]]:

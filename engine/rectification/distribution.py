@@ -46,6 +46,18 @@ class Curve:
         own = float(self.heights[k - 1]) if k else 0.0
         return own + float(self._height(np.searchsorted(self.pool, value, side="right")))
 
+    def highest_up_to(self, value: float) -> float:
+        """The largest F at any place up to the value; F may fall where predictions of labelled rows stand."""
+        base, _, ends = self._segments()
+        before = int(np.searchsorted(self.jumps, value, side="right"))
+        return float(max([self.at(value), *(base + self._height(ends))[:before]]))
+
+    def lowest_from(self, value: float) -> float:
+        """The smallest F from just before the value on."""
+        base, starts, _ = self._segments()
+        after = int(np.searchsorted(self.jumps, value, side="left")) + 1
+        return float(min([self.at(float(np.nextafter(value, -np.inf))), *(base + self._height(starts))[after:]]))
+
     def crossing(self, level: float) -> float:
         """The first place where F reaches the level; the middle of the stretch where it stays on it."""
         first = self.first_reaching(level)

@@ -210,7 +210,7 @@ def _check_reach(question: Question, q: float, reach: float, n: int) -> None:
 def _p_value(curve: Curve, question: Question, q: float, trials: float, freedom: Floats) -> float:
     """The score test of F(null) = q: small F(null) speaks for a larger quantile."""
     null = float(question.null or 0.0)
-    before, upto = curve.at(np.nextafter(null, -np.inf)), curve.at(null)
+    before, upto = curve.lowest_from(null), curve.highest_up_to(null)
     spread, shift = np.sqrt(q * (1 - q) / trials), QUARTER / trials
     larger = (q - upto - shift) / spread
     smaller = (before - q - shift) / spread

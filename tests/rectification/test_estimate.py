@@ -1,12 +1,22 @@
 """The result: fields, round trip, frame, figure and words."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from engine.errors import ArgumentError
-from engine.rectification import Estimate, rectified_groups, rectified_mean, rectified_ols, rectified_shares
+from engine.rectification import (
+    Estimate,
+    rectified_groups,
+    rectified_mean,
+    rectified_ols,
+    rectified_quantile,
+    rectified_shares,
+)
+from engine.rectification.drawing import draw
+from engine.rectification.wording import certain_differences, group_count, group_pairs
 
 rng = np.random.default_rng(4)
 N, M = 80, 600
@@ -55,9 +65,11 @@ def test_figure_and_frame_share_their_numbers(name):
     assert set(frame["answer"]) == {"rectified", "labels-only", "model-only"}
     colours = {"Rectified": "#0F766E", "Labels only": "#64748B", "Model only": "#D97706"}
     assert {trace.name: trace.marker.color for trace in figure.data} == colours
-    shown = next(trace for trace in figure.data if trace.name == "Rectified")
-    assert np.allclose(shown.x, frame.loc[frame["answer"] == "rectified", "estimate"])
-    assert np.isfinite(np.asarray(shown.error_x.array, dtype=float)).all()
+    shown = [trace for trace in figure.data if trace.name == "Rectified"]
+    assert len(shown) == (2 if name == "groups" else 1)
+    points = np.concatenate([np.asarray(trace.x, dtype=float) for trace in shown])
+    assert np.allclose(np.sort(points), np.sort(frame.loc[frame["answer"] == "rectified", "estimate"]))
+    assert all(np.isfinite(np.asarray(trace.error_x.array, dtype=float)).all() for trace in shown)
     assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
     assert figure.layout.title.text == "Title"
 
@@ -66,6 +78,77 @@ def test_summary_in_plain_words():
     words = rectified_mean(Y, F, POOL).summary()
     for part in ("The answer is", "95% confidence interval", "worth it", "The model alone would have said", "above"):
         assert part in words
+
+
+def test_what_labels_were_worth_is_told_with_the_width_it_gave():
+    words = rectified_mean(Y, F, POOL, finite_population=True).summary()
+    found = re.search(r"the 80 labels did the work of about (\d+), and the interval is (\d+)% narrower", words)
+    got = rectified_mean(Y, F, POOL, finite_population=True)
+    assert int(found[1]) == round(got.n_effective)
+    assert int(found[2]) == round(100 * (1 - got.width / got.labels_only.width))
+    assert "saved" not in words
+
+
+@pytest.mark.parametrize(("shift", "side"), [(0.4, "above"), (-0.4, "below")])
+def test_numbers_are_as_exact_as_the_interval(shift, side):
+    alone = Estimate(3.3, 3.19, 3.41, 0.055, 0.95, "labels-only", 0.0, 0.0, 400, 0, 400.0, 0.0, None, None)
+    values = (3.30151, 3.20549, 3.39813, 0.049, 0.95, "rectified", 0.9, 0.6, 400, 4000, 597.2, 0.36, alone)
+    words = Estimate(*values, 3.30151 + shift + 0.0221).summary()
+    assert "The answer is 3.302 (95% confidence interval 3.205 to 3.398)." in words
+    assert f"{'0.42' if shift > 0 else '0.38'} {side} the answer and outside its interval" in words
+
+
+def test_whole_numbers_are_written_as_such():
+    ratings = np.repeat([1.0, 2, 3, 4, 5], [20, 30, 55, 55, 40])
+    got = rectified_quantile(ratings, ratings, np.tile(ratings, 3))
+    assert (got.ci_low, got.ci_high) == (3, 4)
+    assert re.search(r"The answer is \d \(95% confidence interval 3 to 4\)", got.summary())
+
+
+def compared(k=3, gap=1.0, noise=0.3):
+    """Groups named g0, g1, ... with answers that rise by `gap`."""
+    chance = np.random.default_rng(9)
+    codes, pool_codes = np.arange(30 * k) % k, np.arange(300 * k) % k
+    y = gap * codes + noise * chance.normal(size=codes.size)
+    f = gap * codes + 0.5 + 0.5 * noise * chance.normal(size=codes.size)
+    pool = gap * pool_codes + 0.5 + 0.5 * noise * chance.normal(size=pool_codes.size)
+    names = np.array([f"g{i}" for i in range(k)])
+    return rectified_groups(y, f, pool, groups=names[codes], pool_groups=names[pool_codes])
+
+
+def test_groups_say_which_differ_for_certain():
+    words = compared().summary()
+    assert words.startswith("Highest is g2 (")
+    assert "All 3 differences are certain: g2 is above g1 and g0; g1 is above g0." in words
+    assert "g0 - g1" not in words
+    assert "outside the interval for 3 of 3" in words
+    assert "The difference is certain: g1 is above g0." in compared(2).summary()
+    assert "every interval holds 0" in compared(3, gap=0.0).summary()
+
+
+def test_certain_differences_agree_with_their_p_values():
+    for got in (compared(4, gap=0.12), compared(5, gap=0.1), compared(3, gap=0.0)):
+        count = group_count(got)
+        certain = certain_differences(got)
+        assert list(certain) == list(np.asarray(got.p_value)[count:] <= 1 - got.confidence)
+        assert len(group_pairs(got)) == len(certain) == len(got.names) - count
+
+
+def test_many_groups_stay_readable():
+    got = compared(20)
+    figure = got.plot()
+    groups, differences = (trace for trace in figure.data if trace.name == "Rectified")
+    assert (len(groups.x), len(differences.x)) == (20, 30)
+    assert list(groups.x) == sorted(groups.x, reverse=True)
+    assert any("30 clearest of 190" in note.text for note in figure.layout.annotations)
+    assert all(len(line) < 400 for line in got.summary().split("\n"))
+
+
+def test_what_is_not_certain_is_drawn_hollow():
+    figure = draw(compared(3, gap=0.0), part="differences")
+    assert set(figure.data[0].marker.symbol) == {"circle-open"}
+    assert set(draw(compared(), part="differences").data[0].marker.symbol) == {"circle"}
+    assert len(draw(compared(), part="groups").data[0].x) == 3
 
 
 def test_labels_saved_is_a_ratio_of_widths():

@@ -12,8 +12,8 @@ from engine.rectification.estimate import Estimate
 from engine.rectification.inputs import Alternative, Calibration, Faults, Floats, Question, quietly
 from engine.rectification.layout import Design
 from engine.rectification.ols import inflated
-from engine.rectification.pool import CHUNK
 from engine.rectification.regression import (
+    ROWS,
     Table,
     products,
     read_table,
@@ -98,14 +98,14 @@ def _check_shares(faults: Faults, table: Table) -> None:
 def _answer(table: Table, question: Question) -> Estimate:
     theta = _labels_fit(table)
     alone = _labels_covariance(table, theta)
-    tuned, _, _, _ = _tune(table, question, theta, theta)
+    tuned, _, _, pool = _tune(table, question, theta, theta)
     power = float(np.mean([t.power for t in tuned]))
-    joint = theta if power == 0 else _joint_fit(table, theta, power)
-    tuned, plain, slope, _ = _tune(table, question, joint, theta)
+    joint = theta if power == 0 else _joint_fit(table, theta, power, pool)
+    tuned, plain, slope, pool = _tune(table, question, joint, theta)
     own = np.array([t.power for t in tuned])
     # The minimum moves with lambda at the rate -H^-1 (gradient over labels - gradient over pool).
     point = np.where(own == 0, theta, joint - (own - power) * slope)
-    model = _pool_minimum(table, joint)
+    model = _pool_minimum(table, joint, pool)
     return to_estimate(table, question, (theta, alone), (point, inflated(plain, tuned)), np.diag(plain), tuned, model)
 
 
@@ -205,8 +205,8 @@ def _pool_scores(table: Table, theta: Floats, meat: bool = True) -> PoolScores:
     gradient, hessian, squares, total = np.zeros(p), np.zeros((p, p)), np.zeros((p, p)), 0.0
     for x, f, v in parts:
         total += float(len(f)) if v is None else float(v.sum())
-        for start in range(0, len(f), CHUNK):
-            here = slice(start, start + CHUNK)
+        for start in range(0, len(f), ROWS):
+            here = slice(start, start + ROWS)
             xs = x[here]
             mu = expit(xs @ theta)
             e, h = mu - f[here], mu * (1 - mu)
@@ -220,12 +220,12 @@ def _pool_scores(table: Table, theta: Floats, meat: bool = True) -> PoolScores:
     return PoolScores(gradient / total, hessian / total, squares / total**2)
 
 
-def _joint_fit(table: Table, start: Floats, power: float) -> Floats:
+def _joint_fit(table: Table, start: Floats, power: float, first: PoolScores) -> Floats:
     """The minimum of L(Y) + lambda (L_pool(f) - L(f)); a last Newton step of 1e-6 leaves an error of its square."""
     x, w, theta = table.x, table.weights, start
-    for _ in range(STEPS):
+    for turn in range(STEPS):
         mu = expit(x @ theta)
-        pool = _pool_scores(table, theta, meat=False)
+        pool = _pool_scores(table, theta, meat=False) if turn else first
         gradient = x.T @ (w * (mu - table.y - power * (mu - table.f))) + power * pool.gradient
         own = weighted_gram(x, w * mu * (1 - mu))
         step = np.linalg.solve((1 - power) * own + power * pool.hessian, gradient)
@@ -235,11 +235,11 @@ def _joint_fit(table: Table, start: Floats, power: float) -> Floats:
     raise ArgumentError("The rectified logistic regression found no minimum: label more rows or drop a covariate.")
 
 
-def _pool_minimum(table: Table, start: Floats) -> Floats:
+def _pool_minimum(table: Table, start: Floats, first: PoolScores) -> Floats:
     """The coefficients of the predictions alone."""
     theta = start
-    for _ in range(STEPS):
-        pool = _pool_scores(table, theta, meat=False)
+    for turn in range(STEPS):
+        pool = _pool_scores(table, theta, meat=False) if turn else first
         if np.linalg.cond(pool.hessian) > 1e13:
             break
         step = np.linalg.solve(pool.hessian, pool.gradient)

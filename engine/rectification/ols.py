@@ -9,8 +9,8 @@ from engine.rectification.design import Moments
 from engine.rectification.estimate import Estimate
 from engine.rectification.inputs import Alternative, Calibration, Faults, Floats, Question, quietly
 from engine.rectification.layout import Design
-from engine.rectification.pool import CHUNK
 from engine.rectification.regression import (
+    ROWS,
     Table,
     products,
     read_table,
@@ -140,8 +140,8 @@ def _pool_fit(table: Table) -> tuple[Floats, Floats]:
     if table.layout.finite:
         return slope, np.zeros_like(gram)
     meat = np.zeros_like(gram)
-    for start in range(0, len(f), CHUNK):
-        here = slice(start, start + CHUNK)
+    for start in range(0, len(f), ROWS):
+        here = slice(start, start + ROWS)
         e = f[here] - x[here] @ slope
         scores = x[here] * (e if v is None else v[here] * e)[:, None]
         meat += scores.T @ scores

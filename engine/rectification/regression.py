@@ -13,9 +13,9 @@ from engine.rectification.estimate import Estimate
 from engine.rectification.inputs import Codes, Faults, Floats, Question
 from engine.rectification.intervals import t_interval
 from engine.rectification.layout import Design, Layout, read_layout
-from engine.rectification.pool import CHUNK
 from engine.rectification.tuning import Tuned
 
+ROWS = 4096  # rows a pass: tables of a few columns stay in the second-level cache
 NO_CONSTANT = "x has no constant column, so the fit passes through zero; intercept=True adds one."
 
 
@@ -101,9 +101,9 @@ def weighted_gram(x: Floats, w: Floats | None) -> Floats:
     if w is None:
         return np.asarray(x.T @ x)
     total = np.zeros((x.shape[1], x.shape[1]))
-    for start in range(0, len(x), CHUNK):
-        part = x[start : start + CHUNK]
-        total += (part * w[start : start + CHUNK, None]).T @ part
+    for start in range(0, len(x), ROWS):
+        part = x[start : start + ROWS]
+        total += (part * w[start : start + ROWS, None]).T @ part
     return total
 
 

@@ -3,54 +3,58 @@
 The facade: every public name. Importing it loads no torch; models live in the worker's process.
 """
 
-from engine.allocation import Costs, Design, Plan, StrategyPlan, plan
-from engine.data import Check, Dataset, Roles, Table, check_data, guess_roles, prepare, read_table
-from engine.efficiency import Efficiency, efficiency
-from engine.errors import ArgumentError, DataError, LabelwiseError, ModelError, RunError
-from engine.rectification import (
-    Estimate,
-    PoolSummary,
-    rectified_groups,
-    rectified_logistic,
-    rectified_mean,
-    rectified_ols,
-    rectified_quantile,
-    rectified_shares,
-)
-from engine.report import (
-    REPORT_FIGURES,
-    data_efficiency_figure,
-    estimate_figure,
-    html_report,
-    label_histogram,
-    law_figure,
-    loss_figure,
-    plan_figure,
-    settings_json,
-    write_report,
-)
-from engine.runs import (
-    DEFAULT_MODEL,
-    Preflight,
-    Question,
-    Results,
-    Run,
-    RunSettings,
-    RunState,
-    Store,
-    StoredFile,
-    Study,
-    home,
-    open_store,
-    preflight,
-    read_results,
-    reconcile,
-    resume_run,
-    sample_study,
-    start_run,
-    stop_run,
-)
-from engine.scaling import Law, fit_law
+import warnings
+
+# Libraries add warnings filters of their own when they are imported; importing Labelwise leaves them as they were.
+with warnings.catch_warnings():
+    from engine.allocation import Costs, Design, Plan, StrategyPlan, plan
+    from engine.data import Check, Dataset, Roles, Table, check_data, guess_roles, prepare, read_table
+    from engine.efficiency import Efficiency, efficiency
+    from engine.errors import ArgumentError, DataError, LabelwiseError, ModelError, RunError
+    from engine.rectification import (
+        Estimate,
+        PoolSummary,
+        rectified_groups,
+        rectified_logistic,
+        rectified_mean,
+        rectified_ols,
+        rectified_quantile,
+        rectified_shares,
+    )
+    from engine.report import (
+        REPORT_FIGURES,
+        data_efficiency_figure,
+        estimate_figure,
+        html_report,
+        label_histogram,
+        law_figure,
+        loss_figure,
+        plan_figure,
+        settings_json,
+        write_report,
+    )
+    from engine.runs import (
+        DEFAULT_MODEL,
+        Preflight,
+        Question,
+        Results,
+        Run,
+        RunSettings,
+        RunState,
+        Store,
+        StoredFile,
+        Study,
+        home,
+        open_store,
+        preflight,
+        read_results,
+        reconcile,
+        resume_run,
+        sample_study,
+        start_run,
+        stop_run,
+    )
+    from engine.scaling import Law, fit_law
 
 __all__ = [
     "DEFAULT_MODEL",

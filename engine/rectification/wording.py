@@ -99,6 +99,8 @@ def comparison_words(estimate: Estimate) -> str:
     found = certain_differences(estimate)
     certain, pairs = int(found.sum()), len(found)
     alone = None if estimate.labels_only is None else int(certain_differences(estimate.labels_only).sum())
+    if pairs == 0:
+        return "There is one group only, so there is nothing to compare."
     if pairs == 1:
         verdict = "is certain" if certain else "is not certain: its interval holds 0"
         words = f"The difference {verdict}"
@@ -222,7 +224,8 @@ def rounded(value: float, scale: float, *, share: bool = False, sign: bool = Fal
         # A leading 1 or 2 needs a second digit, lest rounding shift the interval by a quarter of itself.
         digits = int(np.clip((1 if size / 10.0**power < 3 else 0) - power, 0, 6))
     digits = min(digits, 1) if share else digits
-    text = f"{value * factor:{'+' if sign else ''},.{digits}f}".replace("-", "−")
+    amount = round(value * factor, digits) + 0.0  # no minus before a zero
+    text = f"{amount:{'+' if sign else ''},.{digits}f}".replace("-", "−")
     return f"{text}%" if share else text
 
 

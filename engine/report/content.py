@@ -10,8 +10,9 @@ import numpy as np
 from engine.allocation import Plan
 from engine.data import Dataset
 from engine.errors import LabelwiseError
-from engine.rectification import Estimate
+from engine.rectification.wording import group_pairs
 from engine.report import wording
+from engine.report.answers import Grid, KeyFigure, answer_figures, comparison, differences
 from engine.report.method import Source, method_paragraphs, sources
 from engine.report.settings import command_line, settings_rows
 from engine.runs import Results, Run, RunState, Store, Study, read_results
@@ -25,23 +26,11 @@ _STATES = {
     RunState.INTERRUPTED: "was interrupted",
 }
 
-
-@dataclass(frozen=True)
-class KeyFigure:
-    """One figure of the strip at the top."""
-
-    label: str
-    value: str
-    note: str
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of strings; `strong` is the row to stand out, if any."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    strong: int | None = None
+_PLAN_NOTES = {
+    "quantile": "The widths of this plan are those of the mean; the interval of a quantile has another width.",
+    "groups": "The widths of this plan are those of one answer for all texts; each group, with fewer labels, has a "
+    "wider interval.",
+}
 
 
 @dataclass(frozen=True)
@@ -52,9 +41,12 @@ class Content:
         dataset: The data, or None where the files cannot be read any more.
         results: The numbers behind the strings, for the figures.
         key_figures: Three figures.
+        subject: What is asked for, in words.
         comparison: Rectified, labels-only and model-only; None without an estimate.
+        differences: The clearest differences between groups; None without groups.
         strategies: The plan's strategies; None without a plan.
-        achieved: Predicted against achieved half-width; None without both.
+        plan_note: What the plan's widths speak of where the question asks for something else; else empty.
+        achieved: Predicted against achieved half-width; None without both, or where they are of different things.
         warnings: Sentences that the reader must not miss.
     """
 
@@ -62,12 +54,15 @@ class Content:
     run: Run
     results: Results
     dataset: Dataset | None
+    subject: wording.Subject
     headline: str
     question: str
     answer: str
     key_figures: tuple[KeyFigure, ...]
     comparison: Grid | None
+    differences: Grid | None
     strategies: Grid | None
+    plan_note: str
     achieved: Grid | None
     warnings: tuple[str, ...]
     method: tuple[str, ...]
@@ -78,7 +73,12 @@ class Content:
     @property
     def unit(self) -> str:
         """What the half-width counts."""
-        return "share" if self.study.question.estimand == "shares" else wording.label_words(self.study)
+        return "share" if self.subject.share else wording.label_words(self.study)
+
+    @property
+    def difference_count(self) -> int:
+        """How many differences between groups there are."""
+        return len(group_pairs(self.results.estimate)) if self.results.estimate is not None else 0
 
 
 def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
@@ -97,18 +97,23 @@ def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
     dataset, faults = _dataset(study)
     estimate = results.estimate
     rows = _rows(results, dataset)
+    subject = wording.subject_of(study, dataset.classes if dataset else None)
+    grouped = estimate if study.question.estimand == "groups" else None
     return Content(
         study=study,
         run=run,
         results=results,
         dataset=dataset,
-        headline=(headline or "").strip() or wording.default_headline(study, estimate),
+        subject=subject,
+        headline=(headline or "").strip() or wording.default_headline(study, subject, estimate),
         question=study.question.sentence(study.roles, rows),
-        answer=_answer(study, run, results, rows),
-        key_figures=_key_figures(study, results),
-        comparison=_comparison(estimate) if estimate else None,
-        strategies=_strategies(results.plan, _is_share(study)) if results.plan else None,
-        achieved=_achieved(run, results, _is_share(study)),
+        answer=_answer(study, subject, run, results, rows),
+        key_figures=_key_figures(subject, results),
+        comparison=comparison(subject, estimate) if estimate else None,
+        differences=differences(subject, grouped) if grouped else None,
+        strategies=_strategies(results.plan, subject.share) if results.plan else None,
+        plan_note=_PLAN_NOTES.get(subject.estimand, ""),
+        achieved=None if subject.estimand in _PLAN_NOTES else _achieved(run, results, subject.share),
         warnings=tuple(dict.fromkeys([*_run_warnings(run), *faults, *_notes(results, dataset)])),
         method=tuple(method_paragraphs(study, run.settings, results)),
         sources=tuple(sources(run.settings)),
@@ -130,13 +135,9 @@ def _rows(results: Results, dataset: Dataset | None) -> int:
     return results.plan.n + results.plan.m if results.plan else 0
 
 
-def _is_share(study: Study) -> bool:
-    return study.question.estimand == "shares"
-
-
-def _answer(study: Study, run: Run, results: Results, rows: int) -> str:
+def _answer(study: Study, subject: wording.Subject, run: Run, results: Results, rows: int) -> str:
     if results.estimate is not None:
-        return wording.answer_sentence(study, results.estimate, rows)
+        return wording.answer_sentence(study, subject, results.estimate, rows)
     there = {"a plan": results.plan, "a pilot": results.law, "a data-efficiency curve": results.efficiency}
     found = [name for name, value in there.items() if value is not None]
     shown = f"It shows {wording.joined(found)}." if found else "Nothing has been computed yet."
@@ -145,12 +146,12 @@ def _answer(study: Study, run: Run, results: Results, rows: int) -> str:
     return f"There is no estimate yet: this run {why}. {shown}"
 
 
-def _key_figures(study: Study, results: Results) -> tuple[KeyFigure, ...]:
+def _key_figures(subject: wording.Subject, results: Results) -> tuple[KeyFigure, ...]:
     if results.estimate is not None:
-        return _answer_figures(study, results.estimate)
+        return answer_figures(subject, results.estimate)
     figures = []
     if results.plan is not None:
-        best, share = results.plan[results.plan.recommended], _is_share(study)
+        best, share = results.plan[results.plan.recommended], subject.share
         name = wording.strategy_words(results.plan, best.name)
         band = " to ".join(wording.width_words(end, best.half_width, share=share) for end in best.interval)
         half = wording.width_words(best.half_width, best.half_width, share=share)
@@ -164,40 +165,6 @@ def _key_figures(study: Study, results: Results) -> tuple[KeyFigure, ...]:
         note = f"80% between {to['low']:,.0f} and {to['high']:,.0f}"
         figures = [KeyFigure("Labels to 90% of what can be reached", f"{to['median']:,.0f}", note)]
     return tuple(figures)
-
-
-def _answer_figures(study: Study, estimate: Estimate) -> tuple[KeyFigure, ...]:
-    place, share = wording.leading(estimate), estimate.names is not None
-    value, interval = wording.range_words(estimate, place, share=share)
-    name = f"Share of “{estimate.names[place]}”" if estimate.names else f"Mean {wording.label_words(study)}"
-    return (
-        KeyFigure(name, value, f"{100 * estimate.confidence:g}% interval {interval}"),
-        KeyFigure("Labels it was worth", *wording.worth_words(estimate)),
-        KeyFigure("Bias of the model alone", *wording.bias_words(estimate)),
-    )
-
-
-def _comparison(estimate: Estimate) -> Grid:
-    share = estimate.names is not None
-    rows = []
-    for place, name in enumerate(estimate.names or ("",)):
-        scale = (wording.entry(estimate.ci_high, place) - wording.entry(estimate.ci_low, place)) / 2
-        for words, answer in (("Rectified", estimate), ("Labels only", estimate.labels_only)):
-            if answer is not None:
-                rows.append((name, words, *_interval_cells(answer, place, share, scale)))
-        if estimate.model_only is not None:
-            said = wording.rounded(wording.entry(estimate.model_only, place), scale, share=share)
-            rows.append((name, "Model only", said, "–", "–"))
-    columns = ("Class", "Answer", "Value", f"{100 * estimate.confidence:g}% interval", "Half-width")
-    if share:
-        return Grid(columns, tuple(rows))
-    return Grid(columns[1:], tuple(row[1:] for row in rows), strong=0)
-
-
-def _interval_cells(answer: Estimate, place: int, share: bool, scale: float) -> tuple[str, str, str]:
-    half = (wording.entry(answer.ci_high, place) - wording.entry(answer.ci_low, place)) / 2
-    value, interval = wording.range_words(answer, place, share=share, scale=scale)
-    return value, interval, f"±{wording.width_words(half, half, share=share)}"
 
 
 def _strategies(plan: Plan, share: bool) -> Grid:

@@ -11,6 +11,7 @@ from engine.data import Dataset
 from engine.efficiency import Efficiency
 from engine.efficiency.curve import LARGEST
 from engine.rectification import Estimate
+from engine.rectification.drawing import Part, draw
 from engine.report.look import LABELS, MODEL, PRIMARY, SPLIT, add_band, add_level, faded, framed
 from engine.scaling import Law
 
@@ -200,12 +201,15 @@ def _add_choice(figure: go.Figure, plan: Plan, s: float, shown: str) -> None:
     )  # fmt: skip
 
 
-def estimate_figure(estimate: Estimate, *, share: bool = False) -> go.Figure:
-    """Labels-only, model-only and rectified side by side with their intervals; `share` writes the axis in per cent."""
-    figure = estimate.plot()
-    if share:
-        figure.update_xaxes(tickformat=".0%")
-    return figure
+def estimate_figure(estimate: Estimate, *, share: bool = False, part: Part = "all") -> go.Figure:
+    """Labels-only, model-only and rectified side by side with their intervals.
+
+    Args:
+        estimate: The answer.
+        share: Write the axis in per cent.
+        part: Of groups, "groups", "differences", or "all": one below the other.
+    """
+    return draw(estimate, part=part, share=share)
 
 
 def label_histogram(dataset: Dataset) -> go.Figure:

@@ -106,6 +106,8 @@ def _answer(content: Content) -> tuple[go.Figure, str]:
     estimate: Any = content.results.estimate
     figure = draw.estimate_figure(estimate, share=content.unit == "share")
     caption = f"Bars are {100 * estimate.confidence:g}% intervals. The model alone has none that can be trusted."
+    if content.differences is not None:
+        caption += " Intervals of differences hold together; a difference is certain where its interval leaves out 0."
     return figure, caption
 
 

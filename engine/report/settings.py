@@ -11,7 +11,7 @@ from typing import Any
 from engine.runs import Run, RunSettings, Store, StoredFile, Study, read_results
 
 _PACKAGES = ("labelwise", "numpy", "pandas", "scipy", "torch", "transformers", "peft")
-_ROLE_OPTIONS = ("text", "label", "prediction", "weight", "group")
+_ROLE_OPTIONS = {"text": "text", "label": "label", "prediction": "prediction", "weight": "weight", "group": "by"}
 
 
 def settings_json(store: Store, run_id: str) -> str:
@@ -66,12 +66,25 @@ def command_line(study: Study, run: Run) -> str:
     words = ["labelwise", run.kind, study.labels_file.name]
     if study.pool_file and run.kind != "efficiency":
         words.append(study.pool_file.name)
-    words += _options({name: getattr(study.roles, name) for name in _ROLE_OPTIONS}, {"label": None})
+    words += _options({option: getattr(study.roles, role) for role, option in _ROLE_OPTIONS.items()}, {})
     if run.kind == "efficiency":
         return shlex.join([*words, "--model", run.settings.model])
-    words += _options(study.question.to_dict(), {"estimand": "mean", "population": "these", "confidence": 0.95})
+    words += _options(_question(study), {"population": "these", "confidence": 0.95})
     words += _options(run.settings.to_dict(), RunSettings().to_dict())
     return shlex.join([*words, "-o", f"run-{run.id}"] if run.kind == "run" else words)
+
+
+def _question(study: Study) -> dict[str, Any]:
+    """The question as options; what the command line would take for granted is left out."""
+    question = study.question
+    estimand = f"quantile={question.q:g}" if question.estimand == "quantile" else question.estimand
+    # With a group the command line would compare groups, so what else is asked for must be said.
+    granted = "mean" if study.roles.group is None else None
+    return {
+        "estimand": None if estimand == granted else estimand,
+        "population": question.population,
+        "confidence": question.confidence,
+    }
 
 
 def _options(values: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
@@ -92,7 +105,8 @@ def settings_rows(study: Study, run: Run) -> list[tuple[str, str]]:
     roles = [f"{part}: {column}" for part, column in study.roles.to_dict().items() if column]
     rows.append(("Columns", ", ".join(roles)))
     question = study.question
-    rows.append(("Question", f"{question.estimand}, {question.population} texts, {100 * question.confidence:g}%"))
+    asked = f"{question.estimand} {question.q:g}" if question.estimand == "quantile" else question.estimand
+    rows.append(("Question", f"{asked}, {question.population} texts, {100 * question.confidence:g}%"))
     for name, value in run.settings.to_dict().items():
         if value is not None:
             rows.append((name.replace("_", " ").capitalize(), f"{value:g}" if isinstance(value, float) else str(value)))

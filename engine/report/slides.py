@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 
 from engine.errors import RunError
+from engine.rectification.wording import comparison_words, group_order
 from engine.report import wording
-from engine.report.content import Content, Grid, gather
+from engine.report.answers import Grid
+from engine.report.content import Content, gather
 from engine.report.look import LABELS, MODEL, PRIMARY
 from engine.runs import Store
 
 _INK, _SOFT = "#0F172A", "#475569"
 _LEFT, _WIDTH = 0.75, 11.83  # inches, on a slide of 13.33 by 7.5
 _MOST_CLASSES = 8
+_MOST_GROUPS = 24
 _MOST_SETTINGS = 13
 
 
@@ -120,23 +123,47 @@ def _comparison(slide: Any, content: Content) -> None:
     if estimate is None or content.comparison is None:
         _write(slide, 1.75, [(content.answer, 18, _INK, False)])
     elif estimate.names is None:
-        _interval_chart(slide, content)
+        _answers_chart(slide, content)
         _table(slide, content.comparison, 5.3)
+    elif content.subject.estimand == "groups":
+        _groups_chart(slide, content)
+        _write(slide, 6.15, [(comparison_words(estimate), 14, _INK, False)])
     else:
         _share_chart(slide, content)
         _write(slide, 6.75, [("Every number stands in the table of the web report.", 12, _SOFT, False)])
 
 
-def _interval_chart(slide: Any, content: Content) -> None:
-    """Lower end, value and upper end as a line chart without lines; the ends are tied by high-low lines."""
+def _answers_chart(slide: Any, content: Content) -> None:
     estimate: Any = content.results.estimate
     answers = [("Rectified", estimate, PRIMARY), ("Labels only", estimate.labels_only, LABELS)]
     rows = [(name, a.ci_low, a.estimate, a.ci_high, colour) for name, a, colour in answers if a is not None]
     if estimate.model_only is not None:
         rows.append(("Model only", *[estimate.model_only] * 3, MODEL))
+    _interval_chart(slide, rows, 3.5, "General")
+
+
+def _groups_chart(slide: Any, content: Content) -> None:
+    """The rectified answer of each group, the highest first."""
+    estimate: Any = content.results.estimate
+    order = group_order(estimate)
+    rows = [
+        (_clean(estimate.names[i])[:30], estimate.ci_low[i], estimate.estimate[i], estimate.ci_high[i], PRIMARY)
+        for i in order[:_MOST_GROUPS]
+    ]
+    title = f"{content.subject.name} by {content.subject.group.lower()}, rectified, with {100 * estimate.confidence:g}%"
+    cut = f"; the {len(rows)} highest of {len(order)}" if len(rows) < len(order) else ""
+    _write(slide, 1.45, [(f"{title} intervals{cut}", 13, _SOFT, False)])
+    _interval_chart(slide, rows, 4.2, "0%" if content.subject.share else "General", top=1.9)
+
+
+def _interval_chart(slide: Any, rows: Sequence[tuple[Any, ...]], height: float, shown: str, top: float = 1.6) -> None:
+    """Lower end, value and upper end as a line chart without lines; the ends are tied by high-low lines.
+
+    Rows hold name, lower end, value, upper end and colour.
+    """
     names = {"Lower end": 1, "Value": 2, "Upper end": 3}
     ends = {name: [float(row[at]) if np.isfinite(row[at]) else None for row in rows] for name, at in names.items()}
-    chart = _chart(slide, "LINE_MARKERS", _series([row[0] for row in rows], "General", **ends), 3.5)
+    chart = _chart(slide, "LINE_MARKERS", _series([row[0] for row in rows], shown, **ends), height, top)
     plot, style = chart.plots[0], _pptx("enum.chart").XL_MARKER_STYLE
     for series, marker in zip(plot.series, (style.DASH, style.CIRCLE, style.DASH), strict=True):
         series.format.line.fill.background()
@@ -179,7 +206,7 @@ def _plan(slide: Any, content: Content) -> None:
     if plan is None or content.strategies is None:
         _write(slide, 1.75, [("This run has no plan yet.", 18, _INK, False)])
         return
-    _write(slide, 1.5, [(plan.why, 16, _INK, False)])
+    _write(slide, 1.5, [(f"{plan.why} {content.plan_note}".strip(), 16, _INK, False)])
     names = [wording.strategy_words(plan, record.name) for record in plan.strategies]
     halves = {f"Predicted half-width ({content.unit})": [record.half_width for record in plan.strategies]}
     data = _series(names, "0.0%" if content.unit == "share" else "0.000", **halves)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from engine.allocation import Plan
 from engine.rectification import Estimate
+from engine.rectification.wording import (
+    certain_differences,
+    comparison_words,
+    group_count,
+    group_order,
+    rounded,
+    worth,
+)
 from engine.runs import Question, Study
 
 _MOST_SHARES = 3
@@ -19,18 +28,33 @@ STRATEGY_WORDS = {
 }
 
 
-def rounded(value: float, scale: float, *, share: bool = False, sign: bool = False) -> str:
-    """Write a number as exactly as its uncertainty `scale` lets it be known; a share becomes a percentage."""
-    factor = 100.0 if share else 1.0
-    size = float(f"{abs(scale) * factor:.2g}")
-    digits = 1
-    if np.isfinite(size) and size > 0:
-        power = int(np.floor(np.log10(size) + 1e-9))
-        # A leading 1 or 2 needs a second digit, lest rounding shift the interval by a quarter of itself.
-        digits = int(np.clip((1 if size / 10.0**power < 3 else 0) - power, 0, 6))
-    digits = min(digits, 1) if share else digits
-    text = f"{value * factor:{'+' if sign else ''},.{digits}f}".replace("-", "−")
-    return f"{text}%" if share else text
+@dataclass(frozen=True)
+class Subject:
+    """What a study asks for, in words.
+
+    Attributes:
+        estimand: As in the question.
+        name: "mean rating", "median rating", "share of “yes”".
+        share: Whether the answers are shares, written in per cent.
+        group: The column of the groups, as a heading.
+    """
+
+    estimand: str
+    name: str
+    share: bool
+    group: str
+
+
+def subject_of(study: Study, classes: tuple[str, ...] | None) -> Subject:
+    """Put in words what a study asks for; `classes` of its labels, None for numbers."""
+    question, label = study.question, label_words(study)
+    share = question.estimand == "shares" or (question.estimand == "groups" and bool(classes))
+    quantile = "median" if question.q == 0.5 else f"{question.q:g} quantile"
+    name = f"{quantile if question.estimand == 'quantile' else 'mean'} {label}"
+    if share:
+        name = f"share of “{classes[-1]}”" if classes else "share"
+    group = " ".join((study.roles.group or "group").replace("_", " ").split())
+    return Subject(question.estimand, name, share, group[:1].upper() + group[1:])
 
 
 def width_words(value: float, scale: float, *, share: bool = False) -> str:
@@ -57,12 +81,22 @@ def entry(value: object, place: int) -> float:
     return float(values[min(place, values.size - 1)])
 
 
-def range_words(estimate: Estimate, place: int, *, share: bool, scale: float | None = None) -> tuple[str, str]:
-    """The value and its interval, such as ("2.98", "2.91 to 3.05"), as exact as `scale` or else as its half-width."""
+def range_words(
+    estimate: Estimate, place: int, *, share: bool, scale: float | None = None, points: bool = False
+) -> tuple[str, str]:
+    """The value and its interval, such as ("2.98", "2.91 to 3.05"), as exact as `scale` or else as its half-width.
+
+    `points`: write shares as percentage points, without the sign of per cent.
+    """
     value, low, high = (entry(part, place) for part in (estimate.estimate, estimate.ci_low, estimate.ci_high))
     scale = (high - low) / 2 if scale is None else scale
-    value_text, low_text, high_text = (rounded(part, scale, share=share) for part in (value, low, high))
-    return value_text, f"{low_text} to {high_text}"
+    said = [rounded(part, scale, share=share) for part in (value, low, high)]
+    if not share and all(part.endswith(".0") for part in said):  # whole numbers, as quantiles of ratings are
+        said = [part.removesuffix(".0") for part in said]
+    if share and points:
+        said = [part.rstrip("%") for part in said]
+        return f"{said[0]} points", f"{said[1]} to {said[2]}"
+    return said[0], f"{said[1]} to {said[2]}"
 
 
 def whole_words(question: Question, rows: int) -> str:
@@ -75,12 +109,14 @@ def label_words(study: Study) -> str:
     return " ".join(study.roles.label.replace("_", " ").split())
 
 
-def answer_sentence(study: Study, estimate: Estimate, rows: int) -> str:
-    """The answer with its interval in one sentence."""
+def answer_sentence(study: Study, subject: Subject, estimate: Estimate, rows: int) -> str:
+    """The answer with its interval in one sentence or two."""
     whole, level = whole_words(study.question, rows), f"{100 * estimate.confidence:g}%"
+    if subject.estimand == "groups":
+        return f"{_extremes(subject, estimate, whole)} {comparison_words(estimate)}"
     if estimate.names is None:
-        value, interval = range_words(estimate, 0, share=False)
-        return f"The mean {label_words(study)} of {whole} is {value}; it lies from {interval} with {level} confidence."
+        value, interval = range_words(estimate, 0, share=subject.share)
+        return f"The {subject.name} of {whole} is {value}; it lies from {interval} with {level} confidence."
     order = np.argsort(-np.atleast_1d(estimate.estimate), kind="stable")
     parts = []
     for place in order[:_MOST_SHARES]:
@@ -91,51 +127,86 @@ def answer_sentence(study: Study, estimate: Estimate, rows: int) -> str:
     return f"Of {whole}, {joined(parts)}{more}. Each range holds with {level} confidence."
 
 
-def default_headline(study: Study, estimate: Estimate | None) -> str:
+def _extremes(subject: Subject, estimate: Estimate, whole: str) -> str:
+    """The highest and the lowest group with their intervals."""
+    assert estimate.names is not None
+    order = group_order(estimate)
+    said = {place: range_words(estimate, place, share=subject.share) for place in (order[0], order[-1])}
+    top, *rest = (f"{estimate.names[place]} ({value}, {interval})" for place, (value, interval) in said.items())
+    lowest = f" and lowest for {rest[0]}" if rest else ""
+    return f"Of {whole}, the {subject.name} is highest for {top}{lowest}."
+
+
+def default_headline(study: Study, subject: Subject, estimate: Estimate | None) -> str:
     """A headline for the user to edit."""
     if estimate is None:
         return f"{study.name}: what to expect"
+    if subject.estimand == "groups":
+        return _groups_headline(subject, estimate)
     place = leading(estimate)
-    share = estimate.names is not None
     margin = (entry(estimate.ci_high, place) - entry(estimate.ci_low, place)) / 2
-    value, _ = range_words(estimate, place, share=share)
+    value, interval = range_words(estimate, place, share=subject.share)
     if estimate.names is not None:
         points = rounded(margin, margin, share=True).rstrip("%")
         return f"{value} are “{estimate.names[place]}”, give or take {points} points"
-    return f"The mean {label_words(study)} is {value}, give or take {rounded(margin, margin)}"
+    if subject.estimand == "quantile":  # its interval need not lie evenly around it
+        return f"The {subject.name} is {value} ({interval})"
+    return f"The {subject.name} is {value}, give or take {rounded(margin, margin)}"
+
+
+def _groups_headline(subject: Subject, estimate: Estimate) -> str:
+    assert estimate.names is not None
+    order = group_order(estimate)
+    if len(order) < 2:
+        return f"The {subject.name} of {estimate.names[0]} is {range_words(estimate, 0, share=subject.share)[0]}"
+    values = [range_words(estimate, place, share=subject.share)[0] for place in (order[0], order[-1])]
+    top, bottom = estimate.names[order[0]], estimate.names[order[-1]]
+    said = f"The {subject.name} runs from {values[1]} for {bottom} to {values[0]} for {top}"
+    return said if certain_differences(estimate).any() else f"{said}, but no difference is certain"
+
+
+def certainty_words(estimate: Estimate) -> tuple[str, str]:
+    """How many of the differences between groups are certain, and what that means."""
+    certain = certain_differences(estimate)
+    if not len(certain):
+        return "–", "There is one group only"
+    level = f"{100 * estimate.confidence:g}% confidence for all of them together"
+    alone = estimate.labels_only
+    shown = f"; labels alone would have shown {certain_differences(alone).sum() or 'none'}" if alone else ""
+    return f"{certain.sum()} of {len(certain)}", f"With {level}{shown}"
 
 
 def worth_words(estimate: Estimate) -> tuple[str, str]:
     """The figure and the note that say what the predictions were worth."""
-    saved = float(np.median(np.asarray(estimate.labels_saved, dtype=float)))
-    used = float(np.sum((estimate.labels_only or estimate).n))
-    worth = float(np.median(np.asarray(estimate.n_effective, dtype=float)))
-    typical = "typically " if estimate.names is not None else ""
-    if saved > 0.02:
-        # Told as a width: the share of labels saved is a ratio of widths too, and no ratio of these two counts.
-        narrower = 1 - np.sqrt(1 - saved)
-        did = f"{used:,.0f} labels did the work of {worth:,.0f}"
-        return f"{worth:,.0f}", f"{did}; the interval is {typical}{narrower:.0%} narrower than by labels alone"
-    if saved < -0.02:
+    used, same, narrower = worth(estimate)
+    several = estimate.names is not None
+    if narrower > 0.01:
+        # Told as a width: labels and width are ratios of their own.
+        width = f"{'intervals are typically' if several else 'the interval is'} {narrower:.0%} narrower"
+        return f"{same:,.0f}", f"{used:,.0f} labels did the work of {same:,.0f}; {width} than by labels alone"
+    if narrower < -0.01:
         return f"{used:,.0f}", "The predictions did not help: labels alone give a narrower interval"
     return f"{used:,.0f}", "The predictions made little difference to the width of the interval"
 
 
-def bias_words(estimate: Estimate) -> tuple[str, str]:
+def bias_words(subject: Subject, estimate: Estimate) -> tuple[str, str]:
     """The figure and the note that say how far off the model alone would have been."""
     if estimate.model_only is None:
         return "–", "No model was used"
-    model, values = np.atleast_1d(np.asarray(estimate.model_only)), np.atleast_1d(np.asarray(estimate.estimate))
+    count = group_count(estimate) or None
+    model, values = (np.atleast_1d(np.asarray(part))[:count] for part in (estimate.model_only, estimate.estimate))
     place = int(np.argmax(np.abs(model - values)))
     low, high = entry(estimate.ci_low, place), entry(estimate.ci_high, place)
     gap, scale = float(model[place] - values[place]), (high - low) / 2
     verdict = "inside" if low <= model[place] <= high else "outside"
+    said = rounded(float(model[place]), scale, share=subject.share)
+    figure = rounded(gap, scale, share=subject.share, sign=True)
+    if subject.share:
+        figure = f"{figure.rstrip('%')} points"
     if estimate.names is None:
-        said = rounded(float(model[place]), scale)
-        return rounded(gap, scale, sign=True), f"It would have said {said}, {verdict} the interval"
-    points = rounded(gap, scale, share=True, sign=True).rstrip("%")
-    said = rounded(float(model[place]), scale, share=True)
-    return f"{points} points", f"For “{estimate.names[place]}” it would have said {said}, {verdict} the interval"
+        return figure, f"It would have said {said}, {verdict} the interval"
+    most = "Most for" if count else "For"
+    return figure, f"{most} “{estimate.names[place]}” it would have said {said}, {verdict} the interval"
 
 
 def joined(parts: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from engine.allocation import plan
 from engine.data import Roles
 from engine.efficiency import efficiency
-from engine.rectification import Estimate
+from engine.rectification import Estimate, rectified_groups, rectified_quantile
 from engine.runs import Question, RunSettings, fingerprint, now
 from engine.scaling import fit_law
 
@@ -56,14 +56,39 @@ def made_shares(names=("praise", HOSTILE)):
     )  # fmt: skip
 
 
-def made_study(store, *, label="star_rating", classes=None, **question):
+def made_groups(k=3, gap=1.0, *, share=False, names=None):
+    """Groups whose answers rise by `gap`, or shares of ones that do."""
+    chance = np.random.default_rng(3)
+    codes, pool_codes = np.arange(300) % k, np.arange(900) % k
+    names = np.array(names or [f"shop {i}" for i in range(k)], dtype=object)
+
+    def labels(at):
+        return chance.random(at.size) < 0.2 + gap * at if share else 1 + gap * at + chance.normal(0, 0.5, at.size)
+
+    y, f = labels(codes).astype(float), labels(codes).astype(float)
+    f = np.where(chance.random(300) < 0.8, y, f) if share else y + chance.normal(0.4, 0.2, 300)
+    pool = labels(pool_codes).astype(float) + (0 if share else 0.4)
+    return rectified_groups(y, f, pool, groups=names[codes], pool_groups=names[pool_codes], finite_population=True)
+
+
+def made_quantile(q=0.5):
+    chance = np.random.default_rng(4)
+    y, pool = chance.normal(3, 1, 300), chance.normal(3, 1, 900)
+    return rectified_quantile(y, y + chance.normal(0.5, 0.3, 300), pool + 0.5, q=q)
+
+
+def made_study(store, *, label="star_rating", classes=None, group=None, **question):
     """A study with 300 labels and a pool of 900."""
     values = np.resize(classes or [1, 2, 3, 4, 5], 300)
     frame = pd.DataFrame({"review text": [f"a review, number {i}, in words" for i in range(300)], label: values})
     pool = pd.DataFrame({"review text": [f"another text of the pool, {i}" for i in range(900)], "row": range(900)})
+    for table in (frame, pool) if group else ():
+        table[group] = [f"shop {i % 3}" for i in range(len(table))]
     labels_file = store.save_file("labels.csv", frame.to_csv(index=False).encode())
     pool_file = store.save_file("the pool.csv", pool.to_csv(index=False).encode())
-    return store.create_study("Reviews", labels_file, pool_file, Roles("review text", label), Question(**question))
+    return store.create_study(
+        "Reviews", labels_file, pool_file, Roles("review text", label, group=group), Question(**question)
+    )
 
 
 def made_run(store, study, kind="run", *, state="finished", settings=None, **steps):

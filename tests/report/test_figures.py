@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_results import made_efficiency, made_law, made_mean, made_plan, made_shares, made_trials
+from made_results import made_efficiency, made_groups, made_law, made_mean, made_plan, made_shares, made_trials
 
 from engine.data import Dataset
 from engine.efficiency import efficiency
@@ -42,6 +42,8 @@ ALL = {
     "plan": lambda: plan_figure(made_plan(half_width=0.1), 80, "stars"),
     "estimate": lambda: estimate_figure(made_mean()),
     "shares": lambda: estimate_figure(made_shares(), share=True),
+    "groups": lambda: estimate_figure(made_groups()),
+    "differences": lambda: estimate_figure(made_groups(), part="differences"),
     "numbers": lambda: label_histogram(dataset(np.linspace(0, 1, 90))),
     "classes": lambda: label_histogram(dataset([0, 1, 1], ("no", "yes"))),
     "loss": lambda: loss_figure(losses()),

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_results import HOSTILE, made_plan, made_run, made_shares, made_study
+from made_results import HOSTILE, made_groups, made_plan, made_quantile, made_run, made_shares, made_study
 
 from engine.errors import ArgumentError, RunError
 from engine.report import REPORT_FIGURES, command_line, html_report, settings_json, write_report
@@ -106,6 +106,65 @@ def test_shares_are_told_in_per_cent(store):
     assert "Of all texts like these 1,200, 58% are “complaint” (55% to 61%) and 42% are “praise” (39% to 45%)." in text
     assert "−10 points" in text or "+10 points" in text
     assert "--estimand shares --population larger" in text
+
+
+def test_groups_are_told_from_highest_to_lowest_with_what_is_certain(store):
+    study = made_study(store, group="sales_point", estimand="groups")
+    plan = made_plan().to_dict()
+    run = made_run(store, study, estimate=made_groups().to_dict(), plan=plan)
+    document = html_report(store, run.id)
+    text = Page(document).text
+    for part in (
+        "for shop 0 to",
+        "the mean star rating is highest for shop 2 (",
+        "and lowest for shop 0 (",
+        "All 3 differences are certain: shop 2 is above shop 1 and shop 0; shop 1 is above shop 0.",
+        "3 of 3",
+        "Sales point",
+        "shop 0 − shop 1",
+        "each group, with fewer labels, has a wider interval",
+        "--by sales_point --estimand groups",
+    ):
+        assert part in text, part
+    assert "Predicted and achieved" not in text
+
+
+def test_twenty_groups_stay_readable(store):
+    study = made_study(store, group="shop", estimand="groups")
+    run = made_run(store, study, estimate=made_groups(20, 0.05).to_dict())
+    page = Page(html_report(store, run.id))
+    assert "These are the 30 clearest of 190." in page.text
+    assert len(page.all("tr")) < 20 + 30 + 30
+
+
+def test_names_of_groups_never_become_markup(store):
+    study = made_study(store, group="shop", estimand="groups")
+    run = made_run(store, study, estimate=made_groups(2, names=[HOSTILE, "shop"]).to_dict())
+    assert "<script>alert" not in html_report(store, run.id)
+
+
+def test_shares_of_two_classes_by_group_are_told_in_per_cent(store):
+    study = made_study(store, label="topic", classes=["no", "yes"], group="shop", estimand="groups")
+    run = made_run(store, study, estimate=made_groups(3, 0.3, share=True).to_dict())
+    text = Page(html_report(store, run.id)).text
+    assert re.search(r"the share of “yes” is highest for shop 2 \(\d+%, \d+% to \d+%\)", text)
+    assert re.search(r"shop 0 − shop 2 −[\d.]+ points −[\d.]+ to −[\d.]+ yes", text)
+
+
+@pytest.mark.parametrize(("q", "name", "option"), [(0.5, "median", "0.5"), (0.9, "0.9 quantile", "0.9")])
+def test_quantiles_are_named(store, q, name, option):
+    study = made_study(store, estimand="quantile", q=q)
+    run = made_run(store, study, estimate=made_quantile(q).to_dict(), plan=made_plan().to_dict())
+    text = Page(html_report(store, run.id)).text
+    assert re.search(rf"The {name} star rating is [\d.]+ \([\d.]+ to [\d.]+\)", text)
+    assert f"The {name} star rating of these 1,200 texts is" in text
+    assert f"--estimand quantile={option}" in text
+    assert "The widths of this plan are those of the mean" in text
+
+
+def test_a_mean_beside_a_group_column_says_what_it_asks_for(store):
+    study = made_study(store, group="shop")
+    assert "--by shop --estimand mean" in command_line(study, made_run(store, study))
 
 
 def test_a_plan_without_an_estimate_says_so(store):

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from made_results import HOSTILE, made_plan, made_run, made_shares, made_study
+from made_results import HOSTILE, made_groups, made_plan, made_run, made_shares, made_study
 
 from engine.errors import RunError
 from engine.report import write_report
@@ -53,6 +53,18 @@ def test_shares_become_columns_by_class(store, tmp_path):
     assert list(plot.categories) == [HOSTILE, "praise"]
     assert [series.name for series in plot.series] == ["Rectified", "Labels only", "Model only"]
     assert "This run has no plan yet." in texts_of(slides[2])
+
+
+def test_groups_become_a_chart_of_intervals(store, tmp_path):
+    pytest.importorskip("pptx")
+    study = made_study(store, group="shop", estimand="groups")
+    run = made_run(store, study, estimate=made_groups().to_dict())
+    slides = opened(write_report(store, run.id, tmp_path / "report.pptx")).slides
+    plot = charts_of(slides[1])[0].plots[0]
+    assert list(plot.categories) == ["shop 2", "shop 1", "shop 0"]
+    low, value, high = (list(series.values) for series in plot.series)
+    assert all(a < b < c for a, b, c in zip(low, value, high, strict=True))
+    assert "All 3 differences are certain" in texts_of(slides[1])
 
 
 def test_a_run_without_an_estimate_gives_slides_that_say_so(store, tmp_path):

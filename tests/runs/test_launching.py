@@ -244,6 +244,6 @@ def test_a_real_worker_stops_when_asked_and_an_unfit_question_fails_it(store, st
     stop_run(store, stopping.id)
     wait_for(lambda: reconcile(store) or all(store.run(run.id).is_finished for run in (failing, stopping)))
     assert store.run(failing.id).state is RunState.FAILED
-    assert "ask for the mean" in store.run(failing.id).error
+    assert "ask for their mean" in store.run(failing.id).error
     assert store.run(stopping.id).state is RunState.STOPPED
     assert "Traceback" not in store.run(failing.id).log_tail() + store.run(stopping.id).log_tail()

@@ -6,6 +6,7 @@ import streamlit as st
 
 import engine
 from pages import parts
+from pages.question import ask_question
 
 FORMATS = ["csv", "tsv", "txt", "xlsx", "jsonl", "json", "parquet"]
 FILES = ("labels", "pool")
@@ -16,10 +17,6 @@ OPTIONAL = {
     "weight": ("Weight", "Sampling weights of the rows, in both files."),
     "group": ("Group", "A grouping of the rows, in both files."),
     "id": ("Identifier", "Names the rows; kept for your own use."),
-}
-POPULATIONS = {
-    "these": ("These texts", "Labels and pool are everything I speak of."),
-    "larger": ("A larger population", "Labels and pool are a sample of more texts like them."),
 }
 LEVELS = {"error": (":material/error:", "red"), "warning": (":material/warning:", "orange")}
 
@@ -188,37 +185,6 @@ def show_checks(checks: list[Any]) -> None:
             st.markdown(f":green[:material/check:] {parts.plain(check.finding)}")
 
 
-# ----------------------------------------------------------------------- the question
-
-
-def ask_question(data: Any, preset: engine.Question, suffix: str) -> engine.Question:
-    """Ask what the answer is to speak of, and how sure it is to be."""
-    estimand = "mean" if data.classes is None else "shares"
-    left, right = st.columns([3, 2])
-    with left:
-        population = st.radio(
-            "The answer is about",
-            list(POPULATIONS),
-            index=list(POPULATIONS).index(preset.population),
-            format_func=lambda name: POPULATIONS[name][0],
-            captions=[caption for _, caption in POPULATIONS.values()],
-            key=f"population_{suffix}",
-        )
-    with right:
-        confidence = st.segmented_control(
-            "Confidence",
-            sorted({0.90, 0.95, 0.99, preset.confidence}),
-            default=preset.confidence,
-            format_func=lambda level: f"{level:.0%}",
-            key=f"confidence_{suffix}",
-            required=True,
-            help="How often intervals made this way hold the true value.",
-        )
-        asked = "mean, since the labels are numbers" if estimand == "mean" else "shares, since the labels are classes"
-        st.caption(f"Asked for: {asked}.")
-    return engine.Question(estimand=estimand, population=population, confidence=confidence or preset.confidence)
-
-
 # ------------------------------------------------------------------- the other studies
 
 
@@ -270,14 +236,22 @@ def list_studies(store: engine.Store, opened: engine.Study) -> None:
 # --------------------------------------------------------------------------- the page
 
 
-def go_on(store: engine.Store, labels: Any, pool: Any, roles: engine.Roles, question: engine.Question) -> None:
-    """Store the study and go to its prediction."""
+def keep_study(
+    store: engine.Store, labels: Any, pool: Any, roles: engine.Roles, question: engine.Question
+) -> engine.Study:
+    """Store the study and open it."""
     stem = labels.name.rsplit(".", 1)[0]
     name = stem if "labels" in st.query_params else study_name(store, stem)  # a variant keeps its name
     study = store.create_study(name, labels, pool, roles, question)
     drop_files()
     st.session_state["study"] = study.id
-    st.switch_page("pages/predict.py", query_params={"study": study.id})
+    return study
+
+
+def rectify_own(store: engine.Store, study: engine.Study) -> None:
+    """Rectify the predictions that came with the data, and go to the results; what was done is not done again."""
+    run = parts.own_run(store, study) or engine.start_run(store, study, parts.RUN, parts.OWN_PREDICTIONS)
+    st.switch_page("pages/results.py", query_params={"study": study.id, "run": run.id})
 
 
 def study_name(store: engine.Store, stem: str) -> str:
@@ -311,13 +285,23 @@ def define(store: engine.Store, study: engine.Study) -> None:
         parts.chart(engine.label_histogram(data), "labels", f"Distribution of {data.n} labels", height=280)
     st.subheader("Question", anchor=False)
     asked = st.container()
-    question = ask_question(data, study.question, study.id)
+    question = ask_question(data, study.question, f"{study.id[:6]}{suffix}")
     asked.markdown(f"#### {parts.plain(question.sentence(roles, data.n + data.m))}")
+    own = bool(roles.prediction)
+    if own:
+        st.info(
+            f"Your file brings predictions, {parts.plain(roles.prediction)}: they can be rectified without training.",
+            icon=":material/lightbulb:",
+        )
     with st.container(horizontal=True, horizontal_alignment="right"):
-        if st.button(
-            "Continue", type="primary", icon=":material/arrow_forward:", icon_position="right", key="continue"
-        ):
-            go_on(store, labels_file, pool_file, roles, question)
+        ways = {"type": "secondary"} if own else {"type": "primary"}
+        go_on = st.button("Continue", icon=":material/arrow_forward:", icon_position="right", key="continue", **ways)
+        at_once = own and st.button("Rectify them", type="primary", icon=":material/bolt:", key="rectify_own")
+    if go_on:
+        kept = keep_study(store, labels_file, pool_file, roles, question)
+        st.switch_page("pages/predict.py", query_params={"study": kept.id})
+    if at_once:
+        rectify_own(store, keep_study(store, labels_file, pool_file, roles, question))
 
 
 @st.cache_resource(max_entries=8, show_spinner="Preparing the data")

@@ -15,6 +15,7 @@ import engine
 
 PAGES = ("data", "predict", "plan", "run", "results", "report")
 EFFICIENCY, PLAN, RUN = "efficiency", "plan", "run"
+OWN_PREDICTIONS = engine.RunSettings(strategy="zero-shot")  # nothing is trained on the labels
 _STEPS = {EFFICIENCY: "Prediction", PLAN: "Pilot", RUN: "Run"}
 _BADGES = {
     engine.RunState.QUEUED: ("Waiting", "gray", ":material/schedule:"),
@@ -102,6 +103,12 @@ def latest(store: engine.Store, study: engine.Study, *kinds: str, finished: bool
     return wanted[0] if wanted else None
 
 
+def own_run(store: engine.Store, study: engine.Study) -> engine.Run | None:
+    """Return the run that rectified the predictions of the data as they came, if that was done."""
+    runs = [run for run in store.runs(study.id) if (run.kind, run.settings) == (RUN, OWN_PREDICTIONS)]
+    return next((run for run in runs if run.state is engine.RunState.FINISHED), None)
+
+
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _finished_results(key: str, _store: engine.Store, _run: engine.Run) -> engine.Results:
     return engine.read_results(_store, _run)
@@ -181,6 +188,16 @@ def when(run: engine.Run) -> str:
     zone = st.context.timezone or "UTC"
     local = pd.Timestamp(run.created).tz_localize("UTC").tz_convert(zone)
     return f"{local:%d %b %Y, %H:%M}" + (" UTC" if zone == "UTC" else "")
+
+
+# --------------------------------------------------------------------------- groups
+
+
+def group_count(estimate: engine.Estimate) -> int:
+    """Return how many groups an estimate compares, 0 for one that compares none: k groups, then k (k - 1) / 2 pairs."""
+    if estimate.multiplicity is None or estimate.names is None:
+        return 0
+    return (math.isqrt(8 * len(estimate.names) + 1) - 1) // 2
 
 
 # ----------------------------------------------------------------------------- runs

@@ -16,6 +16,10 @@ NAMES = {
 }
 LEARNERS = {"probe": "Probe, seconds", "lora": "LoRA, minutes", "full": "Full fine-tuning"}
 MORE = 100
+OTHER_WIDTHS = {
+    "quantile": "The widths below are those of the mean; the interval of a quantile has another width.",
+    "groups": "The widths below are those of one answer for all texts; each group, with fewer labels, has a wider one.",
+}
 
 
 # ------------------------------------------------------------------------- the pilot
@@ -197,12 +201,14 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
         with st.container(border=True):
             wishes = ask_wishes(stored)
             plan = replan(stored, run, wishes)
-            unit = "share" if study.question.estimand == "shares" else study.roles.label
+            unit = "share" if parts.dataset(study).classes is not None else study.roles.label
             best, yours = plan["split"].finetune, wishes["s"]
             alt = f"Half-width over the split: best at {best} fine-tuning labels, yours at {yours}."
             parts.chart(engine.plan_figure(plan, wishes["s"]), "plan", alt, height=400)
         with advice:
             st.markdown(f"##### {parts.plain(plan.why)}")
+            if study.question.estimand in OTHER_WIDTHS:
+                st.caption(OTHER_WIDTHS[study.question.estimand])
         show_cards(plan, wishes, parts.plain(unit))
         more = min(MORE, plan.m - 1) if plan.design.population == "these" else MORE
         if more > 0:

@@ -1,4 +1,4 @@
-"""Results: the answer with its interval."""
+"""Results: the answer with its interval, for one quantity, for shares or for groups."""
 
 from collections.abc import Iterable
 
@@ -38,51 +38,109 @@ def pick(runs: list[engine.Run]) -> engine.Run:
     return known[chosen]
 
 
-def mean_metrics(estimate: engine.Estimate) -> Iterable[tuple[str, str, str, str]]:
+def single_metrics(estimate: engine.Estimate) -> Iterable[tuple[str, str, str, str]]:
     """Return name, value, addition and explanation of each figure for a single quantity."""
-    low, high = (parts.number(end, 4) for end in (estimate.ci_low, estimate.ci_high))
-    half = parts.number((estimate.ci_high - estimate.ci_low) / 2)
+    value, low, high = (written(end) for end in (estimate.estimate, estimate.ci_low, estimate.ci_high))
     level = f"{estimate.confidence:.0%} interval from {low} to {high}."
-    yield "Estimate", parts.number(estimate.estimate, 4), f"± {half}", level
-    saved = max(float(estimate.labels_saved), 0.0)
-    yield "Labels saved", f"{saved:.0%}", "of labels alone", "The share of labels that the model replaced."
+    yield "Estimate", value, f"{low} to {high}", level
+    saved = float(estimate.labels_saved)
+    ratio = "1 − (width / width by labels alone)². Of these texts it is not the ratio of the two numbers of labels."
+    yield "Labels saved", f"{max(saved, 0.0):.0%}", narrower(saved), ratio
     worth = "So many labels alone would give the same standard error."
-    yield "Effective labels", f"{float(estimate.n_effective):,.0f}", f"from {estimate.n:,}", worth
+    yield "Effective labels", f"{float(estimate.n_effective):,.0f}", f"from {used_labels(estimate):,.0f}", worth
     if estimate.model_only is not None:
         bias = float(estimate.model_only) - float(estimate.estimate)
-        said = f"The model's predictions alone say {parts.number(estimate.model_only, 4)}."
-        yield "Bias of the model alone", f"{bias:+.3g}", "corrected here", said
+        said = f"The model's predictions alone say {written(float(estimate.model_only))}."
+        yield "Bias of the model alone", f"{bias:+.2g}", "corrected here", said
 
 
-def show_metrics(estimate: engine.Estimate) -> None:
+def used_labels(estimate: engine.Estimate) -> float:
+    """Return how many labels there were, those that trained too."""
+    return float((estimate.labels_only or estimate).n)
+
+
+def narrower(saved: float) -> str:
+    """Say how much narrower the interval is than by labels alone, from the share of labels saved."""
+    share = 1 - (1 - min(saved, 1.0)) ** 0.5
+    if abs(share) < 0.005:
+        return "interval as by labels alone"
+    return f"interval {abs(share):.0%} {'narrower' if share > 0 else 'wider'}"
+
+
+def show_single(estimate: engine.Estimate) -> None:
     """Show the figures of a single quantity as cards."""
+    show_cards(single_metrics(estimate))
+
+
+def show_cards(cards: Iterable[tuple[str, str, str, str]]) -> None:
+    """Show name, value, addition and explanation of each figure as a card."""
     with st.grid(4, min_column_width=180):
-        for name, value, addition, help_ in mean_metrics(estimate):
+        for name, value, addition, help_ in cards:
             st.metric(name, value, addition, delta_color="off", delta_arrow="off", border=True, help=help_)
+
+
+def show_groups(estimate: engine.Estimate, share: bool) -> None:
+    """Show the highest and the lowest group, what is certain, and where the predictions gained most."""
+    rows = answers(estimate)
+    groups = rows.head(parts.group_count(estimate))
+    cards = []
+    for title, place in (("Highest", groups["estimate"].idxmax()), ("Lowest", groups["estimate"].idxmin())):
+        row = groups.loc[place]
+        value, low, high = (written(row[name], share, 3) for name in ("estimate", "low", "high"))
+        cards.append((f"{title}: {parts.plain(row['name'])}", value, f"{low} to {high}", "With its own interval."))
+    pairs = rows.tail(len(rows) - len(groups))
+    certain = int(((pairs["low"] >= 0) | (pairs["high"] <= 0)).sum())
+    rule = "Intervals of differences that leave 0 out, or end there; they hold together (Holm)."
+    cards.append(("Certain differences", f"{certain} of {len(pairs)}", f"{estimate.confidence:.0%} together", rule))
+    if estimate.labels_only is not None:
+        best = groups.loc[groups["saved"].idxmax()]
+        worth = f"{best['n']:,.0f} labels of this group did the work of about {best['worth']:,.0f}."
+        cards.append((f"Largest gain: {parts.plain(best['name'])}", *gain(float(best["saved"])), worth))
+    show_cards(cards)
+
+
+def gain(saved: float) -> tuple[str, str]:
+    """Return value and addition of a card that tells a gain."""
+    share = 1 - (1 - min(saved, 1.0)) ** 0.5
+    return (f"{share:.0%}", "narrower than by labels alone") if share > 0.005 else ("none", "labels alone do as well")
+
+
+def answers(estimate: engine.Estimate) -> pd.DataFrame:
+    """Return the rectified answers, a row for each name."""
+    return pd.DataFrame(
+        {
+            "name": estimate.names,
+            "estimate": estimate.estimate,
+            "low": estimate.ci_low,
+            "high": estimate.ci_high,
+            "saved": estimate.labels_saved,
+            "worth": estimate.n_effective,
+            "n": (estimate.labels_only or estimate).n,
+        }
+    )
+
+
+def written(value: float, share: bool = False, digits: int = 4) -> str:
+    """Write a number, whole ones as such, or a share in per cent."""
+    if share:
+        return f"{value:.1%}"
+    return f"{value:,.0f}" if float(value).is_integer() else parts.number(value, digits)
 
 
 def show_shares(estimate: engine.Estimate) -> None:
     """Show the largest shares as cards."""
-    shares = pd.DataFrame(
-        {"name": estimate.names, "estimate": estimate.estimate, "low": estimate.ci_low, "high": estimate.ci_high}
-    ).sort_values("estimate", ascending=False)
-    with st.grid(4, min_column_width=180):
-        for row in shares.head(4).itertuples():
-            interval = f"{row.low:.1%} to {row.high:.1%}"
-            st.metric(
-                parts.plain(row.name),
-                f"{row.estimate:.1%}",
-                interval,
-                delta_color="off",
-                delta_arrow="off",
-                border=True,
-            )
+    shares = answers(estimate).sort_values("estimate", ascending=False)
+    level = f"With its {estimate.confidence:.0%} interval."
+    show_cards(
+        (parts.plain(row.name), f"{row.estimate:.1%}", f"{row.low:.1%} to {row.high:.1%}", level)
+        for row in shares.head(4).itertuples()
+    )
 
 
-def show_promise(results: engine.Results, estimate: engine.Estimate) -> None:
-    """Put the predicted half-width beside the achieved one."""
+def show_promise(results: engine.Results, estimate: engine.Estimate, question: engine.Question) -> None:
+    """Put the predicted half-width beside the achieved one, where both are of the same thing."""
     plan = results.plan
-    if plan is None:
+    if plan is None or question.estimand in ("quantile", "groups"):
         return
     strategy = str(results.details.get("strategy") or plan.recommended)
     record = next((record for record in plan.strategies if record.name == strategy), plan[plan.recommended])
@@ -102,13 +160,13 @@ def half_width(estimate: engine.Estimate) -> float:
     return float((halves**2).mean() ** 0.5)
 
 
-def show_table(estimate: engine.Estimate, run: engine.Run) -> None:
+def show_table(estimate: engine.Estimate, run: engine.Run, name: str) -> None:
     """Show all figures as a table, with its download."""
     frame = estimate.to_frame()
     shown = frame[[name for name in COLUMNS if name in frame and not (name == "name" and (frame[name] == "").all())]]
     st.dataframe(
-        shown.rename(columns=COLUMNS), hide_index=True, alt="All answers with their intervals", key="answers",
-        placeholder="",
+        shown.rename(columns={**COLUMNS, "name": name}), hide_index=True, alt="All answers with their intervals",
+        key="answers", placeholder="",
         column_config={title: st.column_config.NumberColumn(format="%.4g") for title in list(COLUMNS.values())[2:]},
     )  # fmt: skip
     st.download_button(
@@ -125,13 +183,19 @@ def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
         st.error("This run holds no estimate; start a new run on the Run page.")
         return
     st.session_state["seen_results"] = True
-    st.markdown(f"#### {parts.plain(estimate.summary())}")
-    (show_metrics if estimate.names is None else show_shares)(estimate)
-    parts.chart(engine.estimate_figure(estimate), "estimate", estimate.summary())
+    show_words(estimate)
+    groups = parts.group_count(estimate) if study.question.estimand == "groups" else 0
+    share = study.question.estimand == "shares" or (groups > 0 and parts.dataset(study).classes is not None)
+    if groups:
+        show_groups(estimate, share)
+        show_comparison(estimate, groups, share)
+    else:
+        (show_single if estimate.names is None else show_shares)(estimate)
+        parts.chart(engine.estimate_figure(estimate, share=share), "estimate", estimate.summary())
     for note in estimate.notes:
         st.warning(parts.plain(note), icon=":material/info:")
-    show_promise(results, estimate)
-    show_table(estimate, run)
+    show_promise(results, estimate, study.question)
+    show_table(estimate, run, "Group" if groups else "Class")
     if results.details:
         with st.expander("How it was done", icon=":material/info:"):
             st.markdown(
@@ -139,6 +203,27 @@ def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
                     f"- {parts.plain(name)}: {parts.plain(detail(value))}" for name, value in results.details.items()
                 )
             )
+
+
+def show_words(estimate: engine.Estimate) -> None:
+    """Say the answer, what it was worth and how far off the model alone would have been; the notes stand below."""
+    said = [line for line in estimate.summary().split("\n") if line not in estimate.notes]
+    first, *rest = [line for line in said if not line.startswith("  ") and not line.endswith(":")] or said
+    st.markdown(f"#### {parts.plain(first)}")
+    if rest:
+        st.markdown("  \n".join(parts.plain(line) for line in rest))
+
+
+def show_comparison(estimate: engine.Estimate, groups: int, share: bool) -> None:
+    """Draw the groups, and in another tab their differences."""
+    if groups < 2:
+        parts.chart(engine.estimate_figure(estimate, share=share), "estimate", estimate.summary())
+        return
+    pairs = len(estimate.names) - groups
+    for tab, part in zip(st.tabs([f"{groups} groups", f"{pairs} differences"]), ("groups", "differences"), strict=True):
+        with tab:
+            figure = engine.estimate_figure(estimate, share=share, part=part)
+            parts.chart(figure, f"estimate_{part}", estimate.summary())
 
 
 def detail(value: object) -> str:
@@ -152,7 +237,13 @@ def main() -> None:
     """Show the chosen run's answer, or the way to one."""
     store = parts.open_store()
     study = parts.open_study(store)
-    runs = [run for run in store.runs(study.id) if run.kind == parts.RUN and run.state is engine.RunState.FINISHED]
+    engine.reconcile(store)
+    known = [run for run in store.runs(study.id) if run.kind == parts.RUN]
+    runs = [run for run in known if run.state is engine.RunState.FINISHED]
+    coming = awaited(known, bool(runs))
+    if coming is not None:
+        show_coming(store, study, coming)
+        return
     if not runs:
         st.info("There is no finished run of this study yet.", icon=":material/hourglass_empty:")
         if st.button("Go to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):
@@ -164,6 +255,24 @@ def main() -> None:
     with st.container(horizontal=True, horizontal_alignment="right"):
         if st.button("Continue to the report", type="primary", icon=":material/arrow_forward:", icon_position="right"):
             st.switch_page("pages/report.py", query_params={"study": study.id, "run": run.id})
+
+
+def awaited(known: list[engine.Run], some_done: bool) -> engine.Run | None:
+    """Return the run that the address names while it has no result; without any result, one that is under way."""
+    named = next((run for run in known if run.id == st.query_params.get("run")), None)
+    if named is not None:
+        return None if named.state is engine.RunState.FINISHED else named
+    return None if some_done else next((run for run in known if not run.is_finished), None)
+
+
+def show_coming(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
+    """Follow a run until its result is there."""
+    data_sentence(study)
+    if run.is_finished:
+        parts.ended_badly(store, run, key="awaited")
+        return
+    parts.follow(store, run, key="follow_result")
+    st.skeleton(height=320)
 
 
 def data_sentence(study: engine.Study) -> None:

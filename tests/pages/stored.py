@@ -9,6 +9,7 @@ import engine
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "sample_data"
+OWN = engine.RunSettings(strategy="zero-shot")
 SIZES = (25, 50, 100, 200)
 
 
@@ -18,6 +19,27 @@ def sample(store: engine.Store, question: engine.Question | None = None) -> engi
     pool = store.save_file("pool.csv", SAMPLE / "pool.csv")
     roles = engine.guess_roles(labels.read(), pool.read())
     return store.create_study("Product reviews", labels, pool, roles, question or engine.Question())
+
+
+def own(store: engine.Store, **question: object) -> engine.Study:
+    """Put the sample data into the store with its predictions and groups."""
+    first = sample(store)
+    roles = engine.Roles(text="review", label="rating", prediction="model_rating", group="product")
+    asked = engine.Question(**question)
+    return store.create_study("With predictions", first.labels_file, first.pool_file, roles, asked)
+
+
+def add_own_run(store: engine.Store, study: engine.Study) -> engine.Run:
+    """Add a finished run that rectified the predictions of the data."""
+    run, data, asked = store.create_run(study.id, "run", OWN), study.dataset(), study.question
+    options = {"finite_population": True}
+    if asked.estimand == "groups":
+        options |= {"groups": data.groups, "pool_groups": data.pool_groups}
+        estimate = engine.rectified_groups(data.y, data.predictions, data.pool_predictions, **options)
+    else:
+        estimate = engine.rectified_quantile(data.y, data.predictions, data.pool_predictions, q=asked.q, **options)
+    save(store, run, {"estimate": estimate.to_dict(), "details": {"strategy": "zero-shot"}})
+    return finish(store, run)
 
 
 def finish(store: engine.Store, run: engine.Run) -> engine.Run:

@@ -1,6 +1,7 @@
 """The Data page: the sample, uploads, columns, checks, the question, and the list of studies."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import stored
@@ -153,3 +154,92 @@ def test_uploads_outlast_a_look_at_another_page(visit: Callable[..., AppTest], s
     app.button(key="drop").click().run()
     assert "labels" not in app.query_params
     assert "reviews.csv" not in words(app)
+
+
+def asked(app: AppTest) -> Any:
+    """Return the control that asks for the estimand."""
+    return next(control for control in app.get("button_group") if control.label == "Asked for")
+
+
+def question(app: AppTest) -> str:
+    """Return the question as the page says it."""
+    return next(part.value for part in app.markdown if "#### " in part.value).replace("\\", "")
+
+
+def test_the_question_follows_what_is_asked_for(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    app = visit(study=stored.own(store).id)
+    assert asked(app).options == ["Mean", "Median", "Another quantile", "By group"]
+    asked(app).set_value("median").run()
+    assert "What is the median rating" in question(app)
+    asked(app).set_value("quantile").run()
+    assert "0.9 quantile" in question(app)
+    app.number_input[0].set_value(0.25).run()
+    assert "0.25 quantile" in question(app)
+    asked(app).set_value("groups").run()
+    assert "How does rating differ by product in these 4,400 texts?" in question(app)
+    app.button(key="continue").click().run()
+    assert not app.exception
+    assert store.study(app.query_params["study"]).question.estimand == "groups"
+
+
+def test_the_address_brings_the_choice_back(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    study = stored.own(store).id
+    app = visit(study=study)
+    asked(app).set_value("quantile").run()
+    named = {asked(app).key: "Another quantile", app.number_input[0].key: "0.25"}
+    assert "0.25 quantile" in question(visit(study=study, **named))
+    assert "mean rating" in question(visit(study=study, **{asked(app).key: "Rubbish"}))
+
+
+def test_a_study_of_a_quantile_opens_with_it(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    app = visit(study=stored.own(store, estimand="quantile", q=0.5).id)
+    assert asked(app).value == "median"
+    app = visit(study=stored.own(store, estimand="quantile", q=0.2).id)
+    assert app.number_input[0].value == 0.2
+
+
+def test_without_a_group_column_it_says_how_to_get_there(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    app = visit(**with_files(store, LABELS, POOL))
+    assert asked(app).options == ["Mean", "Median", "Another quantile"]
+    assert "choose the column that names them under More columns" in words(app)
+
+
+def test_classes_are_asked_for_their_shares(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    study, _ = stored.add_shares(store)
+    assert asked(visit(study=study.id)).options == ["Shares"]
+    three = LABELS.replace(",1\n", ",bad\n").replace(",2\n", ",bad\n").replace(",3\n", ",fair\n")
+    three = three.replace(",4\n", ",good\n").replace(",5\n", ",good\n")
+    app = visit(**with_files(store, three, POOL))
+    assert "or for two classes; these labels have more" in words(app)
+
+
+def test_predictions_of_the_file_are_rectified_at_once(
+    visit: Callable[..., AppTest], store: engine.Store, started: list[str]
+) -> None:
+    study = stored.own(store)
+    app = visit(study=study.id)
+    assert "Your file brings predictions, model_rating" in words(app)
+    app.button(key="rectify_own").click().run()
+    assert not app.exception
+    assert started == ["run"]
+    run = next(run for run in store.runs() if run.kind == "run")
+    assert run.settings.strategy == "zero-shot"
+    assert app.title[0].value == "Results"
+    assert app.query_params["run"] == run.id
+    assert app.progress
+
+
+def test_predictions_rectified_before_are_not_rectified_again(
+    visit: Callable[..., AppTest], store: engine.Store, started: list[str]
+) -> None:
+    study = stored.own(store, estimand="groups")
+    stored.add_own_run(store, study)
+    app = visit(study=study.id)
+    app.button(key="rectify_own").click().run()
+    assert started == []
+    assert app.title[0].value == "Results"
+    assert "differences are certain" in words(app)
+
+
+def test_the_sample_brings_no_predictions(visit: Callable[..., AppTest]) -> None:
+    assert "Your file brings predictions" not in words(visit())

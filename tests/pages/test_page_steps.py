@@ -199,6 +199,53 @@ def test_shares_are_shown_by_class(visit: Visit, store: engine.Store) -> None:
     assert visit("report", study=study.id).get("iframe")
 
 
+def test_groups_are_compared(visit: Visit, store: engine.Store) -> None:
+    study = stored.own(store, estimand="groups")
+    stored.add_own_run(store, study)
+    app = visit("results", study=study.id)
+    said = words(app)
+    assert "How does rating differ by product" in said
+    assert "Highest is backpack (3.55), lowest headphones (3.01)." in said
+    assert "2 of 10 differences are certain: backpack is above headphones" in said
+    assert [metric.label.split(":")[0] for metric in app.metric] == [
+        "Highest",
+        "Lowest",
+        "Certain differences",
+        "Largest gain",
+    ]
+    assert [tab.label for tab in app.tabs] == ["5 groups", "10 differences"]
+    assert len(app.get("plotly_chart")) == 2
+    assert len(app.dataframe[0].value) == 3 * 15
+    report = visit("report", study=study.id).get("iframe")[0].proto.srcdoc
+    assert "Differences between groups" in report
+
+
+def test_quantiles_are_shown_like_a_mean(visit: Visit, store: engine.Store) -> None:
+    study = stored.own(store, estimand="quantile", q=0.5)
+    stored.add_own_run(store, study)
+    app = visit("results", study=study.id)
+    assert "What is the median rating" in words(app)
+    assert app.metric[0].value == "3"
+    assert "The plan predicted" not in words(app)
+    assert "The median rating is" in visit("report", study=study.id).get("iframe")[0].proto.srcdoc
+
+
+def test_results_follow_a_run_under_way(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
+    run = store.create_run(planned.id, "run", engine.RunSettings())
+    store.update_run(run.id, state="running", stage="Fitting models", progress=0.4)
+    app = visit("results", study=planned.id)
+    assert any("Fitting models" in bar.text for bar in app.progress)
+    store.update_run(run.id, state="failed", error="Out of memory: take the probe.")
+    assert "Out of memory" in words(visit("results", study=planned.id, run=run.id))
+
+
+@pytest.mark.parametrize("question", [{"estimand": "groups"}, {"estimand": "quantile", "q": 0.9}])
+def test_the_plan_says_of_what_its_widths_are(visit: Visit, store: engine.Store, question: dict) -> None:
+    study = stored.own(store, **question)
+    stored.add_plan(store, study)
+    assert "The widths below are those of" in words(visit("plan", study=study.id))
+
+
 def test_the_report_follows_headline_and_figures(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
     run = stored.add_run(store, planned)
     app = visit("report", study=planned.id)

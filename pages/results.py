@@ -95,14 +95,14 @@ def show_groups(estimate: engine.Estimate, share: bool) -> None:
     if estimate.labels_only is not None:
         best = groups.loc[groups["saved"].idxmax()]
         worth = f"{best['n']:,.0f} labels of this group did the work of about {best['worth']:,.0f}."
-        cards.append((f"Largest gain: {parts.plain(best['name'])}", *gain(float(best["saved"])), worth))
+        cards.append(("Largest gain", gain(float(best["saved"])), parts.plain(best["name"]), worth))
     show_cards(cards)
 
 
-def gain(saved: float) -> tuple[str, str]:
-    """Return value and addition of a card that tells a gain."""
+def gain(saved: float) -> str:
+    """Say how much narrower than by labels alone an interval is, from the share of labels saved."""
     share = 1 - (1 - min(saved, 1.0)) ** 0.5
-    return (f"{share:.0%}", "narrower than by labels alone") if share > 0.005 else ("none", "labels alone do as well")
+    return f"{share:.0%} narrower" if share > 0.005 else "none"
 
 
 def answers(estimate: engine.Estimate) -> pd.DataFrame:
@@ -211,7 +211,7 @@ def show_words(estimate: engine.Estimate) -> None:
     first, *rest = [line for line in said if not line.startswith("  ") and not line.endswith(":")] or said
     st.markdown(f"#### {parts.plain(first)}")
     if rest:
-        st.markdown("  \n".join(parts.plain(line) for line in rest))
+        st.markdown("\n\n".join(parts.plain(line) for line in rest))
 
 
 def show_comparison(estimate: engine.Estimate, groups: int, share: bool) -> None:

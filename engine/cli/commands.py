@@ -88,9 +88,9 @@ def _finish(options: Arguments, store: Store, run: Run) -> None:
         raise ArgumentError(f"{folder} cannot be made ({error.strerror}); name another folder with -o.") from None
     run = follow(store, run, folder.name)
     results = read_results(store, run)
-    assert results.plan is not None
     assert results.estimate is not None
-    record = {"run": run_record(run), "plan": results.plan.to_dict(), "estimate": results.estimate.to_dict()}
+    plan = results.plan.to_dict() if results.plan else None
+    record = {"run": run_record(run), "plan": plan, "estimate": results.estimate.to_dict()}
     (folder / "estimate.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     results.estimate.to_frame().to_csv(folder / "estimate.csv", index=False)
     (folder / "settings.json").write_text(settings_json(store, run.id), encoding="utf-8")
@@ -99,7 +99,7 @@ def _finish(options: Arguments, store: Store, run: Run) -> None:
     if options.json:
         print(json.dumps(record))
         return
-    if run.settings.strategy == "auto":
+    if run.settings.strategy == "auto" and results.plan:
         print(results.plan.why)
     print(results.estimate.summary())
     print(f"Report, estimate and predictions are in {folder}.")

@@ -14,9 +14,9 @@ from engine.worker.job import ESTIMATE, MODELS, READING, Job
 from engine.worker.strategies import Predictions, carry_out
 
 
-def answer(job: Job, made: Plan) -> Estimate:
-    """Carry out the strategy and rectify."""
-    name = made.recommended if job.settings.strategy == "auto" else job.settings.strategy
+def answer(job: Job, made: Plan | None) -> Estimate:
+    """Carry out the strategy and rectify; the strategies that train nothing need no plan."""
+    name = made.recommended if made and job.settings.strategy == "auto" else job.settings.strategy
     if job.settings.learner == "probe" and name in ("split", "cross-fit"):
         # Every fold's probe reads the same embeddings, so nearly all of the work is here.
         job.report.stage(READING)

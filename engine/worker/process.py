@@ -21,6 +21,8 @@ _SECONDS_TO_TRAIN = 0.1  # for each label of a fine-tuning fit, until a trial ha
 
 def _stages(run: Run, dataset: Dataset, sealing: Sealing) -> dict[str, float]:
     """Expected seconds of each stage, before any of them has told its pace."""
+    if _untrained(run):
+        return {MODELS: 0.5, ESTIMATE: 0.5}
     embed, probe = SECONDS_TO_PREDICT * dataset.n, run.settings.learner == "probe"
     stages = {LOADING: 6.0, COSLOW: 4.0 + embed}
     if run.kind != "efficiency":
@@ -30,6 +32,11 @@ def _stages(run: Run, dataset: Dataset, sealing: Sealing) -> dict[str, float]:
         reading = {READING: SECONDS_TO_PREDICT * dataset.m} if probe else {}
         stages |= {**reading, MODELS: _strategy_seconds(run, dataset, _SECONDS_TO_TRAIN), ESTIMATE: 0.5}
     return stages
+
+
+def _untrained(run: Run) -> bool:
+    """Whether the run asks for no model: then there is nothing to pilot and nothing to plan."""
+    return run.kind == "run" and run.settings.strategy in ("labels-only", "zero-shot")
 
 
 def _strategy_seconds(run: Run, dataset: Dataset, seconds_per_label: float) -> float:
@@ -42,6 +49,9 @@ def _strategy_seconds(run: Run, dataset: Dataset, seconds_per_label: float) -> f
 
 def _work(job: Job) -> None:
     started = perf_counter()
+    if _untrained(job.run):
+        print(f"         {answer(job, None).summary()}")
+        return
     job.report.stage(LOADING)
     coslow = measure_coslow(job)
     if job.run.kind != "efficiency":

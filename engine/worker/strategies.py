@@ -39,7 +39,7 @@ class Predictions:
     folds: Rows | None = None
 
 
-def carry_out(name: str, job: Job, made: Plan) -> Predictions:
+def carry_out(name: str, job: Job, made: Plan | None) -> Predictions:
     """Return the predictions of a strategy by its name.
 
     Raises:
@@ -49,14 +49,14 @@ def carry_out(name: str, job: Job, made: Plan) -> Predictions:
     return strategies[name](job, made)
 
 
-def _labels_only(job: Job, _made: Plan) -> Predictions:
+def _labels_only(job: Job, _made: Plan | None) -> Predictions:
     # A constant predicts nothing: rectifying it is the labels-only answer. For classes all are equally probable.
     n, m, k = job.dataset.n, job.dataset.m, job.classes
     labels, pool = (np.full((n, k), 1 / k), np.full((m, k), 1 / k)) if k else (np.zeros(n), np.zeros(m))
     return Predictions(np.empty(0, np.intp), np.arange(n), labels, pool)
 
 
-def _zero_shot(job: Job, _made: Plan) -> Predictions:
+def _zero_shot(job: Job, _made: Plan | None) -> Predictions:
     data = job.dataset
     if data.predictions is None or data.pool_predictions is None:
         raise ArgumentError(
@@ -66,8 +66,9 @@ def _zero_shot(job: Job, _made: Plan) -> Predictions:
     return Predictions(np.empty(0, np.intp), np.arange(data.n), data.predictions, data.pool_predictions)
 
 
-def _split(job: Job, made: Plan) -> Predictions:
+def _split(job: Job, made: Plan | None) -> Predictions:
     # The pilot has looked at its labels, so they fine-tune and never rectify.
+    assert made is not None
     asked = made["split"].finetune if job.settings.finetune is None else job.settings.finetune
     s = max(asked, job.sealing.pilot_size)
     s = min(s, job.dataset.n - 10)
@@ -76,7 +77,8 @@ def _split(job: Job, made: Plan) -> Predictions:
     return Predictions(train, rectify, labels, pool)
 
 
-def _cross_fit(job: Job, made: Plan) -> Predictions:
+def _cross_fit(job: Job, made: Plan | None) -> Predictions:
+    assert made is not None
     folds = job.sealing.folds(made["cross-fit"].folds)
     n = job.dataset.n
     labels, pool, numbers = None, None, np.empty(n, np.intp)

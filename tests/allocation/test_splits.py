@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from engine.allocation import Costs, Plan, plan
-from engine.allocation.plan import best_split
+from engine.allocation.strategies import best_split
 from engine.allocation.widths import Design
 from engine.errors import ArgumentError
 from engine.scaling import Law, fit_law

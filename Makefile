@@ -30,8 +30,9 @@ app: setup
 browser: .venv/ready-dev
 	@sh tests/browser/install.sh
 
+# Threads that wait without spinning: browser, app and worker share the cores with the tests.
 test: .venv/ready-dev browser
-	@$(BIN)/python -m pytest
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 lint: .venv/ready-dev
 	@$(BIN)/ruff check .

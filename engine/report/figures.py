@@ -176,6 +176,9 @@ def _add_levels(figure: go.Figure, plan: Plan, top: float) -> None:
         add_level(figure, y, text, colour, dash, under=under, at_left=under and near[-1] and place > 0)
 
 
+_PLOT_PIXELS = 250  # height of the plan's plotting area, near enough to place a name
+
+
 def _add_optimum(figure: go.Figure, plan: Plan, shown: str, top: float) -> None:
     record = plan["split"]
     marker = {"color": SPLIT, "size": 12, "line": {"color": "white", "width": 2}}
@@ -185,7 +188,9 @@ def _add_optimum(figure: go.Figure, plan: Plan, shown: str, top: float) -> None:
     )  # fmt: skip
     gaps = [other.half_width - record.half_width for other in plan.strategies if other.name != "split"]
     above, below = (min((gap for gap in side if gap > 0), default=top) for side in (gaps, [-gap for gap in gaps]))
-    shift = 20 if above > below else -20
+    # The name keeps clear of the lines of the other strategies: below, above, or over the line next above.
+    pixels = _PLOT_PIXELS / top
+    shift = -20.0 if below * pixels > 36 else 20.0 if above * pixels > 36 else above * pixels + 14
     figure.add_annotation(
         x=record.finetune, y=record.half_width, text=f"best split: {record.finetune:,}", showarrow=False,
         yshift=shift, font={"color": SPLIT}, xanchor="center" if record.finetune > 0.25 * plan.n else "left",

@@ -38,7 +38,7 @@ class Plan:
     """The strategies side by side. Made by `plan`.
 
     Attributes:
-        law: The law that the widths rest on; None where no trial was made.
+        law: The law that the widths rest on.
         design: Labels, pool, label variance, population, confidence.
         strategies: One record for each strategy.
         recommended: Name of the recommended strategy.

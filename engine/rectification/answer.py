@@ -58,7 +58,7 @@ def _answer(
     n, m = len(scores.y), pool_rows(scores.pool)
     if all(t.power == 0 for t in tuned):
         core = labels_answer(parts, shares, between)
-    answer = with_trained(core, _trained(scores, layout, question))
+    answer = core if scores.trained is None else with_trained(core, _trained(scores, layout, question))
     if shares and len(answer.point) > 1:
         answer = replace(answer, point=onto_simplex(answer.point))
     alone = _labels_only(scores, layout, parts, shares, between)
@@ -80,7 +80,7 @@ def _answer(
         n=n,
         m=m,
         n_effective=one(effective_labels(answer.plain, alone.plain, count, left, population), names),
-        labels_saved=one(saved((point, low, high), labels_only), names),
+        labels_saved=saved((point, low, high), labels_only),
         labels_only=labels_only,
         model_only=one(add([p.share * p.model for p in parts]), names),
         names=names,

@@ -10,14 +10,15 @@ from engine.rectification.design import Moments, add
 from engine.rectification.estimate import Estimate, Value, interval_width
 from engine.rectification.inputs import Floats, Question
 from engine.rectification.intervals import Interval, t_interval, wilson_interval
-from engine.rectification.tuning import Tuned, satterthwaite, tune
+from engine.rectification.tuning import TINY, Tuned, satterthwaite, tune
 
 
 @dataclass(frozen=True)
 class Answer:
     """A point with its variance, (d,), before the interval; `trials` counts the labels a share is worth.
 
-    score_freedom: degrees of freedom of a share's test; infinite unless a design makes the variance an estimate.
+    score_freedom: degrees of freedom of a share's test; for shares infinite unless a design makes the variance an
+    estimate.
     plain: plug-in variance, without what estimating lambda costs.
     """
 
@@ -45,7 +46,7 @@ def labels_answer(parts: Sequence[Moments], shares: bool, extra: Floats | None =
     variance = add(variances) + (0 if extra is None else extra)
     freedom = satterthwaite(variances, [p.units - 1 for p in parts])
     trials = _trials(parts, variance) if shares else variance
-    return Answer(point, variance, variance, freedom, trials, _score_freedom(parts, freedom))
+    return Answer(point, variance, variance, freedom, trials, _score_freedom(parts, freedom) if shares else freedom)
 
 
 def with_unseen_classes(part: Moments) -> Moments:
@@ -68,7 +69,8 @@ def rectified_answer(
     if shares:
         point = onto_simplex(point) if len(point) > 1 else np.clip(point, 0, 1)
     trials = _trials(parts, variance) if shares else variance
-    return Answer(point, variance, plain, freedom, trials, _score_freedom(parts, freedom)), tuned
+    score_freedom = _score_freedom(parts, freedom) if shares else freedom
+    return Answer(point, variance, plain, freedom, trials, score_freedom), tuned
 
 
 def with_trained(answer: Answer, trained: Trained | None) -> Answer:
@@ -93,9 +95,10 @@ def interval(answer: Answer, question: Question, shares: bool) -> Interval:
         return wilson_interval(answer.point, answer.trials, answer.score_freedom, question)
     error = np.sqrt(answer.variance)
     low = 1e-15 * np.maximum(np.abs(answer.point), 1e-300)
-    if not (np.isfinite(error).all() and np.isfinite(answer.point).all()):
+    # Python's own all and any: numpy's take longer to begin than a few entries take to look at.
+    if not all(np.isfinite(error + answer.point).tolist()):
         raise ArgumentError("The numbers are too large to compute with: divide them by a constant first.")
-    if (error <= low).any():
+    if any((error <= low).tolist()):
         raise ArgumentError(
             "The labels are all the same, or differ too little to compute with, so no interval can be given: "
             "label more rows, or use 0 and 1 for a share."
@@ -108,7 +111,7 @@ def labels_only_estimate(
 ) -> Estimate:
     """The comparator as an Estimate."""
     bounds = interval(answer, question, shares)
-    k = len(answer.point)
+    nothing = one(np.zeros(len(answer.point)), names)
     return Estimate(
         estimate=one(answer.point, names),
         ci_low=one(bounds.low, names),
@@ -116,12 +119,12 @@ def labels_only_estimate(
         standard_error=one(standard_error(answer, shares), names),
         confidence=question.confidence,
         method="labels-only",
-        power=one(np.zeros(k), names),
-        correlation=one(np.zeros(k), names),
+        power=nothing,
+        correlation=nothing,
         n=n,
         m=0,
-        n_effective=one(np.full(k, float(n)), names),
-        labels_saved=one(np.zeros(k), names),
+        n_effective=n + nothing,
+        labels_saved=nothing,
         labels_only=None,
         model_only=None,
         names=names,
@@ -140,19 +143,16 @@ def standard_error(answer: Answer, shares: bool) -> Floats:
     return np.asarray(np.where(error > 0, error, np.sqrt(middle * (1 - middle) / (answer.trials + 4))))
 
 
-def saved(estimate: tuple[Value, Value, Value], labels: Estimate) -> Floats:
-    """1 - (width / labels-only width)^2."""
-    own = np.atleast_1d(interval_width(*estimate))
-    other = np.atleast_1d(labels.width)
-    return np.asarray(1 - np.divide(own, other, out=np.ones_like(own), where=other > 0) ** 2)
+def saved(estimate: tuple[Value, Value, Value], labels: Estimate) -> Value:
+    """1 - (width / labels-only width)^2; nothing where neither has a width."""
+    return 1 - ((interval_width(*estimate) + TINY) / (labels.width + TINY)) ** 2
 
 
 def effective_labels(plain: Floats, labels: Floats, n: int, left: float, population: float | None) -> Floats:
     """How many labels alone give the plug-in variance; left: 1 - n/M, where the population of M is finite."""
     if population is None:
-        return np.asarray(
-            np.divide(n * labels, plain, out=np.full_like(plain, float(n)), where=(plain > 0) & (labels > 0))
-        )
+        known = (plain > 0) & (labels > 0)
+        return np.asarray(np.where(known, n * labels / np.where(known, plain, 1.0), float(n)))
     spread = n * labels / max(left, 1e-12)
     whole = plain + spread / population
     return np.asarray(np.divide(spread, whole, out=np.full_like(plain, float(n)), where=whole > 0))

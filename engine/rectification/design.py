@@ -83,6 +83,8 @@ class Moments:
 
 def moments(sample: Sample) -> Moments:
     """The two means and their covariance under the sample's design."""
+    if sample.weights is None and sample.clusters is None and sample.chosen is None and sample.pool_rows is None:
+        return _simple_moments(sample)
     w = _row_weights(sample)
     mean_y, a = _contributions(sample.y, w)
     mean_f, b = _contributions(sample.f, w)
@@ -118,6 +120,23 @@ def moments(sample: Sample) -> Moments:
         _simple_size(w, units, thin),
         sample.share,
         sample.weights is not None or sample.clusters is not None or sample.chosen is not None,
+    )
+
+
+def _simple_moments(sample: Sample) -> Moments:
+    """What `moments` comes to for a simple random sample, where HC2 is the divisor n - 1."""
+    n = sample.n
+    thin = 1 - n / sample.population if sample.finite else 1.0
+    mean_y, mean_f = sample.y.sum(axis=0) / n, sample.f.sum(axis=0) / n
+    dy, df = sample.y - mean_y, sample.f - mean_f
+    scale = thin / (n * (n - 1))
+    var_y, var_f, cov_f = (np.vecdot(p.T, q.T) * scale for p, q in ((dy, dy), (df, df), (dy, df)))
+    rows = sample.pool
+    model = (n * mean_f + rows.weight * rows.mean) / (n + rows.weight) if sample.finite else rows.mean
+    var_d = var_f if sample.finite else var_f + rows.variance_of_mean
+    base, simple = np.zeros(len(mean_y)), n / max(thin, 1e-9)
+    return Moments(
+        mean_y, mean_f - model, model, var_y, cov_f, var_d, var_f, cov_f, base, float(n), simple, sample.share
     )
 
 

@@ -106,15 +106,9 @@ class Estimate:
 
 def interval_width(estimate: Value, low: Value, high: Value) -> Value:
     """high - low, or from the estimate to the finite bound."""
-    upper = np.where(np.isinf(high), estimate, high)
-    lower = np.where(np.isinf(low), estimate, low)
-    return scalar_or_array(upper - lower)
-
-
-def scalar_or_array(value: Any) -> Value:
-    """A float for a single number, else the array."""
-    array = np.asarray(value, dtype=float)
-    return float(array) if array.ndim == 0 else array
+    if isinstance(low, float) and isinstance(high, float) and isinstance(estimate, float):
+        return (estimate if math.isinf(high) else high) - (estimate if math.isinf(low) else low)
+    return np.asarray(np.where(np.isinf(high), estimate, high) - np.where(np.isinf(low), estimate, low))
 
 
 def _rows(estimate: Estimate, answer: str) -> pd.DataFrame:

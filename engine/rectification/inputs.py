@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 import numpy as np
@@ -49,8 +50,17 @@ class Faults:
         if self.sentences:
             raise ArgumentError(" ".join(dict.fromkeys(self.sentences)))
 
-    def numbers(self, name: str, values: object, *, length: int | None = None, of: str = "y", least: int = 1) -> Floats:
-        """A finite one-dimensional float array; what is wrong is noted and zeros stand in."""
+    def numbers(
+        self,
+        name: str,
+        values: object,
+        *,
+        length: int | None = None,
+        of: str = "y",
+        least: int = 1,
+        finite: bool = True,
+    ) -> Floats:
+        """A one-dimensional float array, finite unless that is left to the caller; zeros stand in for what is wrong."""
         array = self._floats(name, values)
         if array is not None and array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
@@ -60,7 +70,22 @@ class Faults:
         if array is None or not self._long_enough(name, len(array), length, of, least):
             self.broken |= {name} if array is None or length is None else set()
             return np.zeros(length or max(least, 2))
-        return self._finite(name, array)
+        return self.finite(name, array) if finite else array
+
+    def finite(self, name: str, array: Floats) -> Floats:
+        """The array itself where every entry is a finite number; else the first fault is noted and zeros returned."""
+        # The sum is finite whenever every entry is (barring overflow), and needs no array of flags.
+        with np.errstate(all="ignore"):
+            if isfinite(array.sum()):
+                return array
+        if np.isnan(array).any():
+            self._missing(name, np.asarray(np.isnan(array).reshape(len(array), -1).any(axis=1)))
+        elif np.isinf(array).any():
+            place = int(np.argmax(np.isinf(array).reshape(len(array), -1).any(axis=1)))
+            self.add(f"{name} holds an infinite value at position {place}: remove that row.")
+        else:
+            self.add(f"{name} holds numbers too large to add up: rescale them.")
+        return np.zeros_like(array)
 
     def matrix(self, name: str, values: object, *, length: int | None = None, of: str = "y") -> Floats:
         """A finite n x d float array; a one-dimensional one becomes a single column."""
@@ -74,7 +99,7 @@ class Faults:
             return np.zeros((length or 2, 1))
         if not self._long_enough(name, len(array), length, of, 1):
             return np.zeros((length or 2, array.shape[1]))
-        return self._finite(name, array)
+        return self.finite(name, array)
 
     def weights(self, name: str, values: object | None, length: int, of: str) -> Floats | None:
         """Weights that are not negative and not all zero, or None."""
@@ -173,20 +198,6 @@ class Faults:
             self.add(f"{name} has {found} value{'s' if found > 1 else ''}; at least {least} are needed.")
             return False
         return True
-
-    def _finite(self, name: str, array: Floats) -> Floats:
-        # The sum is finite whenever every entry is (barring overflow), and needs no array of flags.
-        with np.errstate(all="ignore"):
-            if np.isfinite(array.sum()):
-                return array
-        if np.isnan(array).any():
-            self._missing(name, np.asarray(np.isnan(array).reshape(len(array), -1).any(axis=1)))
-        elif np.isinf(array).any():
-            place = int(np.argmax(np.isinf(array).reshape(len(array), -1).any(axis=1)))
-            self.add(f"{name} holds an infinite value at position {place}: remove that row.")
-        else:
-            self.add(f"{name} holds numbers too large to add up: rescale them.")
-        return np.zeros_like(array)
 
     def _missing(self, name: str, where: NDArray[np.bool_]) -> None:
         count, place = int(where.sum()), int(np.argmax(where))

@@ -57,9 +57,9 @@ def quantile(question: Question, freedom: Floats) -> Floats:
     tail_share = 1 - question.confidence
     level = 1 - (tail_share / 2 if question.alternative == "two-sided" else tail_share)
     # stdtrit is what scipy.stats.t.ppf calls, without a tenth of a millisecond of checks; it knows no infinite freedom.
-    return np.asarray(
-        np.where(np.isinf(freedom), special.ndtri(level), special.stdtrit(np.minimum(freedom, 1e300), level))
-    )
+    t = special.stdtrit(np.minimum(freedom, 1e300), level)
+    endless = np.isinf(freedom)
+    return np.asarray(np.where(endless, special.ndtri(level), t) if any(endless.tolist()) else t)
 
 
 def tail(statistic: Floats, freedom: Floats, alternative: Alternative) -> Floats:

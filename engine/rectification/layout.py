@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from engine.rectification.design import PoolRows, Sample, split_strata
-from engine.rectification.inputs import Codes, Faults, Floats
+from engine.rectification.inputs import Codes, Faults, Floats, quietly
 from engine.rectification.pool import PoolSummary, summarise
 
 Pool = Floats | PoolSummary
@@ -60,19 +60,28 @@ class Layout:
         return [Sample(y, f, summary, self.weights, self.clusters, self.chosen, self.finite, 1.0, rows)]
 
 
-def read_pool(faults: Faults, predictions: object, columns: int, finite: bool) -> Pool:
-    """The pool's predictions as (m, d) floats or a summary with d columns."""
+def read_pool(faults: Faults, predictions: object, columns: int, finite: bool, *, rows: bool = True) -> Pool:
+    """The pool's predictions as (m, d) floats or a summary with d columns; a summary too where rows are not needed."""
     if isinstance(predictions, PoolSummary):
         if len(predictions.mean) != columns:
             faults.add(f"pool_predictions summarises {len(predictions.mean)} columns; {columns} are needed.")
         pool: Pool = predictions
     elif columns == 1:
-        pool = faults.numbers("pool_predictions", predictions)[:, None]
+        pool = _read_column(faults, predictions, rows)
     else:
         pool = faults.matrix("pool_predictions", predictions)
     if pool_rows(pool) < 2 and not finite:
         faults.add("pool_predictions has 1 value; at least 2 are needed.")
     return pool
+
+
+def _read_column(faults: Faults, predictions: object, rows: bool) -> Pool:
+    """One prediction a row; where the rows are not needed their sums are, which also tell whether all are finite."""
+    if rows:
+        return faults.numbers("pool_predictions", predictions)[:, None]
+    values = faults.numbers("pool_predictions", predictions, finite=False)
+    summary: PoolSummary = quietly(lambda: summarise(values[:, None]))
+    return summary if np.isfinite(summary.mean[0]) else faults.finite("pool_predictions", values)[:, None]
 
 
 def pool_rows(pool: Pool) -> int:

@@ -65,10 +65,13 @@ def rectified_mean(
     faults.choice("calibrate", calibrate, (None, "linear", "isotonic"))
     labels = faults.numbers("y", y, least=2)
     own = faults.numbers("predictions", predictions, length=len(labels))
-    pool = read_pool(faults, pool_predictions, 1, question.finite_population)
     design = Design(
         weights, pool_weights, strata, pool_strata, clusters, pool_clusters, probabilities, trained, trained_weights
     )
+    rows = calibrate is not None or any(
+        part is not None for part in (weights, pool_weights, pool_strata, pool_clusters)
+    )
+    pool = read_pool(faults, pool_predictions, 1, question.finite_population, rows=rows)
     layout = read_layout(faults, design, len(labels), pool, question.finite_population)
     extra = _trained(faults, trained)
     extra_weights = None if extra is None else faults.weights("trained_weights", trained_weights, len(extra), "trained")
@@ -86,5 +89,7 @@ def _trained(faults: Faults, trained: object | None) -> Floats | None:
 
 
 def _only_zero_and_one(labels: Floats, trained: Floats | None) -> bool:
+    if labels[0] not in (0, 1):
+        return False
     every = labels if trained is None else np.concatenate([labels, trained[:, 0]])
     return bool(((every == 0) | (every == 1)).all())

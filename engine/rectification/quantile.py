@@ -169,7 +169,7 @@ def _estimate(
     p = None if question.null is None else _p_value(curve, question, q, trials, freedom)
     n = len(rows.y)
     width = (point, low, high)
-    saving = 0.0 if labels_only is None else float(saved(width, labels_only)[0])
+    saving = 0.0 if labels_only is None else float(saved(width, labels_only))
     worth = (
         n
         if labels_only is None

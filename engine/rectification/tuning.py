@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
@@ -13,6 +14,8 @@ USELESS = "The predictions did not help, so this is the labels-only answer."
 CONSTANT = "The predictions are all the same, so this is the labels-only answer."
 AGAINST = "The predictions run against the labels, so this is the labels-only answer."
 PERFECT = "The predictions agree with every label; the interval allows for errors that were not seen."
+
+TINY = 1e-300  # what does not vary has no covariance either: 0 / TINY is the 0 that is meant
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,22 @@ def tune(part: Moments, power_tuning: bool, shares: bool = False) -> Tuned:
     the slope of Y on f, shrunk, so the answer is that of the regression of Y on f at the pool's mean of f, and its
     variance adds D^2 Var(lambda): with Gaussian rows and n - 2 degrees of freedom the interval is then exact.
     """
-    power, note = choose_power(part) if power_tuning else (1.0, None)
+    residual = _residual(part)
+    power, note = choose_power(part, residual) if power_tuning else (1.0, None)
     plain = part.var_y - 2 * power * part.cov + power**2 * part.var_d
     tuned = power_tuning and power > 0
     variance, freedom = plain, part.units - 1
     if tuned:
-        own = np.maximum(part.var_y - 2 * power * part.cov_f + power**2 * part.var_f, 0)
-        unseen = _unseen(part, own, shares)
-        note = PERFECT if note is None and not shares and unseen.any() else note
-        variance = plain + unseen + own / (part.units - 2) + part.difference**2 * _variance_of_power(part)
+        own = np.maximum(part.var_y - 2 * power * part.cov_f + power**2 * part.var_f, 0.0)
+        unseen = _unseen(part, own, residual, shares)
+        note = PERFECT if note is None and not shares and any(unseen.tolist()) else note
+        variance = plain + unseen + own / (part.units - 2) + part.difference**2 * _variance_of_power(part, residual)
         freedom = part.units - 2
     point = part.mean_y - power * part.difference
     return Tuned(
         point,
-        np.maximum(variance, 0) + part.base,
-        np.maximum(plain, 0) + part.base,
+        np.maximum(variance, 0.0) + part.base,
+        np.maximum(plain, 0.0) + part.base,
         freedom,
         power,
         correlation(part),
@@ -57,37 +61,37 @@ def tune(part: Moments, power_tuning: bool, shares: bool = False) -> Tuned:
     )
 
 
-def choose_power(part: Moments) -> tuple[float, str | None]:
+def choose_power(part: Moments, residual: Floats) -> tuple[float, str | None]:
     """lambda in [0, 1], common to all columns; 0 where correlation is below 1/sqrt(n - 2) (arXiv 2505.20178).
 
     Only where the predictions are plainly too timid (lambda beyond 1 by two standard errors) it may exceed 1.
     """
-    var_d, cov = float(part.var_d.sum()), float(part.cov.sum())
-    if var_d <= 0 or float(part.var_f.sum()) <= 1e-30 * float((part.model**2).sum()):
+    var_d, cov, var_y = _sum(part.var_d), _sum(part.cov), _sum(part.var_y)
+    var_f = _sum(part.var_f)
+    if var_d <= 0 or var_f <= 1e-30 * _sum(part.model**2):
         return 0.0, CONSTANT
-    rho = _joint_correlation(part)
-    if part.units <= 3 or abs(rho) < 1 / np.sqrt(part.units - 2):
+    rho = _sum(part.cov_f) / sqrt(var_y * var_f) if var_y > 0 else 0.0
+    if part.units <= 3 or abs(rho) < 1 / sqrt(part.units - 2):
         return 0.0, USELESS
     if rho < 0 or cov <= 0:
         return 0.0, AGAINST
     power = cov / var_d
     if power <= 1:
         return power, None
-    error = float(np.sqrt(np.mean(_variance_of_power(part))))
+    error = sqrt(np.mean(_variance_of_power(part, residual)))
     return (power, TIMID.format(scale=power)) if power > 1 + 2 * error else (1.0, None)
 
 
 def correlation(part: Moments) -> Floats:
     """Correlation of labels and predictions under the design, (d,); 0 where either does not vary."""
-    spread = np.sqrt(np.maximum(part.var_y * part.var_f, 0))
-    out = np.divide(part.cov_f, spread, out=np.zeros_like(spread), where=spread > 0)
-    return np.clip(out, -1, 1)
+    rho = part.cov_f / np.sqrt(np.maximum(part.var_y * part.var_f, TINY))
+    return np.asarray(np.minimum(np.maximum(rho, -1), 1))
 
 
 def satterthwaite(variances: Sequence[Floats], freedoms: Sequence[float]) -> Floats:
     """Degrees of freedom of a sum of independent variance estimates (Satterthwaite 1946), (d,)."""
     if len(variances) == 1:
-        return np.full_like(variances[0], max(freedoms[0], 1))
+        return np.full(len(variances[0]), float(max(freedoms[0], 1)))
     total = np.sum(variances, axis=0)
     spread = sum(v**2 / max(k, 1) for v, k in zip(variances, freedoms, strict=True))
     most = float(max(sum(freedoms), 1))
@@ -95,7 +99,7 @@ def satterthwaite(variances: Sequence[Floats], freedoms: Sequence[float]) -> Flo
     return np.asarray(np.clip(out, 1, most))
 
 
-def _unseen(part: Moments, own: Floats, shares: bool) -> Floats:
+def _unseen(part: Moments, own: Floats, residual: Floats, shares: bool) -> Floats:
     """Variance for errors of the predictions that the labels are too few to have shown.
 
     Where no error at all was seen, one row in n + 2 may yet be wrong (rule of succession). For shares the x labels of
@@ -105,20 +109,21 @@ def _unseen(part: Moments, own: Floats, shares: bool) -> Floats:
     if shares:
         p = np.clip(part.mean_y, 0, 1)
         rare = part.units * np.minimum(p, 1 - p)
-        return np.asarray(np.maximum(part.var_y - own, 0) * 2 / (3 * rare + 2))
-    spread = np.where(part.var_f > 0, part.var_f, 1.0)
-    residual = part.var_y - part.cov_f**2 / spread
-    return np.asarray(np.where(residual <= 1e-10 * part.var_y, part.var_y / (part.units + 2), 0.0))
+        return np.asarray(np.maximum(part.var_y - own, 0.0) * 2 / (3 * rare + 2))
+    return np.asarray((residual <= 1e-10 * part.var_y) * part.var_y / (part.units + 2))
 
 
-def _joint_correlation(part: Moments) -> float:
-    spread = float(np.sqrt(part.var_y.sum() * part.var_f.sum()))
-    return float(part.cov_f.sum()) / spread if spread > 0 else 0.0
+def _residual(part: Moments) -> Floats:
+    """Variance of mean(Y) that f leaves, (d,)."""
+    return np.asarray(part.var_y - part.cov_f**2 / np.maximum(part.var_f, TINY))
 
 
-def _variance_of_power(part: Moments) -> Floats:
-    """Variance of lambda: residual variance over the spread of f, (d,)."""
-    spread = np.where(part.var_f > 0, part.var_f, 1.0)
-    residual = np.maximum(part.var_y - part.cov_f**2 / spread, 0)
-    shrink = np.divide(part.var_f, part.var_d, out=np.zeros_like(spread), where=part.var_d > 0)
-    return np.asarray(np.where(part.var_f > 0, residual / spread / max(part.units - 2, 1) * shrink**2, 0.0))
+def _variance_of_power(part: Moments, residual: Floats) -> Floats:
+    """Variance of lambda: residual variance over the spread of f, shrunk as lambda is by var_f / var_d, (d,)."""
+    var_d = np.maximum(part.var_d, TINY)
+    return np.asarray(np.maximum(residual, 0.0) * (part.var_f / var_d) / var_d / max(part.units - 2, 1))
+
+
+def _sum(values: Floats) -> float:
+    """The sum over columns; far quicker than np.sum where there is one."""
+    return float(values[0] if len(values) == 1 else values.sum())

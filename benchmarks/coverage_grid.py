@@ -1,10 +1,11 @@
-"""Coverage of the 95% and 90% intervals, and their widths beside ppi-python's, in every cell of a grid.
+"""Coverage of the 95% and 90% intervals, and their widths beside ppi-python's and glide's, in every cell of a grid.
 
     python benchmarks/coverage_grid.py [--draws 1000] [--only TEXT]
 
 A cell fails where coverage falls short of nominal by more than 0.03 (0.02 from 100 labels on). Coverage has a Monte
 Carlo error of 0.007 at 0.95 and 0.009 at 0.90 with 1,000 draws, so a cell that falls short is measured again with
-ten times the draws, and that figure counts.
+ten times the draws, and that figure counts. glide-py is asked where it is installed: it names Python 3.12 as its
+oldest, but runs on 3.11 (pip install --no-deps --ignore-requires-python glide-py==0.11.0).
 The last line is one JSON object.
 """
 
@@ -14,7 +15,8 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +38,22 @@ STRENGTHS = {"useless": 0.0, "fair": 0.6, "strong": 0.9}
 POOL = 1000
 LEVELS = (0.95, 0.90)
 PEER_DRAWS = 100  # enough for a mean width; ppi-python takes most of the time
+PEERS = ("ppi", "glide")
 MORE = 10  # times the draws for a cell that looks short, to tell chance from fault
+
+Peer = Callable[[dict[str, Any], float], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting. draw(rng): what `ours` takes, and the truth. peer: ppi-python's interval at a level, or None."""
+    """One setting. draw(rng): what `ours` takes, and the truth. ppi, glide: a peer's interval at a level, or None."""
 
     name: str
     n: int
     draw: Callable[[np.random.Generator], tuple[dict[str, Any], Any]]
     ours: Callable[..., Any]
-    peer: Callable[[dict[str, Any], float], tuple[Any, Any]] | None = None
+    ppi: Peer | None = None
+    glide: Peer | None = None
 
 
 def main() -> None:
@@ -57,9 +63,13 @@ def main() -> None:
     chosen = options.parse_args()
     # A neighbour of this file is called coverage.py, which would hide the package of that name from ppi-python.
     sys.path[:] = [place for place in sys.path if Path(place or ".").resolve() != Path(__file__).resolve().parent]
-    print(f"{'cell':44} {'n':>4} {'cov95':>6} {'cov90':>6} {'width95':>8} {'labels95':>8} {'ppi95':>8} {'ppicov':>6}")
+    heads = "".join(f" {peer + '95':>8} {peer + 'cov':>8}" for peer in PEERS)
+    print(f"{'cell':44} {'n':>4} {'cov95':>6} {'cov90':>6} {'width95':>8} {'labels95':>8}{heads}")
     begun, failed, records = time.perf_counter(), [], []
+    with_glide = find_spec("glide") is not None
     for cell in cells():
+        if not with_glide:
+            cell = replace(cell, glide=None)
         if chosen.only in cell.name:
             record = measure(cell, chosen.draws)
             if record["short"]:
@@ -75,7 +85,8 @@ def main() -> None:
 
 def measure(cell: Cell, draws: int) -> dict[str, Any]:
     """Coverage and mean widths of one cell; several quantities in one draw count one by one."""
-    covered, widths, labels, peers, peer_covered = {level: [] for level in LEVELS}, [], [], [], []
+    covered, widths, labels = {level: [] for level in LEVELS}, [], []
+    peers = {name: _Peer(getattr(cell, name)) for name in PEERS}
     for draw in range(draws):
         rng = np.random.default_rng([draw, zlib.crc32(cell.name.encode())])
         arguments, truth = cell.draw(rng)
@@ -90,13 +101,9 @@ def measure(cell: Cell, draws: int) -> dict[str, Any]:
                     labels.append(np.atleast_1d(answer.labels_only.width)[:k].mean())
         except ArgumentError:  # such as labels without any spread: an answer was refused, not given
             continue
-        if cell.peer is not None and draw < PEER_DRAWS:
-            try:
-                low, high = cell.peer(arguments, LEVELS[0])
-            except (np.linalg.LinAlgError, ValueError, IndexError, ZeroDivisionError):  # the peer gave up
-                continue
-            peers.append(np.mean(np.asarray(high) - np.asarray(low)))
-            peer_covered.append(np.mean((np.asarray(low) <= truth) & (truth <= np.asarray(high))))
+        if draw < PEER_DRAWS:
+            for peer in peers.values():
+                peer.ask(arguments, truth)
     coverage = {level: float(np.mean(covered[level])) for level in LEVELS}
     shortfall = max(level - coverage[level] for level in LEVELS)
     return {
@@ -105,23 +112,46 @@ def measure(cell: Cell, draws: int) -> dict[str, Any]:
         "coverage": coverage,
         "width": float(np.mean(widths)),
         "labels": float(np.mean(labels)),
-        "peer": float(np.mean(peers)) if peers else None,
-        "peer_coverage": float(np.mean(peer_covered)) if peers else None,
+        "peers": {name: peer.figures() for name, peer in peers.items()},
         "refused": draws - len(covered[LEVELS[0]]),
         "shortfall": shortfall,
         "short": shortfall > (0.02 if cell.n >= 100 else 0.03),
     }
 
 
+class _Peer:
+    """Widths and coverage of one peer at the first level, over the draws in which it answers."""
+
+    def __init__(self, call: Peer | None) -> None:
+        self.call = call
+        self.widths: list[float] = []
+        self.covered: list[float] = []
+
+    def ask(self, arguments: dict[str, Any], truth: Any) -> None:
+        if self.call is None:
+            return
+        try:
+            low, high = (np.asarray(bound) for bound in self.call(arguments, LEVELS[0]))
+        except (np.linalg.LinAlgError, ValueError, IndexError, ZeroDivisionError):  # the peer gave up
+            return
+        self.widths.append(float(np.mean(high - low)))
+        self.covered.append(float(np.mean((low <= truth) & (truth <= high))))
+
+    def figures(self) -> tuple[float | None, float | None]:
+        return (float(np.mean(self.widths)), float(np.mean(self.covered))) if self.widths else (None, None)
+
+
 def _line(record: dict[str, Any]) -> str:
-    peer = "-" if record["peer"] is None else f"{record['peer']:.4f}"
-    peer_coverage = "-" if record["peer"] is None else f"{record['peer_coverage']:.3f}"
+    beside = "".join(
+        f" {width:8.4f} {coverage:8.3f}" if coverage is not None else f" {'-':>8} {'-':>8}"
+        for width, coverage in record["peers"].values()
+    )
     first, second = (record["coverage"][level] for level in LEVELS)
     flag = "  UNDER" if record["short"] else ""
     refused = f"  ({record['refused']} refused)" if record["refused"] else ""
     return (
         f"{record['name']:44} {record['n']:4d} {first:6.3f} {second:6.3f} {record['width']:8.4f} "
-        f"{record['labels']:8.4f} {peer:>8} {peer_coverage:>6}{flag}{refused}"
+        f"{record['labels']:8.4f}{beside}{flag}{refused}"
     )
 
 
@@ -129,11 +159,11 @@ def cells() -> Iterator[Cell]:
     """The whole grid."""
     for strength, rho in STRENGTHS.items():
         for n in (10, 30, 100, 300):
-            yield Cell(f"mean, Gaussian, {strength}, n={n}", n, gaussian(n, rho), rectified_mean, ppi_mean)
+            yield Cell(f"mean, Gaussian, {strength}, n={n}", n, gaussian(n, rho), rectified_mean, ppi_mean, glide_mean)
             for p in (0.03, 0.1, 0.5):
-                yield Cell(f"share {p}, {strength}, n={n}", n, binary(n, p, rho), rectified_mean, ppi_mean)
+                yield Cell(f"share {p}, {strength}, n={n}", n, binary(n, p, rho), rectified_mean, ppi_mean, glide_mean)
                 name = f"share {p}, hard predictions, {strength}, n={n}"
-                yield Cell(name, n, hard(n, p, rho), rectified_mean, ppi_mean)
+                yield Cell(name, n, hard(n, p, rho), rectified_mean, ppi_mean, glide_mean)
             yield Cell(f"three shares, {strength}, n={n}", n, three_shares(n, rho), rectified_shares)
             yield Cell(f"median, {strength}, n={n}", n, median(n, rho), rectified_quantile, ppi_median)
         for n in (30, 100, 300):
@@ -151,11 +181,12 @@ def designs(strength: str, rho: float, n: int) -> Iterator[Cell]:
         kind = "mean" if share is None else f"share {share}"
         for design in (weighted, probabilities, strata, finite):
             title = design.__name__
-            yield Cell(f"{kind}, {title}, {strength}, n={n}", n, design(n, rho, share), rectified_mean)
+            peer = glide_mean if design is strata else None
+            yield Cell(f"{kind}, {title}, {strength}, n={n}", n, design(n, rho, share), rectified_mean, glide=peer)
         for count in (20, 50):
             if n >= 2 * count:
                 name = f"{kind}, {count} clusters, {strength}, n={n}"
-                yield Cell(name, n, clustered(n, rho, share, count), rectified_mean)
+                yield Cell(name, n, clustered(n, rho, share, count), rectified_mean, glide=glide_mean)
 
 
 Draw = Callable[[np.random.Generator], tuple[dict[str, Any], Any]]
@@ -357,6 +388,23 @@ def ppi_mean(a: dict[str, Any], level: float) -> tuple[Any, Any]:
 
     low, high = ppi_py.ppi_mean_ci(a["y"], a["predictions"], a["pool_predictions"], alpha=1 - level)
     return low.item(), high.item()
+
+
+def glide_mean(a: dict[str, Any], level: float) -> tuple[Any, Any]:
+    """glide's mean of the design at hand; rows of the pool without a cluster are clusters of one."""
+    from glide import estimators
+
+    m = len(a["pool_predictions"])
+    rows = (np.append(a["y"], np.full(m, np.nan)), np.append(a["predictions"], a["pool_predictions"]))
+    if "strata" in a:
+        marks = np.append(a["strata"], a["pool_strata"])
+        result = estimators.StratifiedPPIMeanEstimator().estimate(*rows, marks, confidence_level=level)
+    elif "clusters" in a:
+        marks = np.append(a["clusters"], a["clusters"].max() + 1 + np.arange(m))
+        result = estimators.ClusteredPPIMeanEstimator().estimate(*rows, marks, confidence_level=level)
+    else:
+        result = estimators.PPIMeanEstimator().estimate(*rows, confidence_level=level)
+    return result.confidence_interval.lower_bound, result.confidence_interval.upper_bound
 
 
 def ppi_median(a: dict[str, Any], level: float) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.cli import main
+from engine.cli import estimating, main
 from engine.runs import open_store
 from engine.runs.states import application
 
@@ -159,6 +159,35 @@ def test_the_command_is_installed_and_needs_no_torch_to_answer():
     command = Path(sys.executable).with_name("labelwise")
     answer = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
     assert "estimate" in answer.stdout
+
+
+def test_estimate_sums_a_parquet_pool_batch_by_batch(capsys, tmp_path, monkeypatch):
+    rng = np.random.default_rng(3)
+    pool = pd.DataFrame({"llm": rng.normal(size=5000), "w": rng.uniform(0.5, 2, 5000)})
+    labels = pool.sample(100, random_state=0)
+    labels["score"] = labels["llm"] + rng.normal(size=100)
+    labels.loc[labels.index[:10], "score"] = np.nan  # rows without a label belong to the pool
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    pool.to_csv(tmp_path / "pool.csv", index=False)
+    pool.to_parquet(tmp_path / "pool.parquet", row_group_size=700)
+    answers, read = [], estimating.read_table
+
+    def not_the_pool(path):
+        assert path.suffix != ".parquet", "a pool that is summed may be larger than the memory"
+        return read(path)
+
+    monkeypatch.setattr(estimating, "read_table", not_the_pool)
+    for name in ("pool.csv", "pool.parquet"):
+        files = [str(tmp_path / "labels.csv"), str(tmp_path / name)]
+        columns = ["--label", "score", "--prediction", "llm", "--weight", "w"]
+        assert main(["estimate", *files, *columns, "--json"]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    assert answers[1]["m"] == answers[0]["m"] == 5010
+    for field in ("estimate", "ci_low", "ci_high", "model_only", "n_effective"):
+        assert answers[1][field] == pytest.approx(answers[0][field], rel=1e-9)
+    pool.assign(llm=pool["llm"].mask(pool.index == 4321)).to_parquet(tmp_path / "holes.parquet")
+    sentence = fault(capsys, "estimate", files[0], str(tmp_path / "holes.parquet"), *columns)
+    assert "row 4,322" in sentence
 
 
 def test_estimate_answers_groups_and_quantiles(capsys):

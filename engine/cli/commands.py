@@ -1,4 +1,4 @@
-"""The commands on data: app, demo, check, plan, run, estimate, report."""
+"""The commands on data: app, demo, check, plan, run, report."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import shutil
 import subprocess
 import sys
 from argparse import Namespace as Arguments
-from dataclasses import replace
 from pathlib import Path
 
 from engine.cli.following import follow, run_record
-from engine.cli.studies import chosen_question, chosen_roles, chosen_settings, open_study, read_tables
-from engine.data import Table, check_data, guess_roles, prepare
+from engine.cli.studies import chosen_roles, chosen_settings, open_study, read_tables
+from engine.data import check_data
 from engine.errors import ArgumentError, DataError
-from engine.rectification.dataset import rectify_dataset
 from engine.report import settings_json, write_report
 from engine.runs import Run, RunSettings, Store, application, open_store, read_results, sample_study, start_run
 
@@ -103,42 +101,6 @@ def _finish(options: Arguments, store: Store, run: Run) -> None:
         print(results.plan.why)
     print(results.estimate.summary())
     print(f"Report, estimate and predictions are in {folder}.")
-
-
-def estimate(options: Arguments) -> None:
-    """Rectify predictions that came with the files."""
-    labels, pool = read_tables(options)
-    if options.prediction is None:
-        options.prediction = guess_roles(labels, pool).prediction
-        if options.prediction is None:
-            raise ArgumentError("Name the column with your predictions: --prediction COLUMN.")
-    if options.text is None:
-        # Predictions can be rectified without the texts they were made for.
-        labels, pool = _named_rows(labels), pool and _named_rows(pool)
-        options.text = _ROW
-    roles = chosen_roles(options, labels, pool)
-    data = prepare(labels, pool, roles)
-    question = chosen_question(options, data)
-    assert data.predictions is not None
-    assert data.pool_predictions is not None
-    answer = rectify_dataset(
-        data,
-        data.predictions,
-        data.pool_predictions,
-        population=question.population,
-        confidence=question.confidence,
-        estimand=question.estimand,
-        q=question.q,
-    )
-    print(json.dumps(answer.to_dict()) if options.json else answer.summary())
-
-
-_ROW = "row of the file"
-
-
-def _named_rows(table: Table) -> Table:
-    names = [f"{table.name} row {table.row(i)}" for i in range(len(table.frame))]
-    return replace(table, frame=table.frame.assign(**{_ROW: names}))
 
 
 def report(options: Arguments) -> None:

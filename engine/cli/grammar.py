@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from engine.cli import commands as do
 from engine.cli import runs as do_runs
+from engine.cli.estimating import estimate as do_estimate
 from engine.runs import DEFAULT_MODEL, RunSettings
 from engine.runs.states import ESTIMANDS, LEARNERS, OBJECTIVES, POPULATIONS, STRATEGIES
 
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     _run_arguments(run)
     run.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for estimate and report")
 
-    estimate = _command(commands, "estimate", do.estimate, "rectify predictions of your own", as_json=True)
+    estimate = _command(commands, "estimate", do_estimate, "rectify predictions of your own", as_json=True)
     _data_arguments(estimate)
     _question_arguments(estimate)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from engine.data.delimited import read_delimited
-from engine.data.records import Read, read_excel, read_json, read_jsonl, read_parquet
+from engine.data.records import Read, first_rows, read_excel, read_json, read_jsonl, read_parquet
 from engine.errors import DataError
 
 _DELIMITED = (".csv", ".tsv", ".tab", ".txt")
@@ -61,6 +61,18 @@ def read_table(path: str | os.PathLike[str], *, name: str | None = None) -> Tabl
     if frame.empty:
         raise DataError(f"{name} has a header and no row below it: add one row per text.")
     return Table(frame, name, (*remarks, *header_remarks), header_row)
+
+
+def read_parquet_start(path: str | os.PathLike[str], rows: int = 1000) -> Table:
+    """The first rows of a Parquet file, which tell the columns and kinds of one too large to read as a whole.
+
+    Raises DataError as `read_table` does.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return read_table(path)  # which says what is wrong
+    frame, header_row, _ = read_parquet(first_rows(path, rows), path.name)
+    return Table(frame, path.name, (), header_row)
 
 
 def _content(path: Path, name: str) -> bytes:

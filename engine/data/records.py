@@ -6,6 +6,7 @@ import itertools
 import json
 import warnings
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,14 +69,29 @@ def read_parquet(data: bytes, name: str) -> Read:
     try:
         table = pq.read_table(io.BytesIO(data))
     except (pa.ArrowException, OSError, ValueError):
-        raise DataError(
-            f"{name} is not a Parquet file that can be read: write it again, or export it as CSV."
-        ) from None
+        raise _unreadable(name) from None
     kept = [position for position, title in enumerate(table.column_names) if not title.startswith("__index_level_")]
     columns = {position: _settled_arrow(table.column(kept[position])) for position in range(len(kept))}
     frame = pd.DataFrame(columns)
     frame.columns = pd.Index([table.column_names[position] for position in kept])
     return frame, 0, []
+
+
+def first_rows(path: Path, rows: int) -> bytes:
+    """The first rows of a Parquet file as a Parquet file of their own. Raises DataError."""
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            batch = next(file.iter_batches(batch_size=rows), None)
+            table = file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
+    except (pa.ArrowException, OSError, ValueError):
+        raise _unreadable(path.name) from None
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    return out.getvalue()
+
+
+def _unreadable(name: str) -> DataError:
+    return DataError(f"{name} is not a Parquet file that can be read: write it again, or export it as CSV.")
 
 
 def settled(column: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -12,6 +12,7 @@ from engine.errors import ArgumentError
 from engine.rectification.estimate import Estimate
 from engine.rectification.groups import rectified_groups
 from engine.rectification.mean import rectified_mean
+from engine.rectification.pool import PoolSummary
 from engine.rectification.quantile import rectified_quantile
 from engine.rectification.shares import rectified_shares
 
@@ -41,7 +42,7 @@ def check_estimand(data: Dataset, estimand: str) -> None:
 def rectify_dataset(
     data: Dataset,
     predictions: Floats,
-    pool_predictions: Floats,
+    pool_predictions: Floats | PoolSummary,
     *,
     estimand: str,
     q: float = 0.5,
@@ -55,7 +56,7 @@ def rectify_dataset(
     Args:
         data: Labels and pool.
         predictions: For the labelled `rows`, shape (r,) for numbers or (r, k) for classes.
-        pool_predictions: For the pool, shape (m,) or (m, k).
+        pool_predictions: For the pool, shape (m,) or (m, k); for a mean their sums suffice, weighted like the data.
         estimand: "mean", "quantile", "shares" or "groups".
         q: Which quantile.
         rows: Labelled rows that rectify, shape (r,); all by default.
@@ -71,17 +72,20 @@ def rectify_dataset(
     trained = None if trained is None or len(trained) == 0 else trained
     options: dict[str, Any] = {"confidence": confidence, "finite_population": population == "these"}
     if data.weights is not None:
-        options |= {"weights": data.weights[rows], "pool_weights": data.pool_weights}
+        options["weights"] = data.weights[rows]
+        if not isinstance(pool_predictions, PoolSummary):
+            options["pool_weights"] = data.pool_weights
         if trained is not None:
             options["trained_weights"] = data.weights[trained]
     if estimand == "shares":
         names = np.asarray(data.classes)[data.y]
         options["trained"] = None if trained is None else names[trained]
         return rectified_shares(names[rows], predictions, pool_predictions, classes=data.classes, **options)
-    y, f, pool = _as_numbers(data, predictions, pool_predictions)
-    options["trained"] = None if trained is None else y[trained]
     if estimand == "mean":
-        return rectified_mean(y[rows], f, pool, **options)
+        options["trained"] = None if trained is None else data.y[trained]
+        return rectified_mean(data.y[rows], predictions, pool_predictions, **options)
+    y, f, pool = _as_numbers(data, predictions, np.asarray(pool_predictions))
+    options["trained"] = None if trained is None else y[trained]
     if estimand == "quantile":
         return rectified_quantile(y[rows], f, pool, q=q, **options)
     assert data.groups is not None

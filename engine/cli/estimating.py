@@ -1,0 +1,81 @@
+"""The command estimate: the user's own predictions, rectified; a Parquet pool need not fit into memory."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace as Arguments
+from dataclasses import replace
+
+from engine.cli.studies import chosen_question, chosen_roles
+from engine.data import Dataset, Table, guess_roles, prepare, read_parquet_start, read_table
+from engine.errors import ArgumentError
+from engine.rectification import PoolSummary
+from engine.rectification.dataset import rectify_dataset
+from engine.runs import Question
+
+_ROW = "row of the file"
+
+
+def estimate(options: Arguments) -> None:
+    """Rectify predictions that came with the files."""
+    labels = read_table(options.labels)
+    streamed = _may_stream(options)
+    pool = _pool(options, streamed)
+    data, question = _prepared(options, labels, pool)
+    if streamed and question.estimand != "mean":
+        streamed, pool = False, _pool(options, streamed=False)
+        data, question = _prepared(options, labels, pool)
+    assert data.predictions is not None
+    assert data.pool_predictions is not None
+    answer = rectify_dataset(
+        data,
+        data.predictions,
+        _summed(options, data, pool) if streamed and pool else data.pool_predictions,
+        population=question.population,
+        confidence=question.confidence,
+        estimand=question.estimand,
+        q=question.q,
+    )
+    print(json.dumps(answer.to_dict()) if options.json else answer.summary())
+
+
+def _may_stream(options: Arguments) -> bool:
+    """Whether the pool can be summed batch by batch: a mean needs its sums alone where no texts are compared."""
+    parquet = options.pool is not None and options.pool.suffix.lower() in (".parquet", ".pq")
+    return parquet and options.estimand in (None, "mean") and not options.text and not options.group
+
+
+def _pool(options: Arguments, streamed: bool) -> Table | None:
+    """The pool; of one that is to be summed, its first rows."""
+    if options.pool is None:
+        return None
+    return read_parquet_start(options.pool) if streamed else read_table(options.pool)
+
+
+def _prepared(options: Arguments, labels: Table, pool: Table | None) -> tuple[Dataset, Question]:
+    prediction = options.prediction or guess_roles(labels, pool).prediction
+    if prediction is None:
+        raise ArgumentError("Name the column with your predictions: --prediction COLUMN.")
+    named = Arguments(**{**vars(options), "prediction": prediction, "text": options.text or _ROW})
+    if options.text is None:
+        # Predictions can be rectified without the texts they were made for.
+        labels, pool = _named_rows(labels), pool and _named_rows(pool)
+    data = prepare(labels, pool, chosen_roles(named, labels, pool))
+    options.prediction = prediction
+    return data, chosen_question(options, data)
+
+
+def _named_rows(table: Table) -> Table:
+    names = [f"{table.name} row {table.row(i)}" for i in range(len(table.frame))]
+    return replace(table, frame=table.frame.assign(**{_ROW: names}))
+
+
+def _summed(options: Arguments, data: Dataset, start: Table) -> PoolSummary:
+    """The sums over the whole Parquet file and over the rows without a label in the labels file, which come first."""
+    total = PoolSummary.from_parquet(options.pool, options.prediction, weight=options.weight)
+    own = data.m - len(start.frame)
+    if own == 0:
+        return total
+    assert data.pool_predictions is not None
+    weights = None if data.pool_weights is None else data.pool_weights[:own]
+    return PoolSummary.from_array(data.pool_predictions[:own], weights).merge(total)

@@ -41,8 +41,8 @@ def main() -> None:
     for m in POOLS:
         for name, (ours, peer, size) in calls(m).items():
             slow = name == "median" and (m > POOLS[0] or chosen.skip_slow)
-            mine = best(ours, 7 if name in ("mean", "median") else 3)
-            other = None if peer is None or slow else best(peer, 7 if name == "mean" else 2 if name != "median" else 1)
+            mine = best(ours, {"mean": 200, "median": 7}.get(name, 3))
+            other = None if peer is None or slow else best(peer, {"mean": 50, "median": 1}.get(name, 2))
             memory = (size + allocated(ours)) / size if m == POOLS[-1] else None
             figures[f"{name}_{m}"] = {
                 "ours_ms": round(1000 * mine, 3),

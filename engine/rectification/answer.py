@@ -22,7 +22,7 @@ from engine.rectification.assembly import (
 )
 from engine.rectification.design import Moments, Sample, add, moments
 from engine.rectification.estimate import Estimate
-from engine.rectification.inputs import Floats, Question, quietly
+from engine.rectification.inputs import Floats, Question, Value, quietly
 from engine.rectification.layout import Layout, Pool, pool_rows
 from engine.rectification.pool import PoolSummary
 from engine.rectification.tuning import Tuned
@@ -53,6 +53,8 @@ def _answer(
     parts = [moments(sample) for sample in layout.samples(scores.y, scores.f, scores.pool)]
     if shares and len(parts) > 1:
         parts = [with_unseen_classes(part) for part in parts]
+    if names is None and not shares and len(parts) == 1:
+        parts = [parts[0].of_one_column()]
     between = _between_strata(parts, layout, scores)
     core, tuned = rectified_answer(parts, question, shares, between)
     n, m = len(scores.y), pool_rows(scores.pool)
@@ -75,7 +77,7 @@ def _answer(
         standard_error=one(standard_error(answer, shares), names),
         confidence=question.confidence,
         method="rectified",
-        power=one(_overall(parts, [np.full(len(core.point), t.power) for t in tuned]), names),
+        power=one(_overall(parts, [t.power + 0 * core.point for t in tuned]), names),
         correlation=one(_overall(parts, [t.correlation for t in tuned]), names),
         n=n,
         m=m,
@@ -135,9 +137,10 @@ def _between_strata(parts: Sequence[Moments], layout: Layout, scores: Scores) ->
     return np.asarray((shares * (means - centre) ** 2).sum(axis=0) / rows)
 
 
-def _overall(parts: Sequence[Moments], values: Sequence[Floats]) -> Floats:
+def _overall(parts: Sequence[Moments], values: Sequence[Value]) -> Value:
     """A number per stratum as its average over the population."""
-    return np.asarray(add([p.share * v for p, v in zip(parts, values, strict=True)]))
+    total: Value = add([p.share * v for p, v in zip(parts, values, strict=True)])
+    return total
 
 
 def _notes(parts: Sequence[Moments], tuned: Sequence[Tuned], layout: Layout) -> tuple[str, ...]:

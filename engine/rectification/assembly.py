@@ -2,32 +2,33 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from engine.errors import ArgumentError
 from engine.rectification.design import Moments, add
-from engine.rectification.estimate import Estimate, Value, interval_width
-from engine.rectification.inputs import Floats, Question
+from engine.rectification.estimate import Estimate, interval_width
+from engine.rectification.inputs import Floats, Question, Value, all_finite, at_least
 from engine.rectification.intervals import Interval, t_interval, wilson_interval
 from engine.rectification.tuning import TINY, Tuned, satterthwaite, tune
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A point with its variance, (d,), before the interval; `trials` counts the labels a share is worth.
+    """A point with its variance, (d,) or floats, before the interval; `trials` counts the labels a share is worth.
 
     score_freedom: degrees of freedom of a share's test; for shares infinite unless a design makes the variance an
     estimate.
     plain: plug-in variance, without what estimating lambda costs.
     """
 
-    point: Floats
-    variance: Floats
-    plain: Floats
-    freedom: Floats
-    trials: Floats
-    score_freedom: Floats
+    point: Any
+    variance: Any
+    plain: Any
+    freedom: Any
+    trials: Any
+    score_freedom: Any
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,10 @@ def interval(answer: Answer, question: Question, shares: bool) -> Interval:
     if shares:
         return wilson_interval(answer.point, answer.trials, answer.score_freedom, question)
     error = np.sqrt(answer.variance)
-    low = 1e-15 * np.maximum(np.abs(answer.point), 1e-300)
-    # Python's own all and any: numpy's take longer to begin than a few entries take to look at.
-    if not all(np.isfinite(error + answer.point).tolist()):
+    low = 1e-15 * at_least(abs(answer.point), 1e-300)
+    if not all_finite(error + answer.point):
         raise ArgumentError("The numbers are too large to compute with: divide them by a constant first.")
-    if any((error <= low).tolist()):
+    if (error <= low) if isinstance(error, float) else (error <= low).any():
         raise ArgumentError(
             "The labels are all the same, or differ too little to compute with, so no interval can be given: "
             "label more rows, or use 0 and 1 for a share."
@@ -111,7 +111,7 @@ def labels_only_estimate(
 ) -> Estimate:
     """The comparator as an Estimate."""
     bounds = interval(answer, question, shares)
-    nothing = one(np.zeros(len(answer.point)), names)
+    nothing = one(0 * answer.point, names)
     return Estimate(
         estimate=one(answer.point, names),
         ci_low=one(bounds.low, names),
@@ -134,11 +134,11 @@ def labels_only_estimate(
     )
 
 
-def standard_error(answer: Answer, shares: bool) -> Floats:
+def standard_error(answer: Answer, shares: bool) -> Any:
     """The square root of the variance; for a share with no spread that of its Wilson interval, never zero."""
     error = np.sqrt(answer.variance)
     if not shares:
-        return np.asarray(error)
+        return error
     middle = (answer.point * answer.trials + 2) / (answer.trials + 4)
     return np.asarray(np.where(error > 0, error, np.sqrt(middle * (1 - middle) / (answer.trials + 4))))
 
@@ -148,14 +148,15 @@ def saved(estimate: tuple[Value, Value, Value], labels: Estimate) -> Value:
     return 1 - ((interval_width(*estimate) + TINY) / (labels.width + TINY)) ** 2
 
 
-def effective_labels(plain: Floats, labels: Floats, n: int, left: float, population: float | None) -> Floats:
+def effective_labels(plain: Value, labels: Value, n: int, left: float, population: float | None) -> Any:
     """How many labels alone give the plug-in variance; left: 1 - n/M, where the population of M is finite."""
     if population is None:
         known = (plain > 0) & (labels > 0)
-        return np.asarray(np.where(known, n * labels / np.where(known, plain, 1.0), float(n)))
+        worth = n * labels / at_least(plain, TINY)
+        return (worth if known else float(n)) if isinstance(worth, float) else np.where(known, worth, float(n))
     spread = n * labels / max(left, 1e-12)
     whole = plain + spread / population
-    return np.asarray(np.divide(spread, whole, out=np.full_like(plain, float(n)), where=whole > 0))
+    return np.where(whole > 0, spread / at_least(whole, TINY), float(n))
 
 
 def onto_simplex(shares: Floats) -> Floats:
@@ -167,9 +168,11 @@ def onto_simplex(shares: Floats) -> Floats:
     return np.asarray(out / out.sum())
 
 
-def one(values: Floats, names: tuple[str, ...] | None) -> Value:
+def one(values: Value, names: tuple[str, ...] | None) -> Value:
     """The single entry as a float where there are no names."""
-    return float(values[0]) if names is None else np.asarray(values)
+    if names is not None:
+        return np.asarray(values)
+    return float(values) if isinstance(values, float) or values.ndim == 0 else float(values[0])
 
 
 def _trials(parts: Sequence[Moments], variance: Floats) -> Floats:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.rectification.estimate import Estimate, Value
-from engine.rectification.inputs import Floats
+from engine.rectification.estimate import Estimate
+from engine.rectification.inputs import Floats, Value
 from engine.rectification.wording import (
     certain_differences,
     clearest_differences,

@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 
 from engine.errors import ArgumentError
-from engine.rectification.inputs import Alternative, Floats
+from engine.rectification.inputs import Alternative, Floats, Value
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
-
-Value = float | Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engine.errors import ArgumentError
 
 Floats = NDArray[np.float64]
+Value = float | Floats
 Codes = NDArray[np.int64]
 Alternative = Literal["two-sided", "larger", "smaller"]
 Calibration = Literal["linear", "isotonic"]
@@ -211,8 +212,20 @@ def quietly(compute: Callable[[], Any]) -> Any:
         return compute()
 
 
+def at_least(values: Any, low: float) -> Any:
+    """np.maximum, without its cost of a numpy call for a single number."""
+    return max(values, low) if isinstance(values, float) else np.maximum(values, low)
+
+
+def all_finite(values: Value) -> bool:
+    """Whether no entry is infinite or nan."""
+    return isfinite(values) if isinstance(values, float) else bool(np.isfinite(values).all())
+
+
 def _raw(values: object) -> NDArray[Any] | None:
     """The values as an array of at least one dimension, or None where that makes no sense."""
+    if isinstance(values, np.ndarray):
+        return values if values.ndim else None
     if values is None or isinstance(values, str | bytes | dict | set):
         return None
     if isinstance(values, pd.Series | pd.Index | pd.DataFrame):
@@ -222,7 +235,7 @@ def _raw(values: object) -> NDArray[Any] | None:
         array = np.asarray(values)
     except (ValueError, TypeError):
         return None
-    if array.dtype.kind in "US" and not isinstance(values, np.ndarray):
+    if array.dtype.kind in "US":
         array = np.asarray(values, dtype=object)  # numpy would turn [1, "a"] into two strings
     return array if array.ndim else None
 

@@ -1,6 +1,8 @@
 """Intervals and p-values that agree: t for means, Wilson's score interval for shares."""
 
 from dataclasses import dataclass
+from math import isinf
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -12,18 +14,18 @@ QUARTER = 0.25  # of a label, the continuity correction of shares
 
 @dataclass(frozen=True)
 class Interval:
-    """Bounds and, where a null value was given, the p-value; arrays (d,)."""
+    """Bounds and, where a null value was given, the p-value; arrays (d,), or floats."""
 
-    low: Floats
-    high: Floats
-    p_value: Floats | None
+    low: Any
+    high: Any
+    p_value: Any
 
 
-def t_interval(point: Floats, error: Floats, freedom: Floats, question: Question) -> Interval:
+def t_interval(point: Any, error: Any, freedom: Any, question: Question) -> Interval:
     """Student's t around the point; an open side is infinite."""
     reach = quantile(question, freedom) * error
-    low = point - reach if question.alternative != "smaller" else np.full_like(point, -np.inf)
-    high = point + reach if question.alternative != "larger" else np.full_like(point, np.inf)
+    low = point - reach if question.alternative != "smaller" else 0 * point - np.inf
+    high = point + reach if question.alternative != "larger" else 0 * point + np.inf
     p = None
     if question.null is not None:
         p = tail((point - question.null) / error, freedom, question.alternative)
@@ -52,14 +54,16 @@ def _wilson_bound(share: Floats, trials: Floats, z: Floats) -> Floats:
     return np.asarray(np.clip((p + z**2 / (2 * trials) + reach) / (1 + z**2 / trials), 0, 1))
 
 
-def quantile(question: Question, freedom: Floats) -> Floats:
+def quantile(question: Question, freedom: Any) -> Any:
     """The t quantile for the confidence, one- or two-sided; infinite degrees of freedom give the normal's."""
     tail_share = 1 - question.confidence
     level = 1 - (tail_share / 2 if question.alternative == "two-sided" else tail_share)
     # stdtrit is what scipy.stats.t.ppf calls, without a tenth of a millisecond of checks; it knows no infinite freedom.
+    if isinstance(freedom, float):
+        return float(special.ndtri(level) if isinf(freedom) else special.stdtrit(freedom, level))
     t = special.stdtrit(np.minimum(freedom, 1e300), level)
     endless = np.isinf(freedom)
-    return np.asarray(np.where(endless, special.ndtri(level), t) if any(endless.tolist()) else t)
+    return np.asarray(np.where(endless, special.ndtri(level), t) if endless.any() else t)
 
 
 def tail(statistic: Floats, freedom: Floats, alternative: Alternative) -> Floats:

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
 from engine.rectification.design import Moments
-from engine.rectification.inputs import Floats
+from engine.rectification.inputs import Value, at_least
 
 TIMID = "The predictions vary too little for the labels, so they were stretched by {scale:.2f}."
 USELESS = "The predictions did not help, so this is the labels-only answer."
@@ -20,14 +21,14 @@ TINY = 1e-300  # what does not vary has no covariance either: 0 / TINY is the 0 
 
 @dataclass(frozen=True)
 class Tuned:
-    """One stratum with its lambda; plain: variance without what estimating lambda costs; all arrays (d,)."""
+    """One stratum with its lambda; plain: variance without what estimating lambda costs; arrays (d,), or floats."""
 
-    point: Floats
-    variance: Floats
-    plain: Floats
+    point: Any
+    variance: Any
+    plain: Any
     freedom: float
     power: float
-    correlation: Floats
+    correlation: Any
     note: str | None
 
 
@@ -44,16 +45,16 @@ def tune(part: Moments, power_tuning: bool, shares: bool = False) -> Tuned:
     tuned = power_tuning and power > 0
     variance, freedom = plain, part.units - 1
     if tuned:
-        own = np.maximum(part.var_y - 2 * power * part.cov_f + power**2 * part.var_f, 0.0)
+        own = at_least(part.var_y - 2 * power * part.cov_f + power**2 * part.var_f, 0.0)
         unseen = _unseen(part, own, residual, shares)
-        note = PERFECT if note is None and not shares and any(unseen.tolist()) else note
+        note = PERFECT if note is None and not shares and _sum(unseen) > 0 else note
         variance = plain + unseen + own / (part.units - 2) + part.difference**2 * _variance_of_power(part, residual)
         freedom = part.units - 2
     point = part.mean_y - power * part.difference
     return Tuned(
         point,
-        np.maximum(variance, 0.0) + part.base,
-        np.maximum(plain, 0.0) + part.base,
+        at_least(variance, 0.0) + part.base,
+        at_least(plain, 0.0) + part.base,
         freedom,
         power,
         correlation(part),
@@ -61,7 +62,7 @@ def tune(part: Moments, power_tuning: bool, shares: bool = False) -> Tuned:
     )
 
 
-def choose_power(part: Moments, residual: Floats) -> tuple[float, str | None]:
+def choose_power(part: Moments, residual: Value) -> tuple[float, str | None]:
     """lambda in [0, 1], common to all columns; 0 where correlation is below 1/sqrt(n - 2) (arXiv 2505.20178).
 
     Only where the predictions are plainly too timid (lambda beyond 1 by two standard errors) it may exceed 1.
@@ -82,16 +83,17 @@ def choose_power(part: Moments, residual: Floats) -> tuple[float, str | None]:
     return (power, TIMID.format(scale=power)) if power > 1 + 2 * error else (1.0, None)
 
 
-def correlation(part: Moments) -> Floats:
+def correlation(part: Moments) -> Any:
     """Correlation of labels and predictions under the design, (d,); 0 where either does not vary."""
-    rho = part.cov_f / np.sqrt(np.maximum(part.var_y * part.var_f, TINY))
-    return np.asarray(np.minimum(np.maximum(rho, -1), 1))
+    rho = part.cov_f / np.sqrt(at_least(part.var_y * part.var_f, TINY))
+    return -at_least(-at_least(rho, -1.0), -1.0)
 
 
-def satterthwaite(variances: Sequence[Floats], freedoms: Sequence[float]) -> Floats:
+def satterthwaite(variances: Sequence[Any], freedoms: Sequence[float]) -> Any:
     """Degrees of freedom of a sum of independent variance estimates (Satterthwaite 1946), (d,)."""
     if len(variances) == 1:
-        return np.full(len(variances[0]), float(max(freedoms[0], 1)))
+        freedom = float(max(freedoms[0], 1))
+        return freedom if isinstance(variances[0], float) else np.full(len(variances[0]), freedom)
     total = np.sum(variances, axis=0)
     spread = sum(v**2 / max(k, 1) for v, k in zip(variances, freedoms, strict=True))
     most = float(max(sum(freedoms), 1))
@@ -99,7 +101,7 @@ def satterthwaite(variances: Sequence[Floats], freedoms: Sequence[float]) -> Flo
     return np.asarray(np.clip(out, 1, most))
 
 
-def _unseen(part: Moments, own: Floats, residual: Floats, shares: bool) -> Floats:
+def _unseen(part: Moments, own: Any, residual: Any, shares: bool) -> Any:
     """Variance for errors of the predictions that the labels are too few to have shown.
 
     Where no error at all was seen, one row in n + 2 may yet be wrong (rule of succession). For shares the x labels of
@@ -109,21 +111,21 @@ def _unseen(part: Moments, own: Floats, residual: Floats, shares: bool) -> Float
     if shares:
         p = np.clip(part.mean_y, 0, 1)
         rare = part.units * np.minimum(p, 1 - p)
-        return np.asarray(np.maximum(part.var_y - own, 0.0) * 2 / (3 * rare + 2))
-    return np.asarray((residual <= 1e-10 * part.var_y) * part.var_y / (part.units + 2))
+        return np.maximum(part.var_y - own, 0.0) * 2 / (3 * rare + 2)
+    return (residual <= 1e-10 * part.var_y) * part.var_y / (part.units + 2)
 
 
-def _residual(part: Moments) -> Floats:
+def _residual(part: Moments) -> Any:
     """Variance of mean(Y) that f leaves, (d,)."""
-    return np.asarray(part.var_y - part.cov_f**2 / np.maximum(part.var_f, TINY))
+    return part.var_y - part.cov_f**2 / at_least(part.var_f, TINY)
 
 
-def _variance_of_power(part: Moments, residual: Floats) -> Floats:
+def _variance_of_power(part: Moments, residual: Value) -> Any:
     """Variance of lambda: residual variance over the spread of f, shrunk as lambda is by var_f / var_d, (d,)."""
-    var_d = np.maximum(part.var_d, TINY)
-    return np.asarray(np.maximum(residual, 0.0) * (part.var_f / var_d) / var_d / max(part.units - 2, 1))
+    var_d = at_least(part.var_d, TINY)
+    return at_least(residual, 0.0) * (part.var_f / var_d) / var_d / max(part.units - 2, 1)
 
 
-def _sum(values: Floats) -> float:
-    """The sum over columns; far quicker than np.sum where there is one."""
-    return float(values[0] if len(values) == 1 else values.sum())
+def _sum(values: Value) -> float:
+    """The sum over columns."""
+    return float(values if isinstance(values, float) else values.sum())

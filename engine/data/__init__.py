@@ -1,8 +1,19 @@
 """Data: reading files, the roles of their columns, the check-list, and the arrays they become."""
 
 from engine.data.checks import Check, check_data
-from engine.data.dataset import Dataset, prepare
-from engine.data.reading import Table, read_table
+from engine.data.dataset import Dataset, prepare, prepare_pool
+from engine.data.reading import Table, read_parquet_start, read_table
 from engine.data.roles import Roles, guess_roles
 
-__all__ = ["Check", "Dataset", "Roles", "Table", "check_data", "guess_roles", "prepare", "read_table"]
+__all__ = [
+    "Check",
+    "Dataset",
+    "Roles",
+    "Table",
+    "check_data",
+    "guess_roles",
+    "prepare",
+    "prepare_pool",
+    "read_parquet_start",
+    "read_table",
+]

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from engine.data.matching import WHOLE_SHARE, Parts, part
+from engine.data.matching import WHOLE_SHARE, Parts, part, with_label_column
 from engine.data.reading import Table
 from engine.data.roles import Roles
 from engine.data.values import Ints, as_numbers, as_text, is_blank, kind_of, strays
@@ -29,19 +29,23 @@ class Check:
     remedy: str
 
 
-def check_data(labels: Table, pool: Table | None, roles: Roles, *, needs_pool: bool = True) -> list[Check]:
+def check_data(
+    labels: Table, pool: Table | None, roles: Roles, *, needs_pool: bool = True, needs_labels: bool = True
+) -> list[Check]:
     """Every finding about the data under these roles: errors first, then warnings, then what is in order.
 
     Without a pool file, rows of the labels file without a label are the pool; `needs_pool=False` accepts that there
-    is none. Faults of the data never raise.
+    is none, `needs_labels=False` that little or nothing is labelled yet, not even that there is a column for it. Faults
+    of the data never raise.
     """
-    checks = list(_columns(labels, pool, roles))
+    checks = list(_columns(labels, pool, roles, needs_labels))
     checks += [Check("ok", remark, "") for remark in _remarks(labels, pool)]
     if not any(check.level == "error" for check in checks):
-        parts = part(labels, pool, roles)
-        checks += _sizes(parts, needs_pool)
+        parts = part(with_label_column(labels, roles.label), pool, roles)
+        checks += _sizes(parts, needs_pool, needs_labels)
         for examine in (_labels, _blanks, _repeats, _predictions, _weights, _groups):
-            checks += examine(parts)
+            if needs_labels or examine is not _labels:
+                checks += examine(parts)
     order = {"error": 0, "warning": 1, "ok": 2}
     return sorted(checks, key=lambda check: order[check.level])
 
@@ -50,11 +54,11 @@ def _remarks(labels: Table, pool: Table | None) -> list[str]:
     return [f"{table.name}: {remark}" for table in (labels, pool) if table is not None for remark in table.remarks]
 
 
-def _columns(labels: Table, pool: Table | None, roles: Roles) -> Iterator[Check]:
+def _columns(labels: Table, pool: Table | None, roles: Roles, needs_labels: bool) -> Iterator[Check]:
     """Columns that the roles name and the files lack, and columns that play two parts."""
     named = {role: name for role, name in roles.to_dict().items() if name is not None}
     for role, name in named.items():
-        if name not in labels.frame:
+        if name not in labels.frame and (role != "label" or needs_labels):
             yield _no_column(labels, role, name)
         elif pool is not None and role not in ("label", "id") and name not in pool.frame:
             yield _no_column(pool, role, name)
@@ -79,22 +83,24 @@ def _no_column(table: Table, role: str, name: str) -> Check:
     return Check("error", f"{table.name} has no column '{name}' for the {role}; it has {shown}.", remedy)
 
 
-def _sizes(parts: Parts, needs_pool: bool) -> Iterator[Check]:
+def _sizes(parts: Parts, needs_pool: bool, needs_labels: bool) -> Iterator[Check]:
     n, m = len(parts.labelled), parts.pool_size
-    if n < FEWEST_LABELS:
+    if n < FEWEST_LABELS and needs_labels:
         finding = f"{parts.labels.name} has {count_of(n, 'labelled text')}; at least {FEWEST_LABELS} are needed."
         yield Check("error", finding, f"Label {FEWEST_LABELS - n} more, better {max(FEW_LABELS - n, 1)}.")
-    elif n < FEW_LABELS:
+    elif n < FEW_LABELS and needs_labels:
         yield Check("warning", f"There are only {n} labels.", f"With {FEW_LABELS} or more the intervals become useful.")
     if m == 0 and needs_pool:
         yield _no_pool(parts)
-    elif n:
+    elif n or not needs_labels:
         in_pool = f", {count_of(m, 'text')} in the pool" if m else ""
         yield Check("ok", f"{count_of(n, 'label')}{in_pool}.", "")
 
 
 def _no_pool(parts: Parts) -> Check:
-    if parts.pool is None:
+    if parts.pool is None and not len(parts.labelled):
+        finding = f"There is no pool: {parts.labels.name} holds no text in '{parts.roles.text}'."
+    elif parts.pool is None:
         finding = f"There is no pool: no pool file is given, and every row of {parts.labels.name} has a label."
     elif parts.in_pool_too and parts.whole:
         finding = f"There is no pool: every text of {parts.pool.name} is labelled already."

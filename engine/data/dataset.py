@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from engine.data.checks import check_data
-from engine.data.matching import Parts, part
+from engine.data.checks import Check, check_data
+from engine.data.matching import Parts, part, with_label_column
 from engine.data.reading import Table
 from engine.data.roles import Roles
 from engine.data.values import Floats, Objects, as_numbers, as_text, kind_of
@@ -75,10 +75,7 @@ def prepare(labels: Table, pool: Table | None, roles: Roles, *, needs_pool: bool
 
     Raises DataError with every fault that `check_data` calls an error.
     """
-    checks = check_data(labels, pool, roles, needs_pool=needs_pool)
-    faults = [f"{check.finding} {check.remedy}" for check in checks if check.level == "error"]
-    if faults:
-        raise DataError(" ".join(faults))
+    _refuse_faults(check_data(labels, pool, roles, needs_pool=needs_pool))
     parts = part(labels, pool, roles)
     label_column = labels.frame[roles.label].iloc[parts.labelled]
     y, classes = _coded(label_column)
@@ -89,6 +86,23 @@ def prepare(labels: Table, pool: Table | None, roles: Roles, *, needs_pool: bool
     return Dataset(
         labels.name, tuple(texts[0]), y, classes, tuple(texts[1]), *predictions, *weights, *groups, _remarks(parts)
     )  # fmt: skip
+
+
+def prepare_pool(labels: Table, pool: Table | None, roles: Roles) -> Dataset:
+    """The pool alone, as long as nothing, or too little, is labelled; there need be no column for the label yet.
+
+    Raises DataError where there is no pool.
+    """
+    _refuse_faults(check_data(labels, pool, roles, needs_labels=False))
+    parts = part(with_label_column(labels, roles.label), pool, roles)
+    texts = _pair(parts, roles.text, as_text)[1]
+    return Dataset(labels.name, (), np.empty(0), None, tuple(texts), remarks=_remarks(parts))
+
+
+def _refuse_faults(checks: list[Check]) -> None:
+    faults = [f"{check.finding} {check.remedy}" for check in checks if check.level == "error"]
+    if faults:
+        raise DataError(" ".join(faults))
 
 
 def _coded(column: "pd.Series[Any]") -> tuple[NDArray[Any], tuple[str, ...] | None]:

@@ -1,7 +1,7 @@
 """Which rows are labels and which are the pool."""
 
 import collections
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,13 @@ class Parts:
         """Each file with the positions of its rows in use."""
         own = (self.labels, np.sort(np.concatenate([self.labelled, self.unlabelled])))
         return (own,) if self.pool is None else (own, (self.pool, self.pool_rows))
+
+
+def with_label_column(labels: Table, name: str) -> Table:
+    """The table with a column for the label, blank where the file brings none: nothing is labelled yet."""
+    if name in labels.frame:
+        return labels
+    return replace(labels, frame=labels.frame.assign(**{name: np.nan}))
 
 
 def part(labels: Table, pool: Table | None, roles: Roles) -> Parts:

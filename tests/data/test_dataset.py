@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.data import Dataset, Roles, Table, prepare
+from engine.data import Dataset, Roles, Table, prepare, prepare_pool
 from engine.errors import DataError
 
 ROLES = Roles("text", "label")
@@ -127,6 +127,24 @@ def test_every_fault_is_named_at_once() -> None:
 
 def test_a_data_set_without_a_pool_on_request() -> None:
     assert prepare(labels(), None, ROLES, needs_pool=False).m == 0
+
+
+@pytest.mark.parametrize("marked", [{}, {"label": [None] * 60}, {"label": [None] * 55 + [4] * 5}])
+def test_the_pool_alone_as_long_as_too_little_is_labelled(marked: dict[str, Any]) -> None:
+    frame = labels().frame.drop(columns="label").assign(**marked)
+    data = prepare_pool(Table(frame, "texts.csv"), None, ROLES)
+    left = 55 if any(marked.get("label", [])) else 60
+    assert (data.n, data.m, data.y.shape, data.classes) == (0, left, (0,), None)
+    assert data.pool_texts == tuple(frame["text"][:left])
+
+
+def test_a_pool_alone_must_hold_a_text() -> None:
+    with pytest.raises(DataError, match=r"texts\.csv holds no text in 'text'"):
+        prepare_pool(Table(pd.DataFrame({"text": [None, " "], "n": [1, 2]}), "texts.csv"), None, ROLES)
+    with pytest.raises(DataError, match="no column 'text' for the text; it has 'n'"):
+        prepare_pool(Table(pd.DataFrame({"n": [1, 2]}), "texts.csv"), None, ROLES)
+    with pytest.raises(DataError, match=r"every row of labels\.csv has a label"):
+        prepare_pool(labels(), None, ROLES)
 
 
 def test_the_key_follows_the_contents_and_nothing_else() -> None:

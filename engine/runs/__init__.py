@@ -1,5 +1,16 @@
 """The store of studies and runs, and the processes that execute them."""
 
+from engine.runs.labelled_study import labelled_study, selected_table
+from engine.runs.labelling import Answers, Given, Labelling, Selection
+from engine.runs.labelling_store import (
+    begin_labelling,
+    delete_labelling,
+    hand_over,
+    labelling,
+    labellings,
+    record_answer,
+    selecting_run,
+)
 from engine.runs.launching import reconcile, resume_run, start_run, stop_run
 from engine.runs.preflight import Preflight, preflight
 from engine.runs.results import Results, read_results
@@ -19,25 +30,38 @@ from engine.runs.store import Store, fingerprint, now, open_store
 
 __all__ = [
     "DEFAULT_MODEL",
+    "Answers",
+    "Given",
+    "Labelling",
     "Preflight",
     "Question",
     "Results",
     "Run",
     "RunSettings",
     "RunState",
+    "Selection",
     "Store",
     "StoredFile",
     "Study",
     "application",
+    "begin_labelling",
+    "delete_labelling",
     "fingerprint",
+    "hand_over",
     "home",
+    "labelled_study",
+    "labelling",
+    "labellings",
     "now",
     "open_store",
     "preflight",
     "read_results",
     "reconcile",
+    "record_answer",
     "resume_run",
     "sample_study",
+    "selected_table",
+    "selecting_run",
     "start_run",
     "stop_run",
 ]

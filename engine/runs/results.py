@@ -10,6 +10,7 @@ import pandas as pd
 from engine.allocation import Plan
 from engine.efficiency import Efficiency
 from engine.rectification import Estimate
+from engine.runs.labelling import Selection
 from engine.runs.states import Run
 from engine.runs.store import Store
 from engine.scaling import Law
@@ -22,6 +23,7 @@ class Results:
     """The results of a run, each None (or empty) until its step is done.
 
     Attributes:
+        selection: Texts chosen to be labelled.
         efficiency: Data-efficiency curve.
         trials: Pilot trials, one row each: learner, size, seed, variance (residual variance on unseen labels, in
             squared units of the label), score (1 - variance / label variance), degrees_of_freedom, seconds.
@@ -32,6 +34,7 @@ class Results:
         losses: Fine-tuning loss: fit, step, loss.
     """
 
+    selection: Selection | None = None
     efficiency: Efficiency | None = None
     trials: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(TRIAL_COLUMNS)))
     law: Law | None = None
@@ -48,6 +51,7 @@ def read_results(store: Store, run: Run) -> Results:
     details = [value for name, value in sorted(steps.items()) if name.startswith("details")]
     losses = run.folder / "losses.csv"
     return Results(
+        selection=Selection.from_dict(steps["selection"]) if "selection" in steps else None,
         efficiency=Efficiency.from_dict(steps["efficiency"]) if "efficiency" in steps else None,
         trials=_trials(trials),
         law=Law.from_dict(steps["law"]) if "law" in steps else None,

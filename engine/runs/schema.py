@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -35,6 +35,7 @@ class StudyRow(Base):
     pool_hash: Mapped[str | None] = mapped_column(ForeignKey("files.hash"))
     roles: Mapped[dict[str, Any]]
     question: Mapped[dict[str, Any]]
+    skewed: Mapped[bool] = mapped_column(default=False, server_default=false())
     created: Mapped[datetime]
 
 
@@ -78,3 +79,25 @@ class RunResultRow(Base):
     key: Mapped[str] = mapped_column(ForeignKey("results.key"))
 
     __table_args__ = (Index("ix_run_results_key", "key"),)
+
+
+class LabellingRow(Base):
+    """Texts of a study's pool that someone labels on the page: which, why these, and what may be answered."""
+
+    __tablename__ = "labellings"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.id"), index=True)
+    answers: Mapped[dict[str, Any]]
+    settings: Mapped[dict[str, Any]]
+    selection: Mapped[dict[str, Any] | None]
+    created: Mapped[datetime]
+
+
+class AnswerRow(Base):
+    """The answer about one text of a labelling; null where it was skipped."""
+
+    __tablename__ = "answers"
+    labelling_id: Mapped[str] = mapped_column(ForeignKey("labellings.id"), primary_key=True)
+    row: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    answer: Mapped[str | None]
+    at: Mapped[datetime]

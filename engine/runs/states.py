@@ -12,16 +12,19 @@ from typing import Any, Literal, Self
 import platformdirs
 
 from engine.data import Dataset, Roles, Table, prepare, read_table
+from engine.data.dataset import prepare_pool
 from engine.errors import ArgumentError
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
-RunKind = Literal["efficiency", "plan", "run"]
+RunKind = Literal["select", "efficiency", "plan", "run"]
 LEARNERS = ("probe", "lora", "full")
 OBJECTIVES = ("variance", "mean-square")
 STRATEGIES = ("auto", "labels-only", "zero-shot", "split", "cross-fit")
 ESTIMANDS = ("mean", "shares", "quantile", "groups")
 POPULATIONS = ("these", "larger")
+DRAWS = ("confidence", "random")
+MOST_SELECTED = 1000
 
 
 def application() -> Path:
@@ -117,6 +120,8 @@ class RunSettings:
         seed: Seed of every random draw of the run.
         cost_per_label: Price of one label, in the user's currency.
         half_width: Target half-width of the interval in units of the label, if the user has one.
+        count: Number of texts to select for labelling, from 1 to 1,000; only "select" uses it and `draw`.
+        draw: How they are drawn: by the model's "confidence", from the tenth where it is lowest, or at "random".
     """
 
     learner: str = "probe"
@@ -128,6 +133,8 @@ class RunSettings:
     seed: int = 0
     cost_per_label: float = 0.0
     half_width: float | None = None
+    count: int = 32
+    draw: str = "confidence"
 
     def __post_init__(self) -> None:
         _require("learner", self.learner, LEARNERS)
@@ -141,6 +148,9 @@ class RunSettings:
             raise ArgumentError(f"cost_per_label is {self.cost_per_label}, but it cannot be negative.")
         if self.half_width is not None and not self.half_width > 0:
             raise ArgumentError(f"half_width is {self.half_width}, but it must be above zero.")
+        _require("draw", self.draw, DRAWS)
+        if not 1 <= self.count <= MOST_SELECTED:
+            raise ArgumentError(f"count is {self.count}, but it must lie from 1 to {MOST_SELECTED:,}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary fit for JSON."""
@@ -169,7 +179,10 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Study:
-    """Data, column roles and question; its id is a hash of them, so the same study is never stored twice."""
+    """Data, column roles and question; its id is a hash of them, so the same study is never stored twice.
+
+    `skewed`: all its labels are of texts that the model was least sure of, so that no estimate may rest on them.
+    """
 
     id: str
     name: str
@@ -178,18 +191,27 @@ class Study:
     roles: Roles
     question: Question
     created: datetime
+    skewed: bool = False
 
     def tables(self) -> tuple[Table, Table | None]:
         """Read the labels and, where there is one, the pool."""
         return self.labels_file.read(), self.pool_file.read() if self.pool_file else None
 
-    def dataset(self) -> Dataset:
-        """Read and prepare the data.
+    def dataset(self, *, needs_pool: bool = True) -> Dataset:
+        """Read and prepare the data; there need be no pool where nothing is to be estimated.
 
         Raises:
             DataError: The files do not hold what the roles say.
         """
-        return prepare(*self.tables(), self.roles)
+        return prepare(*self.tables(), self.roles, needs_pool=needs_pool)
+
+    def unlabelled(self) -> Dataset:
+        """Read and prepare the pool alone: the study's texts as long as its labels are none or too few.
+
+        Raises:
+            DataError: The files hold no text without a label.
+        """
+        return prepare_pool(*self.tables(), self.roles)
 
 
 @dataclass(frozen=True)

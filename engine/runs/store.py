@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from engine.data import Roles
 from engine.errors import DataError, RunError
-from engine.runs.schema import Base, FileRow, ResultRow, RunResultRow, RunRow, StudyRow
+from engine.runs.schema import AnswerRow, Base, FileRow, LabellingRow, ResultRow, RunResultRow, RunRow, StudyRow
 from engine.runs.states import Question, Run, RunKind, RunSettings, RunState, StoredFile, Study, home
 
 _ACTIVE = [state.value for state in RunState if not state.is_finished]
@@ -44,6 +44,10 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def session(self) -> Session:
+        """Open a session on the tables; rows stay readable after it has ended."""
+        return Session(self._engine, expire_on_commit=False)
 
     # ---------------------------------------------------------------- files
 
@@ -92,7 +96,14 @@ class Store:
     # -------------------------------------------------------------- studies
 
     def create_study(
-        self, name: str, labels: StoredFile, pool: StoredFile | None, roles: Roles, question: Question
+        self,
+        name: str,
+        labels: StoredFile,
+        pool: StoredFile | None,
+        roles: Roles,
+        question: Question,
+        *,
+        skewed: bool = False,
     ) -> Study:
         """Store a study; the same data, roles and question give the study that is already there."""
         pool_hash = pool.hash if pool else None
@@ -106,6 +117,7 @@ class Store:
                 pool_hash=pool_hash,
                 roles=roles.to_dict(),
                 question=question.to_dict(),
+                skewed=skewed,
                 created=now(),
             ),
         )
@@ -135,7 +147,7 @@ class Store:
             session.execute(update(StudyRow).where(StudyRow.id == study_id).values(name=name))
 
     def delete_study(self, study_id: str) -> None:
-        """Delete a study with its runs, and its files where no other study needs them.
+        """Delete a study with its runs and labellings, and its files where no other study needs them.
 
         Raises:
             RunError: A run of the study is still under way.
@@ -144,6 +156,9 @@ class Store:
         for run in self.runs(study_id):
             self.delete_run(run.id)
         with Session(self._engine) as session, session.begin():
+            own = select(LabellingRow.id).where(LabellingRow.study_id == study_id)
+            session.execute(delete(AnswerRow).where(AnswerRow.labelling_id.in_(own)))
+            session.execute(delete(LabellingRow).where(LabellingRow.study_id == study_id))
             session.execute(delete(StudyRow).where(StudyRow.id == study_id))
             session.flush()
             for file in filter(None, (study.labels_file, study.pool_file)):
@@ -161,6 +176,7 @@ class Store:
             roles=Roles.from_dict(row.roles),
             question=Question(**row.question),
             created=row.created,
+            skewed=row.skewed,
         )
 
     # ----------------------------------------------------------------- runs

@@ -11,10 +11,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect
+from sqlalchemy.orm import Session
 
 from engine.errors import RunError
 from engine.runs import open_store
-from engine.runs.schema import Base
+from engine.runs.schema import Base, StudyRow
 
 
 @pytest.fixture
@@ -44,6 +45,20 @@ def test_down_and_up_again(connection):
     assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
     command.upgrade(config(connection), "head")
     assert set(Base.metadata.tables) <= set(inspect(connection).get_table_names())
+
+
+def test_studies_of_an_older_store_are_there_after_the_upgrade(connection):
+    command.upgrade(config(connection), "0001")
+    connection.exec_driver_sql("INSERT INTO files VALUES ('f', 'labels.csv', 1, '2026-11-01 00:00:00')")
+    study = "('s', 'Old', 'f', NULL, '{\"text\": \"t\", \"label\": \"y\"}', '{}', '2026-11-01 00:00:00')"
+    connection.exec_driver_sql(f"INSERT INTO studies VALUES {study}")
+    connection.commit()
+    command.upgrade(config(connection), "head")
+    with Session(connection) as session:
+        old = session.get(StudyRow, "s")
+        assert (old.name, old.skewed) == ("Old", False)
+    command.downgrade(config(connection), "0001")
+    assert connection.exec_driver_sql("SELECT name FROM studies").scalar() == "Old"
 
 
 SCRIPT = """

@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import os
 import traceback
+from dataclasses import replace
 from time import perf_counter, sleep
 
 from engine.data import Dataset
 from engine.data.sealing import Sealing
-from engine.errors import LabelwiseError, RunStopped
+from engine.errors import DataError, LabelwiseError, RunStopped
 from engine.rectification.dataset import check_estimand
-from engine.runs import Run, RunState, Store, now, open_store, reconcile
+from engine.runs import Run, RunState, Store, Study, now, open_store, reconcile
 from engine.runs.progress import ProgressReport
 from engine.worker.answering import answer
 from engine.worker.job import COSLOW, ESTIMATE, LOADING, MODELS, PILOT, READING, SECONDS_TO_PREDICT, Job
 from engine.worker.pilot import SEEDS, make_plan, measure_coslow, run_pilot
+from engine.worker.selecting import MOST_READ, select
 
 _SECONDS_TO_TRAIN = 0.1  # for each label of a fine-tuning fit, until a trial has told the real pace
+
+
+def _dataset(run: Run, study: Study) -> Dataset:
+    """The data as this kind of run needs them."""
+    if run.kind == "select":
+        try:
+            return study.dataset()
+        except DataError:
+            # Labels are none, too few or faulty: texts can be selected without them.
+            return study.unlabelled()
+    dataset = study.dataset(needs_pool=run.kind != "efficiency")
+    check_estimand(dataset, study.question.estimand)
+    return dataset
 
 
 def _stages(run: Run, dataset: Dataset, sealing: Sealing) -> dict[str, float]:
     """Expected seconds of each stage, before any of them has told its pace."""
     if _untrained(run):
         return {MODELS: 0.5, ESTIMATE: 0.5}
+    if run.kind == "select":
+        return {LOADING: 6.0, READING: SECONDS_TO_PREDICT * min(dataset.m, MOST_READ)}
     embed, probe = SECONDS_TO_PREDICT * dataset.n, run.settings.learner == "probe"
     stages = {LOADING: 6.0, COSLOW: 4.0 + embed}
     if run.kind != "efficiency":
@@ -49,6 +66,9 @@ def _strategy_seconds(run: Run, dataset: Dataset, seconds_per_label: float) -> f
 
 def _work(job: Job) -> None:
     started = perf_counter()
+    if job.run.kind == "select":
+        select(job)
+        return
     if _untrained(job.run):
         print(f"         {answer(job, None).summary()}")
         return
@@ -76,9 +96,10 @@ def execute(run_id: str) -> int:
     try:
         _await_turn(store, run_id, report)
         study = store.study(run.study_id)
-        dataset = study.dataset()
-        check_estimand(dataset, study.question.estimand)
+        dataset = _dataset(run, study)
         sealing = Sealing.of(dataset.key, dataset.n, run.settings.seed)
+        if not dataset.m:  # nothing is to be rectified, so nothing is sealed
+            sealing = replace(sealing, pilot_size=dataset.n)
         report.expect(_stages(run, dataset, sealing))
         _work(Job(store, store.run(run_id), study, dataset, sealing, report))
         ending = {"to": RunState.FINISHED, "stage": "Finished", "progress": 1.0}

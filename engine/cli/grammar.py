@@ -9,11 +9,13 @@ from typing import Any, NoReturn
 
 from engine.cli import commands as do
 from engine.cli import runs as do_runs
+from engine.cli import selecting as do_selecting
 from engine.cli.estimating import estimate as do_estimate
 from engine.runs import DEFAULT_MODEL, RunSettings
-from engine.runs.states import ESTIMANDS, LEARNERS, OBJECTIVES, POPULATIONS, STRATEGIES
+from engine.runs.states import DRAWS, ESTIMANDS, LEARNERS, OBJECTIVES, POPULATIONS, STRATEGIES
 
 Arguments = argparse.Namespace
+_FORMATS = "CSV, TSV, Excel, JSONL or Parquet"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,6 +39,19 @@ def parser() -> argparse.ArgumentParser:
 
     check = _command(commands, "check", do.check, "look the files over", as_json=True)
     _data_arguments(check)
+
+    select = _command(commands, "select", do_selecting.select, "choose texts of a pool to be labelled", as_json=True)
+    _selecting_arguments(select)
+
+    efficiency = _command(
+        commands,
+        "efficiency",
+        do_selecting.efficiency,
+        "how far labels carry, before anything is trained",
+        as_json=True,
+    )
+    _data_arguments(efficiency, needs_pool=False)
+    _model_arguments(efficiency)
 
     plan = _command(commands, "plan", do.plan, "pilot, and the strategies side by side", as_json=True)
     _data_arguments(plan)
@@ -83,16 +98,37 @@ def _command(
     return parser
 
 
-def _data_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("labels", type=Path, metavar="LABELS", help="CSV, TSV, Excel, JSONL or Parquet")
-    parser.add_argument(
-        "pool", type=Path, nargs="?", metavar="POOL", help="default: the rows of LABELS without a label"
-    )
+def _data_arguments(parser: argparse.ArgumentParser, *, needs_pool: bool = True) -> None:
+    parser.add_argument("labels", type=Path, metavar="LABELS", help=_FORMATS)
+    default = "the rows of LABELS without a label" if needs_pool else "none; every label is then used"
+    parser.add_argument("pool", type=Path, nargs="?", metavar="POOL", help=f"default: {default}")
     parser.add_argument("--text", metavar="COLUMN", help="column with the text")
     parser.add_argument("--label", metavar="COLUMN", help="column with the human label")
     parser.add_argument("--prediction", metavar="COLUMN", help="column with a model's prediction")
     parser.add_argument("--weight", metavar="COLUMN", help="column with how much each row counts")
     parser.add_argument("--by", "--group", dest="group", metavar="COLUMN", help="column with the group")
+
+
+def _selecting_arguments(parser: argparse.ArgumentParser) -> None:
+    defaults = RunSettings()
+    parser.add_argument("pool", type=Path, metavar="POOL", help=_FORMATS)
+    parser.add_argument("--text", metavar="COLUMN", help="column with the text")
+    parser.add_argument("--label", metavar="COLUMN", help="column for the label; default: label")
+    parser.add_argument("--labels", type=Path, metavar="LABELS", help="labels at hand, to fit a head that is unsure")
+    _model_arguments(parser)
+    parser.add_argument("--count", type=int, default=defaults.count, help=f"default: {defaults.count}")
+    parser.add_argument(
+        "--draw", choices=DRAWS, default=defaults.draw, help="where the model is least sure, or anywhere"
+    )
+    output = Path("to_label.csv")
+    parser.add_argument("-o", "--output", type=Path, default=output, metavar="FILE", help=f"default: {output}")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE, whatever it holds")
+    parser.set_defaults(prediction=None, weight=None, group=None)
+
+
+def _model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help="hub name or folder")
+    parser.add_argument("--seed", type=int, default=RunSettings().seed)
 
 
 def _question_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,11 +145,10 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     _question_arguments(parser)
     defaults = RunSettings()
     parser.add_argument("--learner", choices=LEARNERS, default=defaults.learner)
-    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help="hub name or folder")
+    _model_arguments(parser)
     parser.add_argument("--objective", choices=OBJECTIVES, default=defaults.objective)
     parser.add_argument("--strategy", choices=STRATEGIES, default=defaults.strategy)
     parser.add_argument("--finetune", type=int, metavar="S", help="labels that fine-tune under split")
     parser.add_argument("--folds", type=int, default=defaults.folds, metavar="K")
-    parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--cost-per-label", type=float, default=0.0, metavar="MONEY")
     parser.add_argument("--half-width", type=float, metavar="H", help="target half-width, in units of the label")

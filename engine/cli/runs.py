@@ -41,7 +41,9 @@ def show(options: Arguments) -> None:
         print(json.dumps(parts))
         return
     print(f"Run {run.id} ({run.kind}) is {run.state}: {run.stage}, {run.progress:.0%}.")
-    for sentence in (run.error, results.plan and results.plan.why, results.estimate and results.estimate.summary()):
+    said = [run.error, results.selection and results.selection.why, results.plan and results.plan.why]
+    said += [found.summary() for found in (results.efficiency, results.estimate) if found]
+    for sentence in said:
         if sentence:
             print(sentence)
     print(f"\nLog ({run.log}):\n{run.log_tail(40)}")

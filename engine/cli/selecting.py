@@ -1,0 +1,147 @@
+"""The commands before there is a plan: select what to label, and how far labels carry."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from argparse import Namespace as Arguments
+from io import BytesIO
+from pathlib import Path
+
+from engine.cli.following import follow, run_record
+from engine.cli.studies import chosen_roles, read_tables
+from engine.data import Roles, Table, guess_roles, prepare, prepare_pool, read_table
+from engine.data.matching import part, with_label_column
+from engine.data.values import is_blank
+from engine.errors import ArgumentError, DataError, LabelwiseError
+from engine.runs import (
+    DEFAULT_MODEL,
+    Question,
+    RunSettings,
+    Selection,
+    Store,
+    StoredFile,
+    Study,
+    open_store,
+    read_results,
+    selected_table,
+    start_run,
+)
+
+_NEW_LABEL = "label"
+
+
+def select(options: Arguments) -> None:
+    """Choose texts of a pool and write them into a file to be labelled."""
+    output: Path = options.output
+    _check_output(output, options.label or _NEW_LABEL, options.force)
+    settings = RunSettings(model=options.model, count=options.count, draw=options.draw, seed=options.seed)
+    store = open_store()
+    study = _pool_study(options, store)
+    run = follow(store, start_run(store, study, "select", settings), output.name)
+    chosen = read_results(store, run).selection
+    assert chosen is not None
+    try:
+        selected_table(study, chosen, {}).to_csv(output, index=False, encoding="utf-8")
+    except OSError as error:
+        raise ArgumentError(f"{output} cannot be written ({error.strerror}); name another file with -o.") from None
+    following = _following(study, output, settings)
+    if options.json:
+        record = {"output": str(output), "count": len(chosen.rows), **chosen.to_dict(), "next": following}
+        print(json.dumps({"run": run_record(run), "selection": record}, ensure_ascii=False))
+        return
+    _say(chosen, study, output, following)
+
+
+def _say(chosen: Selection, study: Study, output: Path, following: str) -> None:
+    print(chosen.why)
+    if chosen.by_confidence:
+        print(
+            "They tell how far labels carry, but are no random sample: no estimate may rest on their labels alone "
+            "(--draw random draws one)."
+        )
+    print(f"They are in {output}. Fill its column '{study.roles.label}', then:\n{following}")
+
+
+def _check_output(output: Path, label: str, force: bool) -> None:
+    """Refuse a file that cannot be written, or holds what must not be lost unawares, before any work is done."""
+    if output.suffix.lower() != ".csv":
+        raise ArgumentError(f"{output} does not end in .csv; name a CSV file with -o.")
+    if not output.parent.is_dir():
+        raise ArgumentError(f"There is no folder {output.parent}; make it, or name another file with -o.")
+    if output.exists() and not force:
+        raise ArgumentError(f"{_held(output, label)}; name another with -o, or add --force.")
+
+
+def _held(output: Path, label: str) -> str:
+    """Say what an existing file holds."""
+    try:
+        frame = read_table(output).frame
+        answers = int((~is_blank(frame[label])).sum()) if label in frame else 0
+    except LabelwiseError:
+        answers = 0
+    held = f" and holds {answers:,} answer{'s' * (answers != 1)} in '{label}'" if answers else ""
+    return f"{output} exists already{held}"
+
+
+def _following(study: Study, output: Path, settings: RunSettings) -> str:
+    words = ["labelwise", "efficiency", str(output), "--text", study.roles.text, "--label", study.roles.label]
+    return shlex.join(words + (["--model", settings.model] if settings.model != DEFAULT_MODEL else []))
+
+
+def _pool_study(options: Arguments, store: Store) -> Study:
+    """Store the pool, with the labels at hand where there are any, and return their study."""
+    pool = read_table(options.pool)
+    if options.labels is None:
+        blank = with_label_column(pool, options.label or _NEW_LABEL)
+        roles = Roles(options.text or guess_roles(blank).text, options.label or _NEW_LABEL)
+        prepare_pool(pool, None, roles)
+        return store.create_study(options.pool.stem, _kept(store, options.pool), None, roles, Question())
+    labels = read_table(options.labels)
+    roles = chosen_roles(options, labels, pool)
+    question = Question("shares" if prepare(labels, pool, roles).classes else "mean")
+    files = [_kept(store, path) for path in (options.labels, options.pool)]
+    return store.create_study(options.pool.stem, files[0], files[1], roles, question)
+
+
+def _kept(store: Store, path: Path) -> StoredFile:
+    return store.save_file(path.name, path)
+
+
+def efficiency(options: Arguments) -> None:
+    """Print how far labels carry with a model, before anything is trained on them."""
+    store = open_store()
+    settings = RunSettings(model=options.model, seed=options.seed)
+    run = follow(store, start_run(store, _labels_study(options, store), "efficiency", settings), "efficiency")
+    found = read_results(store, run).efficiency
+    assert found is not None
+    if options.json:
+        print(json.dumps({name: value for name, value in found.to_dict().items() if name != "draws"}))
+    else:
+        print(found.summary())
+
+
+def _labels_study(options: Arguments, store: Store) -> Study:
+    """Store the labels, and the pool where there is one: without it nothing is rectified, and every label is used."""
+    labels, pool = read_tables(options)
+    roles = chosen_roles(options, labels, pool)
+    if roles.label in labels.frame and is_blank(labels.frame[roles.label]).all():
+        raise DataError(
+            f"{labels.name}, column '{roles.label}': none of its {len(labels.frame):,} rows has a label yet; "
+            "fill in at least 10, then run this again."
+        )
+    data = prepare(labels, pool, roles, needs_pool=False)
+    question = Question("shares" if data.classes else "mean")
+    pool_file = _kept(store, options.pool) if options.pool else None
+    labels_file = _kept(store, options.labels) if pool else _labelled_rows(options.labels, labels, roles, store)
+    return store.create_study(options.labels.stem, labels_file, pool_file, roles, question)
+
+
+def _labelled_rows(path: Path, labels: Table, roles: Roles, store: Store) -> StoredFile:
+    """Keep the rows with a label: the others would be taken for a pool."""
+    rows = part(labels, None, roles).labelled
+    if len(rows) == len(labels.frame):
+        return _kept(store, path)
+    buffer = BytesIO()
+    labels.frame.iloc[rows].reset_index(drop=True).to_parquet(buffer, index=False)
+    return store.save_file(f"{path.stem}.parquet", buffer.getvalue())

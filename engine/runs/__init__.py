@@ -1,13 +1,13 @@
 """The store of studies and runs, and the processes that execute them."""
 
-from engine.runs.labelled_study import labelled_study, selected_table
+from engine.runs.from_answers import labelled_study, selected_table
 from engine.runs.labelling import Answers, Given, Labelling, Selection
 from engine.runs.labelling_store import (
     begin_labelling,
     delete_labelling,
     hand_over,
-    labelling,
     labellings,
+    open_labelling,
     record_answer,
     selecting_run,
 )
@@ -50,9 +50,9 @@ __all__ = [
     "hand_over",
     "home",
     "labelled_study",
-    "labelling",
     "labellings",
     "now",
+    "open_labelling",
     "open_store",
     "preflight",
     "read_results",

@@ -42,10 +42,10 @@ def begin_labelling(
     )
     with store.session() as session, session.begin():
         session.add(row)
-    return labelling(store, row.id)
+    return open_labelling(store, row.id)
 
 
-def labelling(store: Store, labelling_id: str) -> Labelling:
+def open_labelling(store: Store, labelling_id: str) -> Labelling:
     """Return a labelling with its answers so far.
 
     Raises:
@@ -103,7 +103,7 @@ def record_answer(store: Store, labelling_id: str, row: int, answer: str | float
         ArgumentError: The answer is not one of those that may be given.
         RunError: There is no such labelling, or the text is none of its own.
     """
-    asked = labelling(store, labelling_id)
+    asked = open_labelling(store, labelling_id)
     if asked.selection is None or row not in asked.selection.rows:
         raise RunError(f"Row {row} is no text of this labelling; reload the page.")
     values = {"answer": None if answer is None else asked.answers.read(answer), "at": now()}
@@ -122,7 +122,7 @@ def delete_labelling(store: Store, labelling_id: str) -> None:
     Raises:
         RunError: Its texts are still being selected.
     """
-    run = selecting_run(store, labelling(store, labelling_id))
+    run = selecting_run(store, open_labelling(store, labelling_id))
     if run is not None and not run.is_finished:
         raise RunError("The texts are still being selected; stop that run before deleting the labelling.")
     if run is not None:

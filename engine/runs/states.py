@@ -17,7 +17,7 @@ from engine.errors import ArgumentError
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
-RunKind = Literal["select", "efficiency", "plan", "run"]
+RunKind = Literal["select", "efficiency", "calibration", "plan", "run"]
 LEARNERS = ("probe", "lora", "full")
 OBJECTIVES = ("variance", "mean-square")
 STRATEGIES = ("auto", "labels-only", "zero-shot", "split", "cross-fit")

@@ -23,9 +23,9 @@ from engine.runs import (
     delete_labelling,
     hand_over,
     labelled_study,
-    labelling,
     labellings,
     now,
+    open_labelling,
     open_store,
     record_answer,
     selected_table,
@@ -66,7 +66,7 @@ def begin(store, study, selection, answers=None, **wishes):
     run = store.create_run(study.id, "select", begun.settings)
     hand_over(store, run, selection)
     store.update_run(run.id, state="finished")
-    return labelling(store, begun.id)
+    return open_labelling(store, begun.id)
 
 
 # ------------------------------------------------------------------------- answers
@@ -133,12 +133,12 @@ def test_each_answer_is_there_for_the_next_who_opens_the_store(store, study):
     begun = begin(store, study, at_random(study, [7, 3, 150]))
     record_answer(store, begun.id, 3, 4)
     record_answer(open_store(), begun.id, 7, None)
-    found = labelling(open_store(), begun.id)
+    found = open_labelling(open_store(), begun.id)
     assert found.labels == {3: "4"}
     assert (found.count, found.left, found.next) == (3, 1, 2)
     record_answer(store, begun.id, 7, "2.0")
-    assert labelling(store, begun.id).labels == {3: "4", 7: "2"}
-    assert labelling(store, begun.id) == labellings(store, study.id)[0]
+    assert open_labelling(store, begun.id).labels == {3: "4", 7: "2"}
+    assert open_labelling(store, begun.id) == labellings(store, study.id)[0]
 
 
 def test_an_answer_that_cannot_be_changes_nothing(store, study):
@@ -149,7 +149,7 @@ def test_an_answer_that_cannot_be_changes_nothing(store, study):
             record_answer(store, begun.id, row, answer)
     with pytest.raises(RunError, match="There is no labelling"):
         record_answer(store, "none", 3, 4)
-    assert labelling(store, begun.id).labels == {3: "4"}
+    assert open_labelling(store, begun.id).labels == {3: "4"}
 
 
 def test_a_double_click_begins_one_labelling_and_other_wishes_another(store, study):
@@ -161,8 +161,8 @@ def test_a_double_click_begins_one_labelling_and_other_wishes_another(store, stu
     run = store.create_run(study.id, "select", one.settings)
     assert selecting_run(store, one) == run
     hand_over(store, run, at_random(study, [1, 2]))
-    assert labelling(store, one.id).count == 2
-    assert labelling(store, two.id).selection is None
+    assert open_labelling(store, one.id).count == 2
+    assert open_labelling(store, two.id).selection is None
     record_answer(store, one.id, 1, 1)
     assert begin_labelling(store, study, Answers(), model=DEFAULT_MODEL).id not in (one.id, two.id)
 
@@ -181,7 +181,7 @@ def test_the_pace_is_that_of_the_answers_without_the_breaks(store, study):
         record_answer(store, begun.id, row, 3)
         with store.session() as session, session.begin():
             session.execute(update(AnswerRow).where(AnswerRow.row == row).values(at=at + timedelta(seconds=seconds)))
-    assert labelling(store, begun.id).seconds_each == 5
+    assert open_labelling(store, begun.id).seconds_each == 5
 
 
 def test_deleting_takes_the_answers_along_and_a_study_its_labellings(store, study):
@@ -193,7 +193,7 @@ def test_deleting_takes_the_answers_along_and_a_study_its_labellings(store, stud
     record_answer(store, again.id, 3, 4)
     store.delete_study(study.id)
     with pytest.raises(RunError):
-        labelling(store, again.id)
+        open_labelling(store, again.id)
     with store.session() as session:
         assert session.query(AnswerRow).count() == 0
 
@@ -214,7 +214,7 @@ def test_answers_become_labels_and_the_rest_the_pool(store, study):
     for row in rows[:-2]:
         record_answer(store, begun.id, row, 1 + row % 5)
     record_answer(store, begun.id, rows[-2], None)
-    made = labelled_study(store, labelling(store, begun.id))
+    made = labelled_study(store, open_labelling(store, begun.id))
     data = made.dataset()
     assert (made.name, made.skewed, data.n, data.m) == ("texts, 30 labels", False, 30, 170)
     assert dict(zip(data.texts, data.y, strict=True)) == {

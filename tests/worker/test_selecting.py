@@ -14,7 +14,7 @@ from engine.runs import (
     RunSettings,
     RunState,
     begin_labelling,
-    labelling,
+    open_labelling,
     open_store,
     read_results,
 )
@@ -117,7 +117,7 @@ def test_the_labelling_that_waits_gets_the_texts_and_the_next_gets_others(in_pro
         status, run = in_process(study, "select", begun.settings)
         assert status == 0
         store.delete_run(run.id)
-        found = labelling(store, begun.id)
+        found = open_labelling(store, begun.id)
         assert found.count == count
         assert not taken & set(found.selection.rows)
         taken |= set(found.selection.rows)

@@ -13,7 +13,7 @@ import platformdirs
 
 from engine.data import Dataset, Roles, Table, prepare, read_table
 from engine.data.dataset import prepare_pool
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, DataError
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -204,6 +204,19 @@ class Study:
             DataError: The files do not hold what the roles say.
         """
         return prepare(*self.tables(), self.roles, needs_pool=needs_pool)
+
+    def has_labels(self) -> bool:
+        """Whether there are labels enough to work with.
+
+        Raises:
+            DataError: Something else is wrong with the files.
+        """
+        try:
+            self.dataset(needs_pool=False)
+        except DataError:
+            self.unlabelled()
+            return False
+        return True
 
     def unlabelled(self) -> Dataset:
         """Read and prepare the pool alone: the study's texts as long as its labels are none or too few.

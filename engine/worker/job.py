@@ -14,7 +14,7 @@ from engine.runs import Run, RunSettings, Store, Study, fingerprint, home
 from engine.runs.progress import ProgressReport
 
 LOADING, COSLOW, PILOT = "Loading the model", "Measuring CoS-Low", "Pilot: trials at growing sizes"
-READING = "Reading the pool with the model"
+READING, CURVE = "Reading the pool with the model", "Measuring the curve"
 MODELS, ESTIMATE = "Fitting models and predicting the pool", "Rectifying"
 
 # Part of every key: results of an older way of computing them are not taken for today's.

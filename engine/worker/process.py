@@ -14,7 +14,8 @@ from engine.rectification.dataset import check_estimand
 from engine.runs import Run, RunState, Store, Study, now, open_store, reconcile
 from engine.runs.progress import ProgressReport
 from engine.worker.answering import answer
-from engine.worker.job import COSLOW, ESTIMATE, LOADING, MODELS, PILOT, READING, SECONDS_TO_PREDICT, Job
+from engine.worker.calibrating import COSLOW_LABELS, calibration_trials, measure_curve
+from engine.worker.job import COSLOW, CURVE, ESTIMATE, LOADING, MODELS, PILOT, READING, SECONDS_TO_PREDICT, Job
 from engine.worker.pilot import SEEDS, make_plan, measure_coslow, run_pilot
 from engine.worker.selecting import MOST_READ, select
 
@@ -29,7 +30,7 @@ def _dataset(run: Run, study: Study) -> Dataset:
         except DataError:
             # Labels are none, too few or faulty: texts can be selected without them.
             return study.unlabelled()
-    dataset = study.dataset(needs_pool=run.kind != "efficiency")
+    dataset = study.dataset(needs_pool=run.kind not in ("efficiency", "calibration"))
     check_estimand(dataset, study.question.estimand)
     return dataset
 
@@ -42,6 +43,9 @@ def _stages(run: Run, dataset: Dataset, sealing: Sealing) -> dict[str, float]:
         return {LOADING: 6.0, READING: SECONDS_TO_PREDICT * min(dataset.m, MOST_READ)}
     embed, probe = SECONDS_TO_PREDICT * dataset.n, run.settings.learner == "probe"
     stages = {LOADING: 6.0, COSLOW: 4.0 + embed}
+    if run.kind == "calibration":
+        work = sum(len(train) for _, train, _ in calibration_trials(dataset, sealing))
+        return {**stages, CURVE: embed + (0.001 if probe else _SECONDS_TO_TRAIN) * work}
     if run.kind != "efficiency":
         work = sum(len(train) for _, train, _ in sealing.trials(SEEDS[run.settings.learner]))
         stages[PILOT] = 1.0 if probe else _SECONDS_TO_TRAIN * work
@@ -74,7 +78,9 @@ def _work(job: Job) -> None:
         return
     job.report.stage(LOADING)
     coslow = measure_coslow(job)
-    if job.run.kind != "efficiency":
+    if job.run.kind == "calibration":
+        measure_curve(job)
+    elif job.run.kind != "efficiency":
         law, seconds_per_label = run_pilot(job, coslow)
         made = make_plan(job, law, seconds_per_label)
         if job.run.kind == "run":
@@ -98,7 +104,9 @@ def execute(run_id: str) -> int:
         study = store.study(run.study_id)
         dataset = _dataset(run, study)
         sealing = Sealing.of(dataset.key, dataset.n, run.settings.seed)
-        if not dataset.m:  # nothing is to be rectified, so nothing is sealed
+        if run.kind == "calibration":
+            sealing = replace(sealing, pilot_size=min(dataset.n, COSLOW_LABELS))
+        elif not dataset.m:  # nothing is to be rectified, so nothing is sealed
             sealing = replace(sealing, pilot_size=dataset.n)
         report.expect(_stages(run, dataset, sealing))
         _work(Job(store, store.run(run_id), study, dataset, sealing, report))

@@ -63,8 +63,10 @@ def versions() -> dict[str, str]:
 
 def command_line(study: Study, run: Run) -> str:
     """Return the command that does the run again; settings at their defaults are left out."""
+    if run.kind == "select":
+        return shlex.join(_selection(study, run.settings))
     words = ["labelwise", run.kind, study.labels_file.name]
-    if study.pool_file and run.kind != "efficiency":
+    if study.pool_file:
         words.append(study.pool_file.name)
     words += _options({option: getattr(study.roles, role) for role, option in _ROLE_OPTIONS.items()}, {})
     if run.kind == "efficiency":
@@ -72,6 +74,15 @@ def command_line(study: Study, run: Run) -> str:
     words += _options(_question(study), {"population": "these", "confidence": 0.95})
     words += _options(run.settings.to_dict(), RunSettings().to_dict())
     return shlex.join([*words, "-o", f"run-{run.id}"] if run.kind == "run" else words)
+
+
+def _selection(study: Study, settings: RunSettings) -> list[str]:
+    """The command that selects the texts again; labels at hand are an option beside the pool."""
+    words = ["labelwise", "select", (study.pool_file or study.labels_file).name]
+    words += ["--labels", study.labels_file.name] if study.pool_file else []
+    words += ["--text", study.roles.text, "--label", study.roles.label]
+    asked, defaults = settings.to_dict(), RunSettings().to_dict()
+    return words + _options({name: asked[name] for name in ("model", "count", "draw", "seed")}, defaults)
 
 
 def _question(study: Study) -> dict[str, Any]:

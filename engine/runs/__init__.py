@@ -1,7 +1,8 @@
 """The store of studies and runs, and the processes that execute them."""
 
+from engine.runs.answers import Answers
 from engine.runs.from_answers import labelled_study, selected_table
-from engine.runs.labelling import Answers, Given, Labelling, Selection
+from engine.runs.labelling import Given, Labelling, Selection
 from engine.runs.labelling_store import (
     begin_labelling,
     delete_labelling,

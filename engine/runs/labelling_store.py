@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from engine.errors import RunError
-from engine.runs.labelling import Answers, Given, Labelling, Selection
+from engine.runs.answers import Answers
+from engine.runs.labelling import Given, Labelling, Selection
 from engine.runs.schema import AnswerRow, LabellingRow
 from engine.runs.states import Run, RunSettings, Study
 from engine.runs.store import Store, now
@@ -28,15 +30,13 @@ def begin_labelling(
     """
     before = labellings(store, study.id)
     seed = max((labelling.settings.seed + 1 for labelling in before), default=0)
-    settings = RunSettings(model=model, count=count, draw=draw, seed=seed)
+    settings = RunSettings(model=model, count=count, draw=draw, answers=answers, seed=seed)
     for known in before:
-        asked = (known.answers, known.settings.model, known.settings.count, known.settings.draw)
-        if not known.given and asked == (answers, model, count, draw):
+        if not known.given and replace(known.settings, seed=seed) == settings:
             return known
     row = LabellingRow(
         id=secrets.token_hex(4),
         study_id=study.id,
-        answers=answers.to_dict(),
         settings=settings.to_dict(),
         created=now(),
     )
@@ -73,7 +73,6 @@ def _labelling(row: LabellingRow, given: Sequence[AnswerRow]) -> Labelling:
     return Labelling(
         id=row.id,
         study_id=row.study_id,
-        answers=Answers.from_dict(row.answers),
         settings=RunSettings.from_dict(row.settings),
         selection=Selection.from_dict(row.selection) if row.selection else None,
         given={answer.row: Given(answer.answer, answer.at) for answer in given},

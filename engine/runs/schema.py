@@ -87,7 +87,6 @@ class LabellingRow(Base):
     __tablename__ = "labellings"
     id: Mapped[str] = mapped_column(primary_key=True)
     study_id: Mapped[str] = mapped_column(ForeignKey("studies.id"), index=True)
-    answers: Mapped[dict[str, Any]]
     settings: Mapped[dict[str, Any]]
     selection: Mapped[dict[str, Any] | None]
     created: Mapped[datetime]

@@ -14,6 +14,7 @@ import platformdirs
 from engine.data import Dataset, Roles, Table, prepare, read_table
 from engine.data.dataset import prepare_pool
 from engine.errors import ArgumentError, DataError
+from engine.runs.answers import Answers
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -122,6 +123,7 @@ class RunSettings:
         half_width: Target half-width of the interval in units of the label, if the user has one.
         count: Number of texts to select for labelling, from 1 to 1,000; only "select" uses it and `draw`.
         draw: How they are drawn: by the model's "confidence", from the tenth where it is lowest, or at "random".
+        answers: What may be answered about a text, where the labels do not tell; a model that writes is asked for it.
     """
 
     learner: str = "probe"
@@ -135,6 +137,7 @@ class RunSettings:
     half_width: float | None = None
     count: int = 32
     draw: str = "confidence"
+    answers: Answers | None = None
 
     def __post_init__(self) -> None:
         _require("learner", self.learner, LEARNERS)
@@ -160,7 +163,10 @@ class RunSettings:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Rebuild the settings; fields that this version does not know are left out."""
         known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        given = {name: value for name, value in values.items() if name in known}
+        if given.get("answers"):
+            given["answers"] = Answers.from_dict(given["answers"])
+        return cls(**given)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_few_answers_have_a_button_each(answers, choices, others):
         (lambda: Answers(low=float("nan")), "smaller to a larger"),
         (lambda: Answers(low=0.5, high=5), "no whole numbers"),
         (lambda: Answers(("good",)), "at least two"),
-        (lambda: Answers(("good", "good ")), "each of them once"),
+        (lambda: Answers(("good", "good ")), "each named once"),
         (lambda: Answers(("good", " ")), "at least two"),
         (lambda: Answers(tuple(map(str, range(21)))), "merge them"),
         (lambda: Answers().read("6"), "6 is not a whole number from 1 to 5"),

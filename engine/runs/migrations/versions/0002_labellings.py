@@ -16,7 +16,6 @@ def upgrade() -> None:
         "labellings",
         sa.Column("id", sa.String(), primary_key=True),
         sa.Column("study_id", sa.String(), sa.ForeignKey("studies.id"), nullable=False),
-        sa.Column("answers", sa.JSON(), nullable=False),
         sa.Column("settings", sa.JSON(), nullable=False),
         sa.Column("selection", sa.JSON(), nullable=True),
         sa.Column("created", sa.DateTime(), nullable=False),

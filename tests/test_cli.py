@@ -222,7 +222,7 @@ def test_from_a_pool_without_labels_to_the_curve(capsys, pool, offline_model):
     output = pool.with_name("to_label.csv")
     assert main(["select", str(pool), "--text", "remarks", "--label", "how good", "-o", str(output)]) == 0
     said = capsys.readouterr().out
-    assert "32 texts were drawn at random from the pool of 150 texts, because sentence-transformers/" in said
+    assert "32 texts were drawn at random from the 150 of the pool, because sentence-transformers/" in said
     command = said.strip().splitlines()[-1]
     frame = pd.read_csv(output)
     assert list(frame) == ["no", "remarks", "how good", "confidence"]

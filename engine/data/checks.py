@@ -93,8 +93,8 @@ def _sizes(parts: Parts, needs_pool: bool, needs_labels: bool) -> Iterator[Check
     if m == 0 and needs_pool:
         yield _no_pool(parts)
     elif n or not needs_labels:
-        in_pool = f", {count_of(m, 'text')} in the pool" if m else ""
-        yield Check("ok", f"{count_of(n, 'label')}{in_pool}.", "")
+        counts = ([count_of(n, "label")] if n else []) + ([f"{count_of(m, 'text')} in the pool"] if m else [])
+        yield Check("ok", f"{', '.join(counts)}.", "")
 
 
 def _no_pool(parts: Parts) -> Check:
@@ -165,7 +165,7 @@ def _blanks(parts: Parts) -> Iterator[Check]:
             finding = f"{table.name}: {count_of(len(blank), 'row')} without a text ({rows}) left out."
             yield Check("warning", finding, f"Fill the column '{parts.roles.text}' there, or delete the rows.")
     unlabelled = parts.unlabelled
-    if not len(unlabelled):
+    if not len(unlabelled) or not len(parts.labelled):
         return
     finding = f"{parts.labels.name}: {count_of(len(unlabelled), 'row')} without a label "
     finding += "join the pool." if len(unlabelled) > 1 else "joins the pool."

@@ -47,10 +47,10 @@ def select(job: Job) -> Selection:
     if barred.all():
         raise DataError(f"All {data.m:,} texts of the pool were chosen before; there is none left to label.")
     read = np.sort(rng.permutation(data.m)[:MOST_READ])
-    judged = "they were asked for so" if settings.draw == "random" else _judge(job, [data.pool_texts[i] for i in read])
+    judged = "as was asked" if settings.draw == "random" else _judge(job, [data.pool_texts[i] for i in read])
     if isinstance(judged, str):
         rows = rng.permutation(np.flatnonzero(~barred))[: settings.count]
-        chosen = _chosen(job, rows, f"drawn at random from the pool of {data.m:,} texts, because {judged}")
+        chosen = _chosen(job, rows, f"drawn at random from the {data.m:,} of the pool, {judged}")
     else:
         chosen = _least_sure(job, judged, read, barred, rng)
     print(f"         {chosen.why}")
@@ -105,8 +105,8 @@ def _judge(job: Job, texts: list[str]) -> Judgement | str:
     classifier = load_classifier(job.settings.model)
     if classifier is None:
         return (
-            f"{job.settings.model} brings no head of its own and there are not enough labels to fit one, so it cannot "
-            "say of which texts it is unsure"
+            f"because {job.settings.model} cannot tell which texts it finds hard: it brings no head for that, and "
+            "there are not enough labels to fit one"
         )
     job.report.stage(READING)
     source = f"the head that {job.settings.model} brings ({', '.join(classifier.names)})"

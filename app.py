@@ -47,7 +47,7 @@ def step_icons(runs: tuple[engine.Run, ...]) -> dict[str, str]:
     upcoming = next(step for step in STEPS if not done[step])
     icons = {step: ":material/check_circle:" if done[step] else ":material/circle:" for step in STEPS}
     icons[upcoming] = ":material/arrow_circle_right:"
-    working = {parts.EFFICIENCY: "predict", parts.PLAN: "plan", parts.RUN: "run"}
+    working = {parts.SELECT: "predict", parts.EFFICIENCY: "predict", parts.PLAN: "plan", parts.RUN: "run"}
     icons.update({working[kind]: "spinner" for kind in active})
     return icons
 

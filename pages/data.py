@@ -5,12 +5,9 @@ from typing import Any
 import streamlit as st
 
 import engine
-from pages import parts
+from pages import files, parts, unlabelled
 from pages.question import ask_question
 
-FORMATS = ["csv", "tsv", "txt", "xlsx", "jsonl", "json", "parquet"]
-FILES = ("labels", "pool")
-FEW = 6  # so many checks in order are shown, more are folded away
 NONE = "(none)"
 OPTIONAL = {
     "prediction": ("Model's prediction", "Predictions you already have, in both files; they are rectified untrained."),
@@ -18,54 +15,9 @@ OPTIONAL = {
     "group": ("Group", "A grouping of the rows, in both files."),
     "id": ("Identifier", "Names the rows; kept for your own use."),
 }
-LEVELS = {"error": (":material/error:", "red"), "warning": (":material/warning:", "orange")}
 
 
-# ------------------------------------------------------------------------- the files
-
-
-def upload_key(part: str) -> str:
-    """Return the key of an upload; another round of uploads has other keys, and so starts empty."""
-    turn = st.session_state.get("upload_turn", 0)
-    return f"upload_{part}" + (f"_{turn}" if turn else "")
-
-
-def keep_upload(store: engine.Store, part: str) -> None:
-    """Write an upload to disk at once and put its hash into the address, so that a reload finds it again."""
-    upload = st.session_state.get(upload_key(part))
-    if upload is None:
-        st.query_params.pop(part, None)
-    else:
-        with parts.explained():
-            st.query_params[part] = store.save_file(upload.name, upload.getvalue()).hash
-    st.session_state["draft"] = {name: st.query_params[name] for name in FILES if name in st.query_params}
-
-
-def drop_files() -> None:
-    """Take the uploads off the page; what is stored stays stored."""
-    for part in FILES:
-        st.query_params.pop(part, None)
-    st.session_state.pop("draft", None)
-    st.session_state["upload_turn"] = st.session_state.get("upload_turn", 0) + 1
-
-
-def recall_draft() -> None:
-    """Put uploads that are not yet a study back into the address after a look at another page."""
-    if "labels" not in st.query_params and "labels" in st.session_state.get("draft", {}):
-        st.query_params.update(st.session_state["draft"])
-
-
-def open_sample(store: engine.Store) -> None:
-    """Open the sample study."""
-    with parts.explained():
-        open_other(engine.sample_study(store).id)
-
-
-def open_other(study_id: str) -> None:
-    """Open a study by its id."""
-    drop_files()
-    st.session_state["study"] = study_id
-    st.query_params.from_dict({"study": study_id})
+# ---------------------------------------------------------------- the files and columns
 
 
 def files_at_hand(store: engine.Store, study: engine.Study) -> tuple[Any, Any]:
@@ -77,112 +29,25 @@ def files_at_hand(store: engine.Store, study: engine.Study) -> tuple[Any, Any]:
     return labels, pool
 
 
-def choose_files(store: engine.Store) -> None:
-    """Offer the sample and the two uploads."""
-    left, right = st.columns(2)
-    words = {
-        "labels": (
-            "Labels",
-            "The texts that people have labelled: one row a text, a column with the text and one with the label.",
-        ),
-        "pool": (
-            "Pool",
-            "All the other texts. Not needed if the labels file holds them too, with the label left empty.",
-        ),
-    }
-    for column, (part, (title, help_)) in zip((left, right), words.items(), strict=True):
-        column.file_uploader(
-            title, type=FORMATS, key=upload_key(part), help=help_, on_change=keep_upload, args=(store, part),
-            disabled=part == "pool" and "labels" not in st.query_params,
-        )  # fmt: skip
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Try the sample", icon=":material/science:", on_click=open_sample, args=(store,), key="try_sample")
-        st.caption("CSV, TSV, Excel, JSONL or Parquet. Files stay on this computer.")
-
-
-def show_files(labels: Any, pool: Any) -> None:
-    """Name the files in use."""
-    draft = "labels" in st.query_params
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown("In use")
-        for part, file in (("labels", labels), ("pool", pool)):
-            if file is None:
-                st.badge("no pool file", color="gray", icon=":material/remove:")
-                continue
-            st.badge(f"{part.capitalize()}: {parts.plain(file.name)}", color="green", icon=":material/description:")
-        if draft:
-            st.button("Remove", key="drop", icon=":material/close:", type="tertiary", on_click=drop_files)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Reading the file")
-def read_stored(key: str, _file: Any) -> Any:
-    """Read a stored file, once for each content and name."""
-    return _file.read()
-
-
-# ----------------------------------------------------------------------- the columns
-
-
 def choose_roles(labels: Any, pool: Any, preset: engine.Roles, suffix: str) -> engine.Roles:
     """Ask which column plays which part, the guesses preselected."""
     columns = [str(name) for name in labels.frame.columns]
     chosen: dict[str, str | None] = {}
     left, right = st.columns(2)
     for place, part, title in ((left, "text", "Text"), (right, "label", "Label")):
-        chosen[part] = role_box(place, title, part, columns, getattr(preset, part), suffix)
+        chosen[part] = files.role_box(place, title, part, columns, getattr(preset, part), suffix)
     in_use = [part for part in OPTIONAL if getattr(preset, part)]
     named = f" ({len(in_use)} in use)" if in_use else ""
     with st.expander(f"More columns{named}", icon=":material/view_column:"):
         places = [place for _ in range(2) for place in st.columns(2)]
         for place, (part, (title, help_)) in zip(places, OPTIONAL.items(), strict=True):
-            chosen[part] = role_box(place, title, part, [NONE, *columns], getattr(preset, part), suffix, help_)
+            chosen[part] = files.role_box(place, title, part, [NONE, *columns], getattr(preset, part), suffix, help_)
     return engine.Roles.from_dict({part: None if name == NONE else name for part, name in chosen.items()})
-
-
-def role_box(
-    place: Any, title: str, part: str, options: list[str], preset: str | None, suffix: str, help_: str | None = None
-) -> str:
-    """Ask for the column of one part; the choice is kept in the address."""
-    index = options.index(preset) if preset in options else 0
-    name: str = place.selectbox(title, options, index=index, key=f"{part}_{suffix}", help=help_, bind="query-params")
-    return name
 
 
 def preset_roles(labels: Any, pool: Any, study: engine.Study) -> engine.Roles:
     """Return the open study's roles for its own files, guesses for new ones."""
     return engine.guess_roles(labels, pool) if "labels" in st.query_params else study.roles
-
-
-def show_tables(labels: Any, pool: Any, roles: engine.Roles) -> None:
-    """Show the first rows of both tables, the columns in use first."""
-    tables = [("Labels", labels)] + ([("Pool", pool)] if pool is not None else [])
-    tabs = st.tabs([f"{title}, {len(table.frame):,} rows" for title, table in tables])
-    used = [name for name in roles.to_dict().values() if name]
-    for tab, (title, table) in zip(tabs, tables, strict=True):
-        frame = table.frame
-        order = [name for name in used if name in frame] + [name for name in frame if name not in used]
-        shown = frame[order].head(200)
-        config = {roles.text: st.column_config.TextColumn(width="large")}
-        tab.dataframe(
-            shown, height=280, hide_index=True, column_config=config, alt=f"First rows of the {title.lower()} file",
-            key=f"preview_{title}",
-        )  # fmt: skip
-
-
-# ------------------------------------------------------------------------- the checks
-
-
-def show_checks(checks: list[Any]) -> None:
-    """Show the check-list: what stands in the way first, what is in order folded away."""
-    for check in checks:
-        if check.level in LEVELS:
-            icon, colour = LEVELS[check.level]
-            st.markdown(f":{colour}[{icon}] {parts.plain(check.finding)}  \n:gray[{parts.plain(check.remedy)}]")
-    fine = [check for check in checks if check.level == "ok"]
-    many = len(fine) > FEW
-    with st.expander(f"{len(fine)} in order", icon=":material/check_circle:") if many else st.container():
-        for check in fine:
-            st.markdown(f":green[:material/check:] {parts.plain(check.finding)}")
 
 
 # ------------------------------------------------------------------- the other studies
@@ -201,7 +66,9 @@ def rename(store: engine.Store, study: engine.Study) -> None:
 def delete(store: engine.Store, study: engine.Study) -> None:
     """Ask whether a study is really to go."""
     runs = len(store.runs(study.id))
-    st.write(f"**{parts.plain(study.name)}**, its {runs} runs and its files are deleted for good.")
+    answers = sum(len(entry.given) for entry in engine.labellings(store, study.id))
+    given = f", {answers} answers given here" if answers else ""
+    st.write(f"**{parts.plain(study.name)}**, its {runs} runs{given} and its files are deleted for good.")
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:", key="delete_confirm"):
             with parts.explained():
@@ -221,12 +88,12 @@ def list_studies(store: engine.Store, opened: engine.Study) -> None:
         with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"study_{study.id}"):
             with st.container(gap=None):
                 st.markdown(f"**{parts.plain(study.name)}**")
-                files = study.labels_file.name + (f" and {study.pool_file.name}" if study.pool_file else "")
-                st.caption(f"{parts.plain(files)} · {study.created:%d %b %Y} · {study.question.population} texts")
+                names = study.labels_file.name + (f" and {study.pool_file.name}" if study.pool_file else "")
+                st.caption(f"{parts.plain(names)} · {study.created:%d %b %Y} · {study.question.population} texts")
             if study.id == opened.id:
                 st.badge("Open", color="green", icon=":material/check:")
             else:
-                st.button("Open", key=f"open_{study.id}", on_click=open_other, args=(study.id,))
+                st.button("Open", key=f"open_{study.id}", on_click=files.open_other, args=(study.id,))
             if st.button("Rename", key=f"rename_{study.id}", icon=":material/edit:", type="tertiary"):
                 rename(store, study)
             if st.button("Delete", key=f"delete_{study.id}", icon=":material/delete:", type="tertiary"):
@@ -243,7 +110,7 @@ def keep_study(
     stem = labels.name.rsplit(".", 1)[0]
     name = stem if "labels" in st.query_params else study_name(store, stem)  # a variant keeps its name
     study = store.create_study(name, labels, pool, roles, question)
-    drop_files()
+    files.drop_files()
     st.session_state["study"] = study.id
     return study
 
@@ -263,24 +130,34 @@ def study_name(store: engine.Store, stem: str) -> str:
 def define(store: engine.Store, study: engine.Study) -> None:
     """Go from the files to the question, and on."""
     labels_file, pool_file = files_at_hand(store, study)
-    show_files(labels_file, pool_file)
-    labels = read_stored(labels_file.hash + labels_file.name, labels_file)
-    pool = read_stored(pool_file.hash + pool_file.name, pool_file) if pool_file else None
+    labels = files.read_stored(labels_file.hash + labels_file.name, labels_file)
+    if unlabelled.waits_for_labels(store, study, labels):
+        files.show_files(None, labels_file)
+        unlabelled.show_waiting(store, study, labels)
+        return
+    files.show_files(labels_file, pool_file)
+    if labels.frame.shape[1] < 2:
+        st.error(f"{parts.plain(labels.name)} has one column only, so it holds no labels.", icon=":material/error:")
+        unlabelled.offer_labelling(labels_file)
+        return
+    pool = files.read_stored(pool_file.hash + pool_file.name, pool_file) if pool_file else None
     suffix = f"{labels_file.hash[:5]}{pool_file.hash[:5] if pool_file else ''}"
     st.subheader("Columns", anchor=False)
     roles = choose_roles(labels, pool, preset_roles(labels, pool, study), suffix)
-    show_tables(labels, pool, roles)
+    files.show_tables(labels, pool, roles)
     checks = engine.check_data(labels, pool, roles)
     st.subheader("Checks", anchor=False)
     if any(check.level == "error" for check in checks):
-        show_checks(checks)
+        files.show_checks(checks)
+        if pool is None:
+            unlabelled.offer_labelling(labels_file)
         with st.container(horizontal=True, horizontal_alignment="right"):
             st.button("Continue", type="primary", disabled=True, key="continue", help="Mend what is marked red first.")
         return
     data = prepared(f"{suffix} {roles}", labels, pool, roles)
     left, right = st.columns([1, 1], gap="medium")
     with left:
-        show_checks(checks)
+        files.show_checks(checks)
     with right:
         parts.chart(engine.label_histogram(data), "labels", f"Distribution of {data.n} labels", height=280)
     st.subheader("Question", anchor=False)
@@ -315,8 +192,13 @@ parts.heading(
 )
 the_store = parts.open_store()
 the_study = parts.open_study(the_store)
-recall_draft()
-choose_files(the_store)
-with parts.explained():
-    define(the_store, the_study)
+files.recall_draft()
+if files.UNLABELLED in st.query_params:
+    files.choose_pool(the_store)
+    with parts.explained():
+        unlabelled.define_pool(the_store)
+else:
+    files.choose_files(the_store)
+    with parts.explained():
+        define(the_store, the_study)
 list_studies(the_store, the_study)

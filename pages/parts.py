@@ -14,9 +14,9 @@ import streamlit as st
 import engine
 
 PAGES = ("data", "predict", "plan", "run", "results", "report")
-EFFICIENCY, PLAN, RUN = "efficiency", "plan", "run"
+SELECT, EFFICIENCY, PLAN, RUN = "select", "efficiency", "plan", "run"
 OWN_PREDICTIONS = engine.RunSettings(strategy="zero-shot")  # nothing is trained on the labels
-_STEPS = {EFFICIENCY: "Prediction", PLAN: "Pilot", RUN: "Run"}
+_STEPS = {SELECT: "Selection", EFFICIENCY: "Prediction", PLAN: "Pilot", RUN: "Run"}
 _BADGES = {
     engine.RunState.QUEUED: ("Waiting", "gray", ":material/schedule:"),
     engine.RunState.RUNNING: ("Under way", "blue", ":material/progress_activity:"),
@@ -93,6 +93,40 @@ def _prepared(key: str, _study: engine.Study) -> Any:
 def dataset(study: engine.Study) -> Any:
     """Return the study's prepared data; its id is a hash of files and roles, so it is read once."""
     return _prepared(f"{engine.home()} {study.id}", study)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _has_labels(key: str, _study: engine.Study) -> bool:
+    try:
+        dataset(_study)  # kept for the rest of the page
+    except engine.LabelwiseError:
+        return _study.has_labels()
+    return True
+
+
+def has_labels(study: engine.Study) -> bool:
+    """Whether a study has labels enough to be used, and is not a pool that waits to be labelled."""
+    return _has_labels(f"{engine.home()} {study.id}", study)
+
+
+def lacks_labels(study: engine.Study) -> bool:
+    """Whether a study has no labels yet; then say so, and show the way to them."""
+    if has_labels(study):
+        return False
+    st.info("Nothing is labelled yet, or too little. Label some texts first.", icon=":material/edit_note:")
+    if st.button("Label texts", type="primary", icon=":material/arrow_forward:", icon_position="right"):
+        st.switch_page("pages/predict.py", query_params={"study": study.id})
+    return True
+
+
+def caution(study: engine.Study) -> None:
+    """Warn where no estimate may rest on a study's labels."""
+    if study.skewed:
+        st.warning(
+            "These labels are all of texts that the model was least sure of. They tell how far labels carry; an "
+            "estimate from them would speak of hard texts alone. Label texts drawn at random too.",
+            icon=":material/warning:",
+        )
 
 
 def latest(store: engine.Store, study: engine.Study, *kinds: str, finished: bool = False) -> engine.Run | None:

@@ -224,6 +224,8 @@ def main() -> None:
     """Show the pilot while it runs, then the plan."""
     store = parts.open_store()
     study = parts.open_study(store)
+    if parts.lacks_labels(study):
+        return
     run = planned_run(store, study)
     if not run.is_finished:
         st.write(

@@ -3,7 +3,7 @@
 import streamlit as st
 
 import engine
-from pages import parts
+from pages import labelling, parts
 
 
 def first_run(store: engine.Store, study: engine.Study) -> engine.Run:
@@ -79,19 +79,36 @@ def explain(efficiency: engine.Efficiency, run: engine.Run) -> None:
         st.markdown("The band holds the curve with a probability of 80%.")
 
 
-parts.heading("Predict", "How far further labels would carry with this model, told before anything is trained on them.")
-the_store = parts.open_store()
-the_study = parts.open_study(the_store)
-with parts.explained():
-    the_run = first_run(the_store, the_study)
-    if not the_run.is_finished:
+def curve(store: engine.Store, study: engine.Study) -> None:
+    """Show the curve, or the run that leads to it; then the ways to more labels and to the plan."""
+    run = first_run(store, study)
+    if not run.is_finished:
         st.write("Reading the texts with the model. This takes seconds, and is kept.")
-        parts.follow(the_store, the_run, key="follow_prediction")
+        parts.follow(store, run, key="follow_prediction")
         st.skeleton(height=380)
-    elif the_run.state is engine.RunState.FINISHED:
-        show(the_store, best_known(the_store, the_study, the_run))
+    elif run.state is engine.RunState.FINISHED:
+        show(store, best_known(store, study, run))
+        parts.caution(study)
+        labelling.offer(store, study, run.settings.model)
     else:
-        parts.ended_badly(the_store, the_run, key="prediction")
-with st.container(horizontal=True, horizontal_alignment="right"):
-    if st.button("Continue to the plan", type="primary", icon=":material/arrow_forward:", icon_position="right"):
-        st.switch_page("pages/plan.py", query_params={"study": the_study.id})
+        parts.ended_badly(store, run, key="prediction")
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button("Continue to the plan", type="primary", icon=":material/arrow_forward:", icon_position="right"):
+            st.switch_page("pages/plan.py", query_params={"study": study.id})
+
+
+def main() -> None:
+    """Show the curve, or the texts to be labelled where that was asked for or nothing is labelled yet."""
+    store = parts.open_store()
+    study = parts.open_study(store)
+    asked = labelling.current(store, study)
+    named = asked is not None and asked.id == st.query_params.get("labelling")
+    if not named and parts.has_labels(study):
+        curve(store, study)
+        return
+    labelling.show(store, study, asked)
+
+
+parts.heading("Predict", "How far further labels would carry with this model, told before anything is trained on them.")
+with parts.explained():
+    main()

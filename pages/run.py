@@ -98,6 +98,7 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
     with st.container(border=True):
         settings = ask_settings(study)
     show_preflight(study, settings)
+    parts.caution(study)
     if st.button("Run", type="primary", icon=":material/play_arrow:", key="start"):
         run = engine.start_run(store, study, parts.RUN, settings)
         st.query_params["run"] = run.id
@@ -254,6 +255,8 @@ def main() -> None:
     store = parts.open_store()
     study = parts.open_study(store)
     engine.reconcile(store)
+    if parts.lacks_labels(study):
+        return
     run = chosen_run(store, study)
     if run is None or st.session_state.get("new_run") == study.id:
         prepare_run(store, study)

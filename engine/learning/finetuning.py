@@ -66,7 +66,11 @@ class Regressor(nn.Module):
     def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return predictions of shape (batch, k)."""
         states = self.backbone(input_ids=inputs, attention_mask=mask).last_hidden_state
-        scores = self.linear(nn.functional.normalize(mean_pool(states, mask), dim=-1))
+        return self.read(mean_pool(states, mask))
+
+    def read(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Return the head's predictions from pooled states, shape (batch, width) to (batch, k)."""
+        scores = self.linear(nn.functional.normalize(pooled.to(self.linear.weight.dtype), dim=-1))
         if not self.logistic:
             return torch.as_tensor(scores)
         p = torch.sigmoid(scores)

@@ -1,34 +1,35 @@
 """CoS-Low: the median cosine between gradients of low-confidence examples (Je & Raffel, arXiv 2512.24991).
 
-The plain definition: LoRA of rank 64 and alpha 32 on all linear layers, evaluation mode, one example at a time. LoRA's
-B starts at zero, so the gradient of A vanishes and that of B alone counts.
+The definition: LoRA of rank 64 and alpha 32 on all linear layers, evaluation mode, one loss for each example. Here the
+examples are texts with labels, and the loss is that of a head fitted to the labels at hand; decoders have their own.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedModel
 
-from engine.learning.finetuning import Regressor, adapted
+from engine.learning.cosines import Batch, Span, cosines
+from engine.learning.finetuning import Regressor
 from engine.learning.models import Encoder, Progress, silent
-from engine.learning.probe import Head, fit_logistic, fit_ridge
+from engine.learning.probe import fit_logistic, fit_ridge
+from engine.learning.selection import fitted_head
 
 EXAMPLES = 32
-_BINS = 5  # numeric labels become fifths, so that confidence is a probability for them too
+# Encoders in which texts can share a row: they take the mask between tokens and the positions as they are given.
+_PACKING = {"bert", "roberta", "xlm-roberta"}
 
 Floats = NDArray[np.float64]
 
 
 def confidences(embeddings: NDArray[np.float32], y: NDArray[Any], classes: int | None) -> Floats:
     """Return the largest class (or fifth-of-the-ratings) probability of each labelled text, left out of its own fit."""
-    if classes is None:
-        edges = np.unique(np.quantile(y, np.linspace(0, 1, _BINS + 1)[1:-1]))
-        y = np.searchsorted(edges, y, side="left")
-        classes = len(edges) + 1
-    return np.asarray(fit_logistic(embeddings, y, classes).loo.max(1))
+    return np.asarray(fitted_head(embeddings, y, classes).loo.max(1))
 
 
 def low_confidence(confidence: Floats, rng: np.random.Generator, count: int = EXAMPLES) -> NDArray[np.intp]:
@@ -47,51 +48,124 @@ def cos_low(
     classes: int | None,
     seed: int = 0,
     progress: Progress = silent,
-) -> float:
-    """Return CoS-Low of labelled texts, between -1 and 1.
+) -> float | None:
+    """Return CoS-Low of labelled texts, between -1 and 1, or None where the labels give no two gradients to compare.
 
     Args:
-        encoder: The model; it is copied, not changed.
+        encoder: The model; it is not changed.
         texts: Labelled texts, s of them.
         y: Numbers, or class codes, shape (s,).
         embeddings: The model's embeddings of the texts, shape (s, width).
         classes: Number of classes, or None for numbers.
         seed: Seed of the draw and of the adapter's start.
         progress: Called with the share done.
+
+    Raises:
+        ModelError: The gradients are not finite.
     """
+    if len(y) < 2 or np.all(y == y[0]):
+        return None  # equal labels leave the head at zero, and with it every gradient
     rng = np.random.default_rng(seed)
     chosen = low_confidence(confidences(embeddings, y, classes), rng)
-    target = np.eye(classes)[y] if classes else ((y - y.mean()) / (y.std() or 1.0))[:, None]
+    target = np.eye(classes)[y] if classes else ((y - y.mean()) / y.std())[:, None]
     head = fit_logistic(embeddings, y, classes) if classes else fit_ridge(embeddings, target[:, 0])
-    rows = _gradients(encoder, [texts[i] for i in chosen], target[chosen], head, seed, progress)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    # An example that the head already fits exactly has no direction; it says nothing of the others.
-    rows = (rows / np.where(length > 0, length, 1))[length[:, 0] > 0]
-    if len(rows) < 2:
-        return 0.0
-    cosines = rows @ rows.T
-    return float(np.median(cosines[np.triu_indices(len(rows), 1)]))
+    ids = encoder.tokenize([texts[i] for i in chosen])
+    labelled = Labelled(encoder, Regressor(encoder.model, head).to(encoder.device).eval(), ids, target[chosen])
+    return median_cosine(cosines(labelled, seed=seed, progress=progress))
 
 
-def _gradients(
-    encoder: Encoder, texts: list[str], targets: Floats, head: Head, seed: int, progress: Progress
-) -> NDArray[np.float32]:
-    backbone = adapted(encoder, rank=64, alpha=32, seed=seed)
-    module = Regressor(backbone, head).to(encoder.device).eval()
-    weights = [p for name, p in module.named_parameters() if "lora_B" in name]
-    rows = []
-    for i, ids in enumerate(encoder.tokenize(texts)):
-        prediction = module(*encoder.pad([ids]))
-        target = torch.as_tensor(targets[i : i + 1], dtype=prediction.dtype, device=prediction.device)
-        loss = _loss(prediction, target, head.logistic)
-        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-        flat = [g.flatten() for g in gradients if g is not None]
-        rows.append(torch.cat(flat).float().cpu().numpy())
-        progress((i + 1) / len(texts))
-    return np.stack(rows)
+def median_cosine(cosines: Floats) -> float | None:
+    """Return the median over pairs of a matrix of cosines, or None where it has no pair."""
+    pairs = cosines[np.triu_indices(len(cosines), 1)]
+    return float(np.median(pairs)) if len(pairs) else None
 
 
-def _loss(prediction: torch.Tensor, target: torch.Tensor, logistic: bool) -> torch.Tensor:
-    if logistic:
-        return -(target * prediction.clamp_min(1e-12).log()).sum()
-    return ((prediction - target) ** 2).sum()
+@dataclass(frozen=True)
+class Labelled:
+    """Texts with labels under an encoder with its head.
+
+    Attributes:
+        encoder: Tokenizer and device.
+        module: The encoder's model with a head on it.
+        ids: Token ids of each text.
+        targets: Numbers or one-hot classes, shape (texts, k).
+    """
+
+    encoder: Encoder
+    module: Regressor
+    ids: list[list[int]]
+    targets: Floats
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The encoder's model."""
+        return self.module.backbone
+
+    @property
+    def packs(self) -> bool:
+        """Whether texts share rows."""
+        config = self.encoder.model.config
+        return config.model_type in _PACKING and config._attn_implementation in ("sdpa", "eager")
+
+    def batch(self, rows: list[int]) -> Batch:
+        """Return the squared error or the log loss of each of these texts."""
+        ids = [self.ids[i] for i in rows]
+        inputs, spans = self._packed(ids) if self.packs else self._padded(ids)
+        states = self.model(**inputs).last_hidden_state
+        predicted = self.module.read(_means(states, spans))
+        target = torch.as_tensor(self.targets[rows], dtype=predicted.dtype, device=predicted.device)
+        if self.module.logistic:
+            losses = -(target * predicted.clamp_min(1e-12).log()).sum(1)
+        else:
+            losses = ((predicted - target) ** 2).sum(1)
+        return Batch(losses, tuple(inputs["input_ids"].shape), spans)
+
+    def _padded(self, ids: list[list[int]]) -> tuple[dict[str, torch.Tensor], list[Span]]:
+        inputs, mask = self.encoder.pad(ids)
+        starts = mask.argmax(1).tolist()
+        spans = [(k, start, start + len(row)) for k, (start, row) in enumerate(zip(starts, ids, strict=True))]
+        return {"input_ids": inputs, "attention_mask": mask}, spans
+
+    def _packed(self, ids: list[list[int]]) -> tuple[dict[str, torch.Tensor], list[Span]]:
+        """Texts side by side in rows as long as the longest, with a mask that keeps each to itself."""
+        spans, shape = pack([len(row) for row in ids])
+        inputs = torch.full(shape, self.encoder.tokenizer.pad_token_id)
+        owner, position = torch.full(shape, -1), torch.zeros(shape, dtype=torch.long)
+        for k, (row, start, stop) in enumerate(spans):
+            inputs[row, start:stop] = torch.tensor(ids[k])
+            owner[row, start:stop] = k
+            position[row, start:stop] = torch.arange(stop - start)
+        config = self.encoder.model.config
+        first = 0 if config.model_type == "bert" else config.pad_token_id + 1
+        apart = (owner[:, None, :, None] != owner[:, None, None, :]).to(self.encoder.device)
+        dtype = self.encoder.model.dtype
+        mask = torch.zeros(apart.shape, dtype=dtype, device=apart.device).masked_fill(apart, torch.finfo(dtype).min)
+        place = self.encoder.device
+        return {
+            "input_ids": inputs.to(place),
+            "attention_mask": mask,
+            "position_ids": (position + first).to(place),
+        }, spans
+
+
+def pack(lengths: list[int]) -> tuple[list[Span], tuple[int, int]]:
+    """Return where texts lie in rows as long as the longest of them (first fit, longest first), and the rows' shape."""
+    most = max(lengths)
+    free: list[int] = []
+    spans: list[Span] = [(0, 0, 0)] * len(lengths)
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        row = next((row for row, left in enumerate(free) if left >= lengths[i]), len(free))
+        if row == len(free):
+            free.append(most)
+        start = most - free[row]
+        spans[i] = (row, start, start + lengths[i])
+        free[row] -= lengths[i]
+    return spans, (len(free), most)
+
+
+def _means(states: torch.Tensor, spans: list[Span]) -> torch.Tensor:
+    """Mean of the token states of each example; states (rows, tokens, width) to (examples, width)."""
+    weight = torch.zeros(len(spans), *states.shape[:2])
+    for k, (row, start, stop) in enumerate(spans):
+        weight[k, row, start:stop] = 1 / (stop - start)
+    return weight.to(states.device).flatten(1) @ states.float().flatten(0, 1)

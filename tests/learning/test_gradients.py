@@ -1,82 +1,37 @@
-"""CoS-Low against a loop by hand that knows no PEFT."""
+"""CoS-Low and the cosines beneath it against PEFT's adapter and one example at a time."""
 
 from __future__ import annotations
 
 import copy
 import itertools
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from plain_loop import plain_cosines
 from torch import nn
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    DebertaV2Config,
+    DebertaV2Model,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    RobertaModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
 
-from engine.learning import gradients
-from engine.learning.gradients import confidences, cos_low, low_confidence
-from engine.learning.models import embed, mean_pool
+from engine.errors import ModelError
+from engine.learning import cosines as machinery
+from engine.learning.cosines import RANK, _adapted, cosines
+from engine.learning.finetuning import Regressor
+from engine.learning.gradients import Labelled, confidences, cos_low, low_confidence, median_cosine, pack
+from engine.learning.models import Encoder, embed, mean_pool
 from engine.learning.probe import Head, fit_logistic, fit_ridge
-
-
-class LowRank(nn.Module):
-    """A linear layer with A and B beside it, written out."""
-
-    def __init__(self, linear, down):
-        super().__init__()
-        self.linear = linear
-        self.down = nn.Parameter(down.clone())
-        self.up = nn.Parameter(torch.zeros(linear.out_features, down.shape[0]))
-
-    def forward(self, x):
-        return self.linear(x) + (x @ self.down.T @ self.up.T) * 32 / 64
-
-
-def by_hand(encoder, texts, targets, head, downs):
-    """Gradients of every B, one text at a time, with the A that PEFT drew."""
-    model = copy.deepcopy(encoder.model)
-    added = []
-    for name, down in downs.items():
-        parent = model.get_submodule(name.rpartition(".")[0])
-        low = LowRank(getattr(parent, name.rpartition(".")[2]), down)
-        setattr(parent, name.rpartition(".")[2], low)
-        added.append(low)
-    weight = torch.tensor(head.coefficients, dtype=torch.float32)
-    bias = torch.tensor(head.intercepts - head.centre @ head.coefficients, dtype=torch.float32)
-    rows = []
-    for text, target in zip(texts, targets, strict=True):
-        inputs = torch.tensor(encoder.tokenize([text]))
-        states = model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).last_hidden_state
-        score = nn.functional.normalize(states.mean(1), dim=-1) @ weight + bias
-        if head.logistic:
-            p = torch.sigmoid(score) / torch.sigmoid(score).sum()
-            loss = -torch.log(p[0, int(np.argmax(target))])
-        else:
-            loss = (score[0, 0] - float(target[0])) ** 2
-        model.zero_grad()
-        loss.backward()
-        # The pooler takes no part in a mean-pooled embedding: its layer has no gradient.
-        rows.append(torch.cat([low.up.grad.flatten() for low in added if low.up.grad is not None]).numpy())
-    return np.array(rows)
-
-
-def drawn(encoder, seed):
-    """The A matrices that PEFT draws for a seed, by layer."""
-    from peft import LoraConfig, get_peft_model
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        adapted = get_peft_model(
-            copy.deepcopy(encoder.model), LoraConfig(r=64, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear")
-        )
-    suffix = ".lora_A.default.weight"
-    return {
-        name.removeprefix("base_model.model.").removesuffix(suffix): value.detach()
-        for name, value in adapted.named_parameters()
-        if name.endswith(suffix)
-    }
-
-
-def median_cosine(rows):
-    pairs = itertools.combinations(rows, 2)
-    return float(np.median([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]))
 
 
 @pytest.fixture
@@ -85,46 +40,262 @@ def rated(tiny_encoder, phrases):
     return phrases, y, embed(tiny_encoder, phrases)
 
 
-@pytest.mark.parametrize("classes", [None, 5])
-def test_it_is_that_of_the_loop_by_hand(tiny_encoder, rated, classes):
-    texts, y, vectors = rated
+def labelled(encoder, texts, y, classes=None, vectors=None):
+    """Texts under the head that their own labels give."""
+    vectors = embed(encoder, texts) if vectors is None else vectors
     y = y.astype(int) if classes else y
-    found = cos_low(tiny_encoder, texts, y, vectors, classes=classes, seed=3)
-    chosen = low_confidence(confidences(vectors, y, classes), np.random.default_rng(3))
-    assert len(chosen) == 32
     target = np.eye(classes)[y] if classes else ((y - y.mean()) / y.std())[:, None]
     head = fit_logistic(vectors, y, classes) if classes else fit_ridge(vectors, target[:, 0])
-    rows = by_hand(tiny_encoder, [texts[i] for i in chosen], target[chosen], head, drawn(tiny_encoder, 3))
-    assert found == pytest.approx(median_cosine(rows), abs=2e-3)
+    return Labelled(encoder, Regressor(encoder.model, head).eval(), encoder.tokenize(texts), target)
+
+
+def one_at_a_time(examples, seed=0):
+    """The plain loop, its loss written out."""
+
+    def loss(ids, target, adapted):
+        inputs = torch.tensor([ids], device=examples.encoder.device)
+        states = adapted(input_ids=inputs, attention_mask=torch.ones_like(inputs)).last_hidden_state
+        linear = examples.module.linear
+        score = nn.functional.normalize(states.mean(1), dim=-1) @ linear.weight.detach().T + linear.bias.detach()
+        if not examples.module.logistic:
+            return (score[0, 0] - float(target[0])) ** 2
+        p = torch.sigmoid(score) / torch.sigmoid(score).sum()
+        return -torch.log(p[0, int(np.argmax(target))])
+
+    pairs = zip(examples.ids, examples.targets, strict=True)
+    losses = [lambda adapted, ids=ids, target=target: loss(ids, target, adapted) for ids, target in pairs]
+    return plain_cosines(examples.encoder.model, losses, seed)
+
+
+def in_batches(monkeypatch, plan):
+    monkeypatch.setattr(machinery, "_plan", lambda *_: plan)
+
+
+@pytest.mark.parametrize("classes", [None, 5])
+def test_the_matrix_is_that_of_the_plain_loop(tiny_encoder, rated, classes):
+    texts, y, _ = rated
+    examples = labelled(tiny_encoder, texts[:32], y[:32], classes)
+    np.testing.assert_allclose(cosines(examples, seed=3), one_at_a_time(examples, 3), atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+def test_the_default_model_agrees_with_the_plain_loop_too(default_encoder, phrases, classes):
+    y = np.array([float(len(text) % 3) for text in phrases[:12]])
+    examples = labelled(default_encoder, [*phrases[:11], "a long text, " * 20], y, classes)
+    assert examples.packs
+    np.testing.assert_allclose(cosines(examples), one_at_a_time(examples), atol=1e-5)
+
+
+SIZES = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+    "max_position_embeddings": 300, "pad_token_id": 0,
+}  # fmt: skip
+KINDS = {
+    "roberta": (RobertaModel, RobertaConfig(**SIZES | {"pad_token_id": 1}), True),
+    "xlm-roberta": (XLMRobertaModel, XLMRobertaConfig(**SIZES), True),
+    "distilbert": (DistilBertModel, DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=64), False),
+    # One layer called many times, and layers that the texts of a batch share.
+    "albert": (AlbertModel, AlbertConfig(**SIZES | {"embedding_size": 16, "num_hidden_layers": 3}), False),
+    "deberta": (
+        DebertaV2Model,
+        DebertaV2Config(
+            **SIZES, relative_attention=True, pos_att_type=["p2c", "c2p"], share_att_key=True, position_buckets=16,
+            norm_rel_ebd="layer_norm",
+        ),
+        False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_encoder_agrees_with_the_plain_loop(default_encoder, phrases, kind):
+    cls, config, packs = KINDS[kind]
+    config = copy.deepcopy(config)
+    config.vocab_size = len(default_encoder.tokenizer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(12)
+        model = cls(config).eval()
+    encoder = Encoder(kind, kind, default_encoder.tokenizer, model, torch.device("cpu"))
+    y = np.arange(10) % 4.0
+    examples = labelled(encoder, [*phrases[:9], "one longer than the others " * 4], y)
+    assert examples.packs == packs
+    np.testing.assert_allclose(cosines(examples), one_at_a_time(examples), atol=1e-5)
+
+
+def test_cos_low_is_the_median_over_pairs_of_the_chosen(tiny_encoder, rated):
+    texts, y, vectors = rated
+    chosen = low_confidence(confidences(vectors, y, None), np.random.default_rng(3))
+    assert len(chosen) == 32
+    every = labelled(tiny_encoder, texts, y, vectors=vectors)
+    some = replace(every, ids=[every.ids[i] for i in chosen], targets=every.targets[chosen])
+    matrix = one_at_a_time(some, 3)
+    expected = np.median([matrix[i, j] for i, j in itertools.combinations(range(32), 2)])
+    found = cos_low(tiny_encoder, texts, y, vectors, classes=None, seed=3)
+    assert found == pytest.approx(expected, abs=1e-5)
     assert -1 <= found <= 1
 
 
-def test_the_order_of_the_chosen_rows_does_not_matter(tiny_encoder, rated):
-    texts, y, vectors = rated
-    target = ((y - y.mean()) / y.std())[:, None]
-    head = fit_ridge(vectors, target[:, 0])
+def test_neither_order_nor_padding_nor_batches_matter(tiny_encoder, rated, monkeypatch):
+    texts, y, _ = rated
+    examples = labelled(tiny_encoder, texts[:20], y[:20])
+    together = cosines(examples)
     order = np.random.default_rng(4).permutation(20)
-    rows = gradients._gradients(tiny_encoder, texts[:20], target[:20], head, 0, lambda _: None)
-    shuffled = gradients._gradients(tiny_encoder, [texts[i] for i in order], target[order], head, 0, lambda _: None)
-    np.testing.assert_allclose(shuffled, rows[order], atol=1e-5)
-    assert median_cosine(rows) == pytest.approx(median_cosine(shuffled), abs=1e-5)
+    shuffled = replace(examples, ids=[examples.ids[i] for i in order], targets=examples.targets[order])
+    np.testing.assert_allclose(cosines(shuffled), together[np.ix_(order, order)], atol=1e-5)
+    for plan in (
+        [[i] for i in range(20)],
+        [list(range(0, 20, 2)), list(range(1, 20, 2))],
+        [[3, 1], [0, 2, *range(4, 20)]],
+    ):
+        with monkeypatch.context() as patch:
+            in_batches(patch, plan)
+            np.testing.assert_allclose(cosines(examples), together, atol=1e-5)
+    monkeypatch.setattr(Labelled, "packs", False)
+    np.testing.assert_allclose(cosines(examples), together, atol=1e-5)
+    monkeypatch.setattr(examples.encoder.tokenizer, "padding_side", "left")
+    # Positions move with padding on the left, which no encoder that counts from the row's start allows for.
+    assert [span[2] for span in examples.batch([0, 8]).spans] == [max(len(examples.ids[i]) for i in (0, 8))] * 2
 
 
-def test_a_head_of_zeros_has_no_directions(tiny_encoder, phrases):
-    vectors = embed(tiny_encoder, phrases)
-    assert cos_low(tiny_encoder, phrases, np.full(60, 2.0), vectors, classes=None) == 0.0
+def test_several_passes_give_what_one_does(tiny_encoder, rated, monkeypatch):
+    texts, y, _ = rated
+    examples = labelled(tiny_encoder, texts[:8], y[:8])
+    together = cosines(examples)
+    monkeypatch.setattr(machinery, "_room", lambda _: 100_000)
+    in_batches(monkeypatch, [[0, 1, 2], [3, 4, 5], [6, 7]])
+    products = machinery._Products(examples, 0)
+    assert 2 <= len(products._groups([[0], [1]])) < len(products.layers)
+    shares = []
+    np.testing.assert_allclose(cosines(examples, progress=shares.append), together, atol=1e-5)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert len(shares) == 3 * len(products._groups([[0], [1]]))
+
+
+def test_long_texts_go_in_batches_that_hold_each_once(tiny_encoder, phrases):
+    examples = labelled(tiny_encoder, phrases[:12] + ["many words " * 60] * 12, np.arange(24) % 5.0)
+    plan = machinery._plan(examples, _adapted(examples.model, 0))
+    assert len(plan) > 3
+    assert sorted(i for rows in plan for i in rows) == list(range(24))
+    few = replace(examples, ids=examples.ids[:12], targets=examples.targets[:12])
+    assert machinery._plan(few, _adapted(few.model, 0)) == [list(range(12))]
+    np.testing.assert_allclose(cosines(examples), one_at_a_time(examples), atol=1e-5)
+
+
+def test_both_forms_of_the_products_are_the_same():
+    generator = torch.Generator().manual_seed(5)
+    pieces = [
+        (i % 6, torch.randn(tokens, 40, generator=generator), torch.randn(tokens, RANK, generator=generator))
+        for i, tokens in enumerate((3, 90, 1, 5, 70, 2, 4, 80))
+    ]
+    rows = np.zeros((7, 40 * RANK))
+    for i, gradient, shrunk in pieces:
+        rows[i] += (gradient.T @ shrunk).flatten().double().numpy()
+    for form in (pieces, [machinery._shortened(piece) for piece in pieces]):
+        for way in (machinery._by_token, machinery._by_example):
+            np.testing.assert_allclose(way(form, 7).numpy(), rows @ rows.T, rtol=1e-4, atol=1e-2)
+    assert sum(shrunk is None for _, _, shrunk in form) == 3
+
+
+def test_a_layer_of_many_outputs_is_laid_out_in_parts(monkeypatch):
+    generator = torch.Generator().manual_seed(6)
+    pieces = [
+        (i, torch.randn(5, 50, generator=generator), torch.randn(5, RANK, generator=generator)) for i in (0, 1, 3, 1)
+    ]
+    whole = machinery._by_example(pieces, 4)
+    monkeypatch.setattr(machinery, "_LAID_OUT", 4 * RANK * 4 * 16)
+    torch.testing.assert_close(machinery._by_example(pieces, 4), whole)
+    assert not whole[2].any()
+
+
+def test_rows_are_as_long_as_the_longest_and_nothing_overlaps():
+    lengths = np.random.default_rng(7).integers(1, 40, 50).tolist()
+    spans, (rows, tokens) = pack(lengths)
+    taken = np.zeros((rows, tokens), dtype=int)
+    for length, (row, start, stop) in zip(lengths, spans, strict=True):
+        assert stop - start == length
+        taken[row, start:stop] += 1
+    assert taken.max() == 1
+    assert tokens == max(lengths)
+    assert taken.any(1).all()
+    assert rows * tokens < 1.2 * sum(lengths)
+
+
+def test_a_head_of_zeros_gives_no_direction(tiny_encoder, rated):
+    texts, _, vectors = rated
     head = Head(vectors.mean(0), np.zeros((32, 1)), np.zeros(1), False, np.zeros(60))
-    rows = gradients._gradients(tiny_encoder, phrases[:3], np.ones((3, 1)), head, 0, lambda _: None)
-    assert not rows.any()
+    module = Regressor(tiny_encoder.model, head).eval()
+    found = cosines(Labelled(tiny_encoder, module, tiny_encoder.tokenize(texts[:3]), np.ones((3, 1))))
+    assert found.shape == (0, 0)
+    assert median_cosine(found) is None
 
 
-def test_equal_texts_with_equal_labels_agree_wholly(tiny_encoder, rated):
+@pytest.mark.parametrize(("y", "classes"), [(np.full(60, 0.1), None), (np.full(60, 1), 3)])
+def test_equal_labels_have_no_cos_low(tiny_encoder, rated, y, classes):
+    assert cos_low(tiny_encoder, rated[0], y, rated[2], classes=classes) is None
+    assert cos_low(tiny_encoder, rated[0][:1], y[:1], rated[2][:1], classes=classes) is None
+
+
+def test_an_example_without_a_gradient_is_left_out(tiny_encoder, rated):
+    examples = labelled(tiny_encoder, rated[0][:6], rated[1][:6])
+    fitted = float(examples.batch([2]).losses.detach()), examples.targets.copy()
+    with torch.no_grad():
+        states = embed(tiny_encoder, rated[0][2:3])
+        fitted[1][2] = examples.module.read(torch.from_numpy(states)).numpy()
+    others = [0, 1, 3, 4, 5]
+    every = cosines(replace(examples, targets=fitted[1]))
+    if len(every) == 6:  # exact but for rounding: its direction is still its own, and the others are as they were
+        every = every[np.ix_(others, others)]
+    some = replace(examples, ids=[examples.ids[i] for i in others], targets=examples.targets[others])
+    np.testing.assert_allclose(every, cosines(some), atol=1e-5)
+
+
+def test_equal_texts_agree_wholly_or_not_at_all(tiny_encoder, rated):
     texts, y, vectors = rated
-    head = fit_ridge(vectors, y - y.mean())
-    rows = gradients._gradients(tiny_encoder, [texts[0]] * 2, np.ones((2, 1)), head, 0, lambda _: None)
-    assert median_cosine(rows) == pytest.approx(1.0, abs=1e-5)
-    opposite = gradients._gradients(tiny_encoder, [texts[0]] * 2, np.array([[50.0], [-50.0]]), head, 0, lambda _: None)
-    assert median_cosine(opposite) == pytest.approx(-1.0, abs=1e-5)
+    module = Regressor(tiny_encoder.model, fit_ridge(vectors, y - y.mean())).eval()
+    ids = tiny_encoder.tokenize([texts[0]] * 2)
+    same = cosines(Labelled(tiny_encoder, module, ids, np.ones((2, 1))))
+    assert median_cosine(same) == pytest.approx(1.0, abs=1e-6)
+    assert same.max() <= 1
+    opposite = cosines(Labelled(tiny_encoder, module, ids, np.array([[50.0], [-50.0]])))
+    assert median_cosine(opposite) == pytest.approx(-1.0, abs=1e-6)
+    assert opposite.min() >= -1
+
+
+def test_gradients_that_are_no_numbers_are_told(tiny_encoder, rated):
+    broken = copy.deepcopy(tiny_encoder.model)
+    broken.encoder.layer[0].attention.self.query.weight.data[0, 0] = float("nan")
+    examples = labelled(tiny_encoder, rated[0][:4], rated[1][:4])
+    module = copy.deepcopy(examples.module)
+    module.backbone = broken
+    with pytest.raises(ModelError, match="not finite"):
+        cosines(replace(examples, module=module))
+
+
+def test_bfloat16_is_near_float32(tiny_encoder, rated, monkeypatch):
+    examples = labelled(tiny_encoder, rated[0][:16], rated[1][:16])
+    exact = cosines(examples)
+    half = replace(tiny_encoder, model=copy.deepcopy(tiny_encoder.model).bfloat16())
+    module = copy.deepcopy(examples.module)
+    module.backbone = half.model
+    rough = replace(examples, encoder=half, module=module)
+    np.testing.assert_allclose(cosines(rough), exact, atol=0.1)
+    assert np.abs(cosines(rough) - exact).mean() < 0.02
+    in_batches(monkeypatch, [list(range(9)), list(range(9, 16))])
+    np.testing.assert_allclose(cosines(rough), exact, atol=0.1)
+
+
+def test_a_is_drawn_as_peft_draws_it(tiny_encoder):
+    layers = _adapted(tiny_encoder.model, 1)
+    linear = [module for module in tiny_encoder.model.modules() if isinstance(module, nn.Linear)]
+    assert [layer.module for layer in layers] == linear
+    for layer in layers:
+        bound = 1 / math.sqrt(layer.module.in_features)
+        assert layer.down.shape == (64, layer.module.in_features)
+        assert layer.down.abs().max() <= bound
+        assert layer.down.std() == pytest.approx(bound / math.sqrt(3), rel=0.1)
+    assert all(torch.equal(a.down, b.down) for a, b in zip(layers, _adapted(tiny_encoder.model, 1), strict=True))
+    assert not torch.equal(layers[0].down, _adapted(tiny_encoder.model, 2)[0].down)
 
 
 def test_the_rows_drawn_are_of_low_confidence(rated):
@@ -143,15 +314,45 @@ def test_the_rows_drawn_are_of_low_confidence(rated):
 
 def test_the_same_seed_gives_the_same_and_nothing_global_is_touched(tiny_encoder, rated):
     texts, y, vectors = rated
+    model = tiny_encoder.model
     torch.manual_seed(9)
     before = torch.get_rng_state()
-    weights = {name: value.clone() for name, value in tiny_encoder.model.state_dict().items()}
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    wanted = [p.requires_grad for p in model.parameters()]
     one, two = (cos_low(tiny_encoder, texts, y, vectors, classes=None, seed=1) for _ in range(2))
     assert one == two
     assert torch.equal(before, torch.get_rng_state())
-    assert all(torch.equal(value, weights[name]) for name, value in tiny_encoder.model.state_dict().items())
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert wanted == [p.requires_grad for p in model.parameters()]
+    assert all(wanted)
+    assert all(p.grad is None for p in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+    assert not model.training
+
+
+def test_a_stop_in_the_midst_leaves_the_model_as_it_was(tiny_encoder, rated):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cosines(labelled(tiny_encoder, rated[0][:4], rated[1][:4]), progress=stop)
+    assert all(p.requires_grad for p in tiny_encoder.model.parameters())
+    assert not any(module._forward_hooks for module in tiny_encoder.model.modules())
 
 
 def test_mean_pooling_leaves_padding_out():
     states = torch.tensor([[[1.0], [3.0], [100.0]]])
     assert mean_pool(states, torch.tensor([[1, 1, 0]])).item() == 2.0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device.")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
+def test_a_gpu_gives_what_the_cpu_does(tiny_encoder, rated, dtype, tolerance):
+    texts, y, vectors = rated
+    exact = cosines(labelled(tiny_encoder, texts[:32], y[:32], vectors=vectors[:32]))
+    there = replace(
+        tiny_encoder, model=copy.deepcopy(tiny_encoder.model).to("cuda", dtype), device=torch.device("cuda")
+    )
+    examples = labelled(there, texts[:32], y[:32], vectors=vectors[:32])
+    np.testing.assert_allclose(cosines(replace(examples, module=examples.module.to("cuda"))), exact, atol=tolerance)

@@ -114,7 +114,7 @@ class _Layer:
 
 
 def _adapted(model: PreTrainedModel, seed: int) -> list[_Layer]:
-    """The layers that PEFT's "all-linear" names, each with an A as PEFT draws it."""
+    """The layers that PEFT's "all-linear" names, each with an A as PEFT draws it; experts in one tensor are no layers."""
     generator = torch.Generator().manual_seed(seed)
     output = model.get_output_embeddings()
     layers = []

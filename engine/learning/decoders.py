@@ -1,9 +1,4 @@
-"""Decoders: asking a causal language model for labels, how sure it is of its answers, and its CoS-Low.
-
-A label is asked for through the tokenizer's chat template: the instruction is the system turn, the text the user turn,
-the label the assistant turn. The dialogue is rendered once with marks in their places, so that the same tokens stand
-before an answer that the model gives as before one that it is given.
-"""
+"""Decoders: asking a causal language model for labels, how sure it is of its answers, and its CoS-Low."""
 
 from __future__ import annotations
 
@@ -13,39 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import TemplateError
 from numpy.typing import NDArray
 from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from engine.errors import ArgumentError, ModelError
+from engine.errors import ModelError
 from engine.learning.cosines import Batch, cosines
+from engine.learning.dialogues import Dialogue, Questionnaire
 from engine.learning.gradients import low_confidence, median_cosine
 from engine.learning.models import Progress, batches, device, load, silent
 
 _MOST_TOKENS = 1024
 _MOST_ANSWER = 16
-_INSTRUCTION, _TEXT, _ANSWER = "LABELWISEINSTRUCTION", "LABELWISETEXT", "LABELWISEANSWER"
 
 Floats = NDArray[np.float64]
-
-
-def instruction(y: NDArray[Any], classes: Sequence[str] | None) -> str:
-    """Return what to ask of a text: for one of the classes, or for a number within the range of the ratings.
-
-    Args:
-        y: The ratings, shape (n,), of which the range is told; not looked at where there are classes.
-        classes: Names of the classes, or None for numbers.
-    """
-    if classes is not None:
-        return f"Classify the text. Answer with one of: {', '.join(classes)}. Answer with nothing else."
-    number = "whole number" if np.all(y == np.round(y)) else "number"
-    return f"Rate the text. Answer with a {number} from {np.min(y):g} to {np.max(y):g}. Answer with nothing else."
-
-
-def answers(y: NDArray[Any], classes: Sequence[str] | None) -> list[str]:
-    """Return labels as the assistant writes them; y holds numbers, or codes into `classes`, shape (n,)."""
-    return [f"{value:g}" for value in y] if classes is None else [classes[code] for code in y]
 
 
 @dataclass(frozen=True)
@@ -64,28 +40,6 @@ class Answers:
         """Return which answers are the expected ones, the blanks around them and capitals aside."""
         pairs = zip(self.texts, expected, strict=True)
         return np.array([said.strip().casefold() == label.strip().casefold() for said, label in pairs], dtype=bool)
-
-
-@dataclass(frozen=True)
-class Dialogue:
-    """A text and its answer as tokens.
-
-    Attributes:
-        ids: The token ids up to the end of the answer.
-        answer: Positions of the answer's tokens in them; no special token is among them.
-    """
-
-    ids: list[int]
-    answer: list[int]
-
-
-@dataclass(frozen=True)
-class Form:
-    """A chat template with its instruction filled in: what stands before the text, before the answer and after it."""
-
-    before: str
-    between: str
-    after: str
 
 
 @dataclass(frozen=True)
@@ -115,8 +69,8 @@ class Decoder:
         Raises:
             ModelError: The chat template cannot carry a question, or the instruction leaves no room for a text.
         """
-        form = self.form(instruction)
-        prompts, ends = [self._prompt(form, text) for text in texts], self._ends(form)
+        asked = self.questionnaire(instruction)
+        prompts, ends = [asked.prompt(text) for text in texts], self._ends(asked)
         said, confidences, done = [""] * len(prompts), np.zeros(len(prompts)), 0
         for batch in batches(prompts):
             for i, ids, sure in zip(batch, *self._generate([prompts[i] for i in batch], ends), strict=True):
@@ -127,21 +81,6 @@ class Decoder:
             done += len(batch)
             progress(done / len(prompts))
         return Answers(tuple(said), confidences)
-
-    def dialogue(self, form: Form, text: str, answer: str) -> Dialogue:
-        """Return a text with its answer as tokens; a text that is too long is cut, never the rest.
-
-        Raises:
-            ArgumentError: The answer is blank.
-            ModelError: The instruction leaves no room for a text.
-        """
-        answer = self._plain(answer)
-        if not answer:
-            raise ArgumentError("An answer is blank; a gradient needs an answer for every text.")
-        ids, spans, start = self._encode(form.before, self._plain(text), form.between, answer)
-        special = set(self.tokenizer.all_special_ids)
-        inside = [p for p, (begin, end) in enumerate(spans) if end > max(begin, start) and ids[p] not in special]
-        return Dialogue(ids, inside)
 
     def pad(self, ids: list[list[int]], *, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Return input ids and attention mask of a batch on the model's device, padded on the right or the left."""
@@ -154,82 +93,25 @@ class Decoder:
             mask[k, place] = 1
         return inputs.to(self.device), mask.to(self.device)
 
-    def form(self, instruction: str) -> Form:
-        """Return the chat template with an instruction; it is merged into the user turn where there is no system turn.
+    def questionnaire(self, instruction: str) -> Questionnaire:
+        """Return an instruction in the chat template, ready for texts.
 
         Raises:
-            ModelError: The template cannot carry a question and its answer.
+            ModelError: The chat template cannot carry a question and its answer.
         """
-        system = [{"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": _TEXT}]
-        merged = [{"role": "user", "content": f"{_INSTRUCTION}\n\n{_TEXT}"}]
-        for turns in (system, merged):
-            parts = self._rendered([*turns, {"role": "assistant", "content": _ANSWER}])
-            if parts is not None:
-                head, before, between, after = parts
-                return Form(head + self._plain(instruction) + before, between, after)
-        raise ModelError(
-            f"The chat template of model {self.name} cannot carry a question and its answer as they are; "
-            "choose another instruction-tuned model."
-        )
-
-    def _rendered(self, turns: list[dict[str, str]]) -> list[str] | None:
-        """The parts of a dialogue around instruction, text and answer, or None where the template has no such place."""
-        try:
-            # Some templates tell the date of today; the same texts are to be the same tokens tomorrow.
-            text = self.tokenizer.apply_chat_template(turns, tokenize=False, date_string="26 Jul 2024")
-        except TemplateError:
-            return None
-        parts = []
-        for mark in (_INSTRUCTION, _TEXT, _ANSWER):
-            part, found, text = text.partition(mark)
-            if not found or mark in text:
-                return None
-            parts.append(part)
-        return [*parts, text]
-
-    def _prompt(self, form: Form, text: str) -> list[int]:
-        # A blank before the answer belongs to the answer's first token.
-        return self._encode(form.before, self._plain(text), form.between.rstrip(" "), "")[0]
-
-    def _encode(
-        self, before: str, text: str, between: str, answer: str
-    ) -> tuple[list[int], list[tuple[int, int]], int]:
-        """Token ids, the letters that each covers, and where the answer's begin; the text is cut where it is long."""
         most = min(_MOST_TOKENS, getattr(self.model.config, "max_position_embeddings", None) or _MOST_TOKENS)
-        most -= _MOST_ANSWER
-        while True:
-            whole = before + text + between + answer
-            encoded = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
-            ids, spans = encoded["input_ids"], encoded["offset_mapping"]
-            if len(ids) <= most:
-                return ids, spans, len(whole) - len(answer)
-            stops = [end for _, end in spans if len(before) < end <= len(before) + len(text)]
-            kept = len(stops) - (len(ids) - most)
-            if kept < 1:
-                raise ModelError(
-                    f"The instruction leaves no room for a text: model {self.name} reads {most} tokens; shorten it."
-                )
-            text = text[: stops[kept - 1] - len(before)]
-
-    def _plain(self, text: str) -> str:
-        """The text without what a tokenizer would take for a token of its own, and without half a surrogate pair."""
-        text = text.encode("utf-8", "replace").decode().strip()
-        for token in self.tokenizer.added_tokens_decoder.values():
-            if token.special and token.content in text:
-                text = text.replace(token.content, f"{token.content[0]} {token.content[1:]}")
-        return text
+        return Questionnaire(self.tokenizer, self.name, instruction, most - _MOST_ANSWER)
 
     @property
     def _pad_id(self) -> int:
         # Padding is masked: any token will do where the tokenizer has none for it.
         return self.tokenizer.pad_token_id or 0
 
-    def _ends(self, form: Form) -> list[int]:
-        """The tokens that end an answer: the model's, the tokenizer's, and the one that the template sets after it."""
+    def _ends(self, asked: Questionnaire) -> list[int]:
+        """The tokens that end an answer: the model's, the tokenizer's, and the template's."""
         ends = self.model.generation_config.eos_token_id
-        found = {ends} if isinstance(ends, int) else set(ends or ())
-        after = self.tokenizer(form.after, add_special_tokens=False)["input_ids"][:1]
-        return sorted(found | {*after, self.tokenizer.eos_token_id} & set(self.tokenizer.all_special_ids))
+        own = {self.tokenizer.eos_token_id} - {None}
+        return sorted(asked.ends | own | ({ends} if isinstance(ends, int) else set(ends or ())))
 
     def _generate(self, prompts: list[list[int]], ends: list[int]) -> tuple[NDArray[np.int64], Floats]:
         """Greedy tokens and the largest probability at each, both of shape (batch, steps)."""
@@ -355,6 +237,6 @@ def cos_low(
         ModelError: The chat template cannot carry a question, the instruction leaves no room for a text, or the
             gradients are not finite.
     """
-    form, chosen = decoder.form(instruction), low_confidence(confidences, np.random.default_rng(seed))
-    dialogues = [decoder.dialogue(form, texts[i], answers[i]) for i in chosen]
+    asked, chosen = decoder.questionnaire(instruction), low_confidence(confidences, np.random.default_rng(seed))
+    dialogues = [asked.dialogue(texts[i], answers[i]) for i in chosen]
     return median_cosine(cosines(Answered(decoder, dialogues), seed=seed, progress=progress))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ def plain_cosines(model, losses, seed=0):
     """Cosines between gradients of B with the A of a seed; each of `losses` takes the adapted model."""
     names = {module: name for name, module in model.named_modules()}
     downs = {names[layer.module]: layer.down for layer in _adapted(model, seed)}
-    with torch.random.fork_rng(devices=[]):
+    # PEFT remarks on the layers of GPT-2.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
         adapted = get_peft_model(
             copy.deepcopy(model), LoraConfig(r=64, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear")
         ).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ArgumentError
+from engine.learning.blending import outcomes, trust, without_each
 from engine.learning.embeddings import EmbeddingCache
 from engine.learning.finetuning import FineTuned, LossReport, Recipe, fine_tune
 from engine.learning.models import Encoder, Progress, load_encoder, silent
-from engine.learning.probe import Head, fit_logistic, fit_ridge
+from engine.learning.probe import Head, fit_layers
 
 Floats = NDArray[np.float64]
 
@@ -39,14 +41,16 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Probed:
-    """A head on cached embeddings."""
+    """A head on cached states of several layers."""
 
     head: Head
     cache: EmbeddingCache
 
     def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
         """Return numbers or class probabilities."""
-        return self.head.predict(self.cache.embed(texts, progress))
+        if not texts:
+            return np.empty((0, len(self.head.intercepts)) if self.head.logistic else 0)
+        return self.head.predict(self.cache.states(texts, progress).reshape(len(texts), -1))
 
     def save(self, folder: Path) -> None:
         """Save the head as arrays."""
@@ -72,14 +76,12 @@ class Probe:
         report_loss: LossReport | None = None,
     ) -> Probed:
         """Fit the head."""
-        embeddings = self.cache.embed(texts, progress)
-        head = fit_logistic(embeddings, y, self.classes) if self.classes else fit_ridge(embeddings, y)
-        return Probed(head, self.cache)
+        return Probed(fit_layers(self.cache.states(texts, progress), y, self.classes), self.cache)
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """LoRA or full fine-tuning from the probe's head."""
+    """LoRA or full fine-tuning."""
 
     encoder: Encoder
     cache: EmbeddingCache
@@ -100,13 +102,67 @@ class FineTuning:
             self.encoder,
             texts,
             y,
-            self.cache.embed(texts),
+            self.cache.states(texts)[:, -1],
             classes=self.classes,
             recipe=self.recipe,
             seed=seed,
             progress=progress,
             report_loss=report_loss,
         )
+
+
+@dataclass(frozen=True)
+class Blended:
+    """The probe's predictions, moved towards the fine-tuned model's as far as that is trusted beyond the probe.
+
+    Attributes:
+        probed, tuned: The two.
+        trust: From 0 (the probe alone) to 1 (the fine-tuned model alone).
+    """
+
+    probed: Probed
+    tuned: FineTuned
+    trust: float
+
+    def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
+        """Return numbers or class probabilities."""
+        if self.trust == 0 or not texts:
+            return self.probed.predict(texts, progress)
+        cautious = self.probed.predict(texts, lambda share: progress(share / 3))
+        outputs = self.tuned.outputs(texts, lambda share: progress((1 + 2 * share) / 3))
+        tuned = outputs if self.tuned.module.logistic else outputs[:, 0]
+        return cautious + self.trust * (tuned - cautious)
+
+    def save(self, folder: Path) -> None:
+        """Save both, and the trust."""
+        self.tuned.save(folder)
+        self.probed.save(folder)
+        (folder / "blend.json").write_text(json.dumps({"trust": self.trust}), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Probe and fine-tuning, blended by their predictions of labels left out."""
+
+    probe: Probe
+    tuning: FineTuning
+
+    def fit(
+        self,
+        texts: list[str],
+        y: NDArray[Any],
+        *,
+        seed: int,
+        progress: Progress = silent,
+        report_loss: LossReport | None = None,
+    ) -> Blended:
+        """Fit both, and learn from these labels alone how to blend them."""
+        probed = self.probe.fit(texts, y, seed=seed)
+        tuned = self.tuning.fit(texts, y, seed=seed, progress=progress, report_loss=report_loss)
+        classes = self.probe.classes
+        columns = outcomes(y, classes)
+        loo = probed.head.loo.reshape(columns.shape) - without_each(columns) + columns.mean(0)
+        return Blended(probed, tuned, trust(columns, tuned.left_out, loo, tuned.recipe.folds))
 
 
 @dataclass(frozen=True)
@@ -132,15 +188,19 @@ class Workbench:
         return cls(encoder, EmbeddingCache(folder, encoder))
 
     def learner(self, name: str, objective: str, classes: int | None) -> Learner:
-        """Return a learner by name: "probe", "lora" or "full".
+        """Return a learner by name: "probe", "lora", "full" or "auto".
 
         Raises:
             ArgumentError: There is no such learner.
         """
+        probe = Probe(self.cache, classes)
+        lora = FineTuning(self.encoder, self.cache, classes, Recipe(objective=objective))
         if name == "probe":
-            return Probe(self.cache, classes)
+            return probe
         if name == "lora":
-            return FineTuning(self.encoder, self.cache, classes, Recipe(objective=objective))
+            return lora
         if name == "full":
-            return FineTuning(self.encoder, self.cache, classes, Recipe("full", objective, learning_rate=5e-5))
-        raise ArgumentError(f"learner is {name!r}, but it must be one of probe, lora, full.")
+            return FineTuning(self.encoder, self.cache, classes, Recipe("full", objective, learning_rate=1e-4))
+        if name == "auto":
+            return Auto(probe, lora)
+        raise ArgumentError(f"learner is {name!r}, but it must be one of probe, lora, full, auto.")

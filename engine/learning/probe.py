@@ -1,13 +1,15 @@
-"""The probe: a closed-form head on frozen embeddings, its penalty chosen by leave-one-out.
+"""The probe: a closed-form head on frozen embeddings, averaged over penalties by their leave-one-out fit.
 
 Ridge for numbers, one-against-the-rest logistic regression for classes. The leave-one-out predictions come from the
 hat matrix (exactly for ridge; by one Newton step from the fit for logistic, Rad & Maleki, arXiv 1801.10243), so no
-refit is needed.
+refit is needed. With few labels the best penalty is uncertain, and choosing one overfits: the heads of all penalties
+are averaged, weighted by a power of their leave-one-out likelihood (Leung & Barron, IEEE Trans. Inf. Theory 52, 2006).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ Floats = NDArray[np.float64]
 
 # Penalties relative to the mean squared length of a centred embedding, from hardly any to almost all.
 _PENALTIES = np.logspace(-2.5, 3, 23)
+# The power of the leave-one-out likelihood that weighs a penalty; one would be too sure of it.
+_CERTAINTY = 0.25
 _NEWTON_STEPS = 30
 
 
@@ -44,7 +48,7 @@ class Head:
 
 
 def fit_ridge(embeddings: NDArray[np.floating], y: Floats) -> Head:
-    """Fit ridge regression with the penalty of smallest leave-one-out variance.
+    """Fit ridge regression, averaged over penalties by the variance of the leave-one-out residual.
 
     Args:
         embeddings: Shape (n, d), n >= 2.
@@ -53,22 +57,45 @@ def fit_ridge(embeddings: NDArray[np.floating], y: Floats) -> Head:
     centre, U, d, Vt = _decompose(embeddings)
     target, n = y - y.mean(), len(y)
     projected = U.T @ target
-    best: tuple[float, Floats, Floats] | None = None
-    for penalty in _PENALTIES * (d**2).sum() / n:
-        shrink = d**2 / (d**2 + penalty)
-        leverage = (U**2) @ shrink + 1 / n
-        residual = (target - U @ (shrink * projected)) / np.maximum(1 - leverage, 1e-6)
-        # The variance objective: a constant bias of the prediction costs a rectified estimate nothing.
-        score = float(residual.var())
-        if best is None or score < best[0]:
-            best = (score, residual, Vt.T @ (d / (d**2 + penalty) * projected))
-    assert best is not None
-    _, residual, coefficients = best
-    return Head(centre, coefficients[:, None], np.array([y.mean()]), False, y - residual)
+    # An infinite penalty is the mean label alone.
+    shrinks = [d**2 / (d**2 + penalty) for penalty in _PENALTIES * (d**2).sum() / n] + [np.zeros_like(d)]
+    leverages = (U**2) @ np.transpose(shrinks) + 1 / n
+    fitted = U @ (np.transpose(shrinks) * projected[:, None])
+    residuals = (target[:, None] - fitted) / np.maximum(1 - leverages, 1e-6)
+    # The variance objective: a constant bias of the prediction costs a rectified estimate nothing.
+    weights = _weights(0.5 * n * np.log(np.maximum(residuals.var(0), 1e-300)))
+    coefficients = Vt.T @ (np.transpose(shrinks) @ weights / np.where(d > 0, d, 1) * projected)
+    return Head(centre, coefficients[:, None], np.array([y.mean()]), False, y - residuals @ weights)
+
+
+def fit_layers(states: NDArray[np.floating], y: NDArray[Any], classes: int | None) -> Head:
+    """Fit a head on the pooled states of several layers, each coordinate in units of its deviation over the rows.
+
+    Args:
+        states: Shape (n, layers, width).
+        y: Numbers, or class codes, shape (n,).
+        classes: Number of classes, or None for numbers.
+
+    Returns:
+        A head on the states laid side by side, shape (rows, layers * width).
+    """
+    X = states.reshape(len(states), -1).astype(float)
+    scale = X.std(0)
+    scale[scale < 1e-6 * max(float(scale.max()), 1e-300)] = np.inf  # a coordinate that never changes
+    scaled = X / scale
+    head = fit_logistic(scaled, y, classes) if classes else fit_ridge(scaled, y)
+    centre = np.where(np.isinf(scale), 0.0, X.mean(0))
+    return replace(head, centre=centre, coefficients=head.coefficients / scale[:, None])
+
+
+def _weights(losses: Floats) -> Floats:
+    """Weights of models whose negative log likelihood on labels left out is given, shape (models,); they sum to one."""
+    likelihood = np.exp(-_CERTAINTY * (losses - losses.min()))
+    return np.asarray(likelihood / likelihood.sum())
 
 
 def fit_logistic(embeddings: NDArray[np.floating], codes: NDArray[np.integer], classes: int) -> Head:
-    """Fit one-against-the-rest logistic regressions, each with the penalty of smallest leave-one-out log loss.
+    """Fit one-against-the-rest logistic regressions, averaged over penalties by the leave-one-out log loss.
 
     Args:
         embeddings: Shape (n, d).
@@ -91,17 +118,16 @@ def fit_logistic(embeddings: NDArray[np.floating], codes: NDArray[np.integer], c
 
 
 def _fit_binary(Z: Floats, y: Floats) -> tuple[Floats, float, Floats]:
-    """Return coefficients, intercept and leave-one-out scores for the penalty of smallest leave-one-out log loss."""
+    """Return coefficients, intercept and leave-one-out scores, averaged over penalties."""
     scale = (Z**2).sum() / len(y)
-    beta, best = np.zeros(Z.shape[1] + 1), None
+    beta, fits = np.zeros(Z.shape[1] + 1), []
     design = np.column_stack([Z, np.ones(len(y))])
     for penalty in sorted(_PENALTIES[::3] * scale / 4, reverse=True):  # from strong to weak: each starts near its end
         beta, loo = _newton(design, y, penalty, beta)
-        loss = float(np.logaddexp(0, np.where(y > 0, -loo, loo)).mean())
-        if best is None or loss < best[0]:
-            best = (loss, beta, loo)
-    assert best is not None
-    return best[1][:-1], float(best[1][-1]), best[2]
+        fits.append((float(np.logaddexp(0, np.where(y > 0, -loo, loo)).sum()), beta, loo))
+    weights = _weights(np.array([loss for loss, _, _ in fits]))
+    beta, loo = (np.tensordot(weights, np.array(column), 1) for column in list(zip(*fits, strict=True))[1:])
+    return beta[:-1], float(beta[-1]), loo
 
 
 def _newton(design: Floats, y: Floats, penalty: float, beta: Floats) -> tuple[Floats, Floats]:

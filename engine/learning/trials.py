@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.learning.blending import outcomes
 from engine.learning.learners import Learner
 from engine.learning.models import Progress, silent
+
+__all__ = ["Trial", "outcomes", "residual_variance", "run_trial"]
 
 Floats = NDArray[np.float64]
 
@@ -41,11 +44,6 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary fit for JSON."""
         return asdict(self)
-
-
-def outcomes(y: NDArray[Any], classes: int | None) -> Floats:
-    """Return labels as columns: (n, 1) numbers, or (n, k) one-hot classes."""
-    return np.eye(classes)[y] if classes else np.asarray(y, dtype=float)[:, None]
 
 
 def residual_variance(y: Floats, predictions: Floats) -> tuple[float, float, float]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 
 from engine.learning import embeddings
-from engine.learning.embeddings import EmbeddingCache
+from engine.learning.embeddings import EmbeddingCache, pooled_states
 from engine.learning.models import embed
 
 
@@ -19,9 +21,9 @@ def counted(monkeypatch):
 
     def count(encoder, texts, progress):
         asked.extend(texts)
-        return embed(encoder, texts, progress)
+        return pooled_states(encoder, texts, progress)
 
-    monkeypatch.setattr(embeddings, "embed", count)
+    monkeypatch.setattr(embeddings, "pooled_states", count)
     return asked
 
 
@@ -36,7 +38,21 @@ def test_nothing_is_computed_twice(tiny_encoder, phrases, tmp_path, monkeypatch)
     again = EmbeddingCache(tmp_path, tiny_encoder).embed(phrases[:40])
     assert asked == phrases[:40]
     np.testing.assert_array_equal(again[:30], first[:30])
-    np.testing.assert_allclose(again, embed(tiny_encoder, phrases[:40]), atol=1e-5)
+    np.testing.assert_allclose(again, embed(tiny_encoder, phrases[:40]), atol=1e-3)
+
+
+def test_states_are_those_of_the_last_layers(tiny_encoder, phrases, tmp_path):
+    kept = EmbeddingCache(tmp_path, tiny_encoder).states(phrases[:4])
+    assert kept.shape == (4, 2, 32)  # the tiny model has no third layer
+    for text, state in zip(phrases[:4], kept, strict=True):
+        inputs, mask = tiny_encoder.pad(tiny_encoder.tokenize([text]))
+        with torch.inference_mode():
+            # A copy: asking for the hidden states leaves hooks behind.
+            model = copy.deepcopy(tiny_encoder.model)
+            layers = model(input_ids=inputs, attention_mask=mask, output_hidden_states=True).hidden_states
+        expected = [layer[0].mean(0).numpy() for layer in layers[1:]]
+        np.testing.assert_allclose(state, expected, atol=2e-3)
+    assert not any(part._forward_hooks for part in tiny_encoder.model.modules())
 
 
 def test_models_do_not_share(tiny_encoder, phrases, tmp_path, monkeypatch):
@@ -63,12 +79,12 @@ from types import SimpleNamespace
 import numpy as np
 from pathlib import Path
 from engine.learning import embeddings
-embeddings.embed = lambda _encoder, texts, _progress: np.array([[float(t)] * 4 for t in texts], dtype=np.float32)
+embeddings.pooled_states = lambda _encoder, texts, _progress: np.array([[[float(t)] * 4] for t in texts], np.float16)
 cache = embeddings.EmbeddingCache(Path(sys.argv[1]), SimpleNamespace(key="k", width=4))
 print("ready", flush=True)
 for start in range(0, 400, 20):
-    values = cache.embed([str(i) for i in range(start, start + 40)])
-    assert (values[:, 0] == np.arange(start, start + 40)).all()
+    values = cache.states([str(i) for i in range(start, start + 40)])
+    assert (values[:, 0, 0] == np.arange(start, start + 40)).all()
 """
 
 
@@ -77,15 +93,15 @@ def test_two_processes_at_once_share_what_they_have(tmp_path, monkeypatch):
 
     def count(_encoder, texts, _progress):
         asked.extend(texts)
-        return np.array([[float(text)] * 4 for text in texts], dtype=np.float32)
+        return np.array([[[float(text)] * 4] for text in texts], dtype=np.float16)
 
-    monkeypatch.setattr(embeddings, "embed", count)
+    monkeypatch.setattr(embeddings, "pooled_states", count)
     cache = EmbeddingCache(tmp_path, SimpleNamespace(key="k", width=4))
     other = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     with subprocess.Popen(other, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         for start in range(400, -20, -20):
-            assert (cache.embed([str(i) for i in range(start, start + 40)])[:, 0] == range(start, start + 40)).all()
+            assert (cache.states([str(i) for i in range(start, start + 40)])[:, 0, 0] == range(start, start + 40)).all()
         assert process.wait() == 0
     asked.clear()
     cache.embed([str(i) for i in range(420)])

@@ -13,8 +13,10 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import BertModel
 
+from engine.learning.blending import outcomes
+from engine.learning.embeddings import pooled_states
 from engine.learning.finetuning import Recipe, fine_tune, residual_loss
-from engine.learning.models import embed, mean_pool
+from engine.learning.models import mean_pool
 
 
 def by_hand(p, y, objective):
@@ -68,11 +70,13 @@ def labels(phrases):
     return np.array([text.count("good") + text.count("nice") - 2.0 * text.count("bad") for text in phrases])
 
 
-def tune(encoder, texts, y, *, classes=None, recipe=None, seed=0, report_loss=None):
-    recipe = recipe or Recipe(epochs=3, learning_rate=5e-3)
-    return fine_tune(
-        encoder, texts, y, embed(encoder, texts), classes=classes, recipe=recipe, seed=seed, report_loss=report_loss
-    )
+# The tiny model's random states say little, so its head must learn fast.
+QUICK = Recipe(epochs=3, steps=1, folds=3, learning_rate=5e-3, head_rate=2e-2)
+
+
+def tune(encoder, texts, y, *, classes=None, recipe=QUICK, seed=0, report_loss=None):
+    states = pooled_states(encoder, texts)[:, -1].astype(np.float32)
+    return fine_tune(encoder, texts, y, states, classes=classes, recipe=recipe, seed=seed, report_loss=report_loss)
 
 
 @pytest.fixture(scope="module")
@@ -83,27 +87,72 @@ def tuned(tiny_encoder, phrases):
 @pytest.mark.parametrize("objective", ["variance", "mean-square"])
 def test_lora_learns(tiny_encoder, phrases, objective):
     losses = []
-    recipe = Recipe(objective=objective, epochs=12, learning_rate=5e-3)
+    recipe = replace(QUICK, objective=objective, epochs=12)
     model = tune(tiny_encoder, phrases, labels(phrases), recipe=recipe, report_loss=lambda _s, x: losses.append(x))
-    assert len(losses) == 12 * 4
+    assert len(losses) == 12 * 3 * 3
     assert np.mean(losses[-4:]) < 0.75 * np.mean(losses[:4])
     predicted = model.predict(phrases)
-    assert np.corrcoef(predicted, labels(phrases))[0, 1] > 0.85
-    assert predicted.mean() == pytest.approx(labels(phrases).mean(), abs=0.05)
+    assert np.corrcoef(predicted, labels(phrases))[0, 1] > 0.8
+    assert predicted.mean() == pytest.approx(labels(phrases).mean(), abs=0.25)
 
 
 def test_classes_are_learnt_as_probabilities(tiny_encoder, phrases):
     codes = np.array([("good" in text) + 2 * ("bad" in text and "good" not in text) for text in phrases])
-    model = tune(tiny_encoder, phrases, codes, classes=3, recipe=Recipe(epochs=10, learning_rate=5e-3))
+    model = tune(tiny_encoder, phrases, codes, classes=3, recipe=replace(QUICK, epochs=15))
     p = model.predict(phrases)
     assert p.shape == (60, 3)
+    assert (p >= 0).all()
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
-    assert (p.argmax(1) == codes).mean() > 0.8
+    assert (p.argmax(1) == codes).mean() > 0.75
+
+
+def test_few_labels_are_passed_over_more_often():
+    recipe = Recipe(epochs=5, steps=50, batch_size=16)
+    assert recipe.passes(33) * 3 >= 50
+    assert recipe.passes(800) == 5
+
+
+@pytest.mark.parametrize("classes", [None, 2])
+def test_pure_noise_is_answered_by_about_a_constant(tiny_encoder, phrases, classes):
+    rng = np.random.default_rng(33)
+    shares = []
+    for seed in range(4):
+        y = rng.integers(0, 2, 40) if classes else rng.normal(size=40)
+        model = tune(tiny_encoder, phrases[:40], y, classes=classes, seed=seed)
+        predicted = outcomes(model.predict(phrases), None) if classes is None else model.predict(phrases)
+        unseen = outcomes(rng.integers(0, 2, 60) if classes else rng.normal(size=60), classes)
+        shares.append(np.var(unseen - predicted, axis=0).sum() / np.var(unseen, axis=0).sum())
+    assert np.mean(shares) < 1.1
+
+
+def test_each_label_is_predicted_by_a_model_that_has_not_seen_it(tiny_encoder, phrases):
+    """Changing one label moves its own left-out prediction only through the mean label and the scale."""
+    y = labels(phrases)
+    first = tune(tiny_encoder, phrases, y)
+    swapped = y.copy()
+    i = int(np.argmax(y))
+    j = int(np.argmin(y))
+    swapped[[i, j]] = y[[j, i]]  # mean and deviation stay as they are
+    second = tune(tiny_encoder, phrases, swapped)
+    fold = _fold_of(len(y), seed=0)
+    together = [k for k in range(len(y)) if fold[k] == fold[i]]
+    if fold[i] == fold[j]:
+        np.testing.assert_array_equal(first.left_out[together], second.left_out[together])
+    else:
+        assert not np.array_equal(first.left_out, second.left_out)
+
+
+def _fold_of(n, seed):
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    fold = np.empty(n, dtype=int)
+    for k, part in enumerate(torch.tensor_split(order, 3)):
+        fold[part.numpy()] = k
+    return fold
 
 
 def test_full_fine_tuning_changes_every_weight_and_leaves_the_base_alone(tiny_encoder, phrases):
     before = {name: value.clone() for name, value in tiny_encoder.model.state_dict().items()}
-    model = tune(tiny_encoder, phrases, labels(phrases), recipe=Recipe("full", epochs=1, learning_rate=1e-3))
+    model = tune(tiny_encoder, phrases, labels(phrases), recipe=replace(QUICK, method="full", learning_rate=1e-3))
     for name, value in tiny_encoder.model.state_dict().items():
         assert torch.equal(value, before[name])
     moved = model.module.backbone.state_dict()
@@ -113,8 +162,13 @@ def test_full_fine_tuning_changes_every_weight_and_leaves_the_base_alone(tiny_en
 def test_lora_leaves_the_base_weights_alone(tuned, tiny_encoder):
     adapted = tuned.module.backbone.state_dict()
     name = "encoder.layer.0.output.dense"
-    kept = adapted[f"base_model.model.{name}.base_layer.weight"]
-    assert torch.equal(kept, tiny_encoder.model.state_dict()[f"{name}.weight"])
+    before = tiny_encoder.model.state_dict()[f"{name}.weight"].clone()
+    assert not torch.equal(adapted[f"base_model.model.{name}.base_layer.weight"], before)  # merged
+    with torch.no_grad():
+        tuned.module.backbone.unmerge_adapter()
+    torch.testing.assert_close(tuned.module.backbone.state_dict()[f"base_model.model.{name}.base_layer.weight"], before)
+    tuned.module.backbone.merge_adapter()
+    assert torch.equal(tiny_encoder.model.state_dict()[f"{name}.weight"], before)
 
 
 def test_the_same_seed_gives_the_same_model_and_another_does_not(tuned, tiny_encoder, phrases):
@@ -127,7 +181,7 @@ def test_the_same_seed_gives_the_same_model_and_another_does_not(tuned, tiny_enc
 def test_no_global_generator_or_filter_is_touched(tiny_encoder, phrases):
     torch.manual_seed(5)
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), list(warnings.filters)
-    tune(tiny_encoder, phrases[:16], labels(phrases[:16]), recipe=Recipe(epochs=1))
+    tune(tiny_encoder, phrases[:16], labels(phrases[:16]), recipe=replace(QUICK, epochs=1))
     assert torch.equal(states[0], torch.get_rng_state())
     np.testing.assert_array_equal(states[1], np.random.get_state()[1])
     assert states[2] == list(warnings.filters)
@@ -151,17 +205,17 @@ def test_an_adapter_folder_loads_in_plain_peft(tuned, tiny_encoder, phrases, tmp
     inputs, mask = tiny_encoder.pad(tiny_encoder.tokenize(phrases))
     with torch.inference_mode():
         states = plain(input_ids=inputs, attention_mask=mask).last_hidden_state
-        pooled = torch.nn.functional.normalize(mean_pool(states, mask), dim=-1)
-        score = (pooled @ head["weight"].T + head["bias"])[:, 0].numpy()
-    np.testing.assert_allclose(recipe["location"] + recipe["scale"] * score, tuned.predict(phrases), atol=1e-4)
+        score = (mean_pool(states, mask) @ head["weight"].T + head["bias"])[:, 0].numpy()
+    trusted = recipe["mean"][0] + recipe["trust"] * (score - recipe["mean"][0])
+    np.testing.assert_allclose(trusted, tuned.predict(phrases), atol=1e-4)
 
 
 @pytest.mark.parametrize("count", [2, 17])
 def test_odd_numbers_of_labels_train(tiny_encoder, phrases, count):
-    model = tune(tiny_encoder, phrases[:count], labels(phrases[:count]), recipe=replace(Recipe(), epochs=1))
+    model = tune(tiny_encoder, phrases[:count], labels(phrases[:count]), recipe=replace(QUICK, epochs=1))
     assert np.isfinite(model.predict(phrases)).all()
 
 
 def test_equal_labels_train_too(tiny_encoder, phrases):
-    model = tune(tiny_encoder, phrases[:16], np.full(16, 4.0), recipe=Recipe(epochs=1))
+    model = tune(tiny_encoder, phrases[:16], np.full(16, 4.0), recipe=replace(QUICK, epochs=1))
     np.testing.assert_allclose(model.predict(phrases), 4.0, atol=0.3)

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from engine.learning import probe
-from engine.learning.probe import fit_logistic, fit_ridge
+from engine.learning.probe import fit_layers, fit_logistic, fit_ridge
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ def ridge(X, y, penalty):
 
 
 def fixed(monkeypatch, value):
+    """One penalty alone: the average is certain of it."""
     monkeypatch.setattr(probe, "_PENALTIES", np.array([value]))
+    monkeypatch.setattr(probe, "_weights", lambda losses: np.eye(len(losses))[0])
 
 
 @pytest.mark.parametrize(("n", "d"), [(30, 12), (15, 40)])
@@ -46,13 +48,41 @@ def test_ridge_leave_one_out_is_that_of_refitting(rng, monkeypatch, n, d, value)
     np.testing.assert_allclose(head.predict(new), ridge(X, y, penalty)(new), rtol=1e-7, atol=1e-7)
 
 
-def test_ridge_chooses_the_penalty_of_smallest_leave_one_out_variance(rng):
-    X, y = data(rng)
-    chosen = np.var(y - fit_ridge(X, y).loo)
-    with pytest.MonkeyPatch.context() as patch:
-        for value in probe._PENALTIES.copy():
-            fixed(patch, value)
-            assert chosen <= np.var(y - fit_ridge(X, y).loo) + 1e-12
+def test_ridge_averages_the_penalties_by_their_leave_one_out_likelihood(rng):
+    X, y = data(rng, 20, 30)
+    fits, logs = [], []
+    for value in [*probe._PENALTIES, np.inf]:
+        penalty = min(value, 1e12) * ((X - X.mean(0)) ** 2).sum() / len(y)
+        loo = np.array([ridge(np.delete(X, i, 0), np.delete(y, i), penalty)(X[i]) for i in range(len(y))])
+        fits.append((loo, ridge(X, y, penalty)(X)))
+        logs.append(-0.25 * len(y) / 2 * np.log(np.var(y - loo)))
+    weights = np.exp(np.array(logs) - max(logs))
+    weights /= weights.sum()
+    head = fit_ridge(X, y)
+    np.testing.assert_allclose(head.loo, weights @ np.array([loo for loo, _ in fits]), rtol=1e-6)
+    np.testing.assert_allclose(head.predict(X), weights @ np.array([fit for _, fit in fits]), rtol=1e-6)
+
+
+def test_several_layers_are_read_in_units_of_their_own(rng):
+    states = rng.normal(size=(40, 2, 6)) * np.array([1.0, 1000.0])[None, :, None] + 3
+    states[:, 0, 5] = 7.0  # never changes
+    y = states[:, 0, 0] + states[:, 1, 1] / 1000 + 0.1 * rng.normal(size=40)
+    head = fit_layers(states, y, None)
+    flat = states.reshape(40, -1)
+    assert np.corrcoef(head.predict(flat), y)[0, 1] > 0.98
+    other = fit_layers(states * np.array([5.0, 0.1])[None, :, None], y, None)
+    rescaled = (states * np.array([5.0, 0.1])[None, :, None]).reshape(40, -1)
+    np.testing.assert_allclose(other.predict(rescaled), head.predict(flat), rtol=1e-6)
+    p = fit_layers(states, (y > np.median(y)).astype(int), 2).predict(flat)
+    assert ((p[:, 1] > 0.5) == (y > np.median(y))).mean() > 0.9
+
+
+def test_noise_is_answered_by_about_a_constant(rng):
+    shares = []
+    for _ in range(40):
+        y, unseen = rng.normal(size=50), rng.normal(size=400)
+        shares.append(np.var(unseen - fit_ridge(rng.normal(size=(50, 60)), y).predict(rng.normal(size=(400, 60)))))
+    assert np.mean(shares) < 1.05
 
 
 def logistic(X, y, penalty):
@@ -70,7 +100,7 @@ def logistic(X, y, penalty):
 
 
 def test_logistic_is_the_minimum_and_its_leave_one_out_is_close_to_refitting(rng, monkeypatch):
-    monkeypatch.setattr(probe, "_PENALTIES", np.array([1.0]))
+    fixed(monkeypatch, 1.0)
     n, d = 40, 6
     X = rng.normal(size=(n, d))
     codes = (X[:, 0] + rng.normal(size=n) > 0).astype(int)

@@ -1,0 +1,93 @@
+"""Models trained from one start on different folds, and the average of their weights.
+
+Adapters are averaged exactly, as changes of the weights: laid side by side they are one adapter of the summed rank.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
+
+class Adapters:
+    """LoRA adapters on all linear layers of one copy of a model; each starts alike, with B at zero.
+
+    Args:
+        model: The base model; it is copied.
+        rank: Of each adapter; alpha is twice as much.
+        seed: Of the start.
+    """
+
+    def __init__(self, model: Any, rank: int, seed: int) -> None:
+        self._base, self._seed = copy.deepcopy(model), seed
+        self._config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
+        self._model: PeftModel | None = None
+        self._names: list[str] = []
+
+    def start(self) -> Any:
+        """Return the model with a fresh adapter, the only thing in it that trains."""
+        name = f"fold{len(self._names)}"
+        # PEFT draws the adapter's start from torch's global generator, which is put back as it was; and it reads an
+        # attribute of transformers by an old name, of which the user need not hear.
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(category=FutureWarning, action="ignore"):
+            torch.manual_seed(self._seed)
+            if self._model is None:
+                self._model = get_peft_model(self._base, self._config, adapter_name=name)
+            else:
+                self._model.add_adapter(name, self._config)
+                self._model.set_adapter(name)
+        self._names.append(name)
+        return self._model
+
+    def keep(self) -> None:
+        """Keep the adapter that has been trained."""
+
+    def average(self) -> Any:
+        """Return the model with the average of the adapters, named "default" and merged for prediction."""
+        model = self._model
+        assert model is not None
+        shares = [1 / len(self._names)] * len(self._names)
+        with torch.random.fork_rng(devices=[]):
+            model.add_weighted_adapter(self._names, shares, "default", combination_type="cat")
+        model.set_adapter("default")
+        for name in self._names:
+            model.delete_adapter(name)
+        model.merge_adapter()
+        return model
+
+
+class Copies:
+    """Copies of a model of which every weight trains.
+
+    Args:
+        model: The base model; it is copied.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._base = model
+        self._model: Any = None
+        self._total: dict[str, torch.Tensor] = {}
+        self._count = 0
+
+    def start(self) -> Any:
+        """Return a fresh copy."""
+        self._model = copy.deepcopy(self._base).requires_grad_(True)
+        return self._model
+
+    def keep(self) -> None:
+        """Add the copy that has been trained to the average."""
+        self._count += 1
+        for name, value in self._model.state_dict().items():
+            if value.is_floating_point():
+                kept = self._total.get(name)
+                self._total[name] = value.double() if kept is None else kept + value.double()
+
+    def average(self) -> Any:
+        """Return the model with the average of the weights."""
+        mean = {name: value / self._count for name, value in self._total.items()}
+        self._model.load_state_dict({**self._model.state_dict(), **mean})
+        return self._model

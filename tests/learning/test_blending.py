@@ -1,0 +1,90 @@
+"""Trust in a fine-tuned model, and the learner `auto` that lives by it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.learning.blending import trust, without_each
+from engine.learning.embeddings import EmbeddingCache
+from engine.learning.finetuning import FineTuned
+from engine.learning.learners import Auto, FineTuning, Probe, Workbench
+from engine.learning.probe import fit_layers
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(41)
+
+
+def test_trust_is_the_slope_of_the_residual_on_the_move(rng):
+    signal, cautious = rng.normal(size=(4000, 1)), rng.normal(size=(4000, 1))
+    tuned = cautious + signal
+    y = cautious + 0.6 * signal + rng.normal(size=(4000, 1))
+    assert trust(y, tuned, cautious) == pytest.approx(0.6, abs=0.05)
+    assert trust(y + 7, tuned - 2, cautious) == pytest.approx(trust(y, tuned, cautious))
+    assert trust(y, tuned, cautious, averaged=3) == pytest.approx(0.6 / (0.6 + 0.4 / 3), abs=0.05)
+    assert trust(cautious + 3 * signal, tuned, cautious) == 1
+
+
+def test_what_is_worse_than_the_cautious_or_the_same_is_not_trusted(rng):
+    y, cautious = rng.normal(size=(200, 2)), rng.normal(size=(200, 2))
+    assert trust(y, cautious + (cautious - y), cautious) == 0
+    assert trust(y, cautious, cautious) == 0
+    assert trust(cautious, y, cautious) == 0
+
+
+def test_noise_is_hardly_trusted(rng):
+    draws = [trust(rng.normal(size=(60, 1)), rng.normal(size=(60, 1)), np.zeros((60, 1))) for _ in range(400)]
+    assert np.mean(np.square(draws)) < 0.02
+
+
+def test_means_without_each_label():
+    np.testing.assert_allclose(without_each(np.array([[1.0], [2.0], [6.0]])), [[4.0], [3.5], [1.5]])
+
+
+# ---------------------------------------------------------------- auto
+
+
+class Fixed:
+    """A fit that knows the labels it left out as well as it is told."""
+
+    def __init__(self, tuned):
+        self.tuned = tuned
+
+    def fit(self, *_arguments, **_options):
+        return self.tuned
+
+
+@pytest.mark.parametrize("classes", [None, 2])
+def test_auto_takes_the_better(tiny_encoder, phrases, tmp_path, rng, classes):
+    bench = Workbench(tiny_encoder, EmbeddingCache(tmp_path, tiny_encoder))
+    lora = bench.learner("lora", "variance", classes)
+    assert isinstance(lora, FineTuning)
+    y = rng.integers(0, 2, 60) if classes else rng.normal(size=60)
+    columns = np.eye(2)[y] if classes else y[:, None]
+    module = lora.fit(phrases[:12], y[:12], seed=0)
+    probe = Probe(bench.cache, classes)
+    knows = FineTuned(tiny_encoder, module.module, module.recipe, 0.9 * columns, columns.mean(0), 1.0)
+    guesses = FineTuned(tiny_encoder, module.module, module.recipe, -columns, columns.mean(0), 1.0)
+    assert Auto(probe, Fixed(knows)).fit(phrases, y, seed=0).trust > 0.9
+    cautious = Auto(probe, Fixed(guesses)).fit(phrases, y, seed=0)
+    assert cautious.trust == 0
+    head = fit_layers(bench.cache.states(phrases), y, classes)
+    np.testing.assert_allclose(cautious.predict(phrases), head.predict(bench.cache.states(phrases).reshape(60, -1)))
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+def test_auto_fits_predicts_and_saves(tiny_encoder, phrases, tmp_path, rng, classes):
+    bench = Workbench(tiny_encoder, EmbeddingCache(tmp_path, tiny_encoder))
+    y = rng.integers(0, 3, 30) if classes else rng.normal(size=30)
+    model = bench.learner("auto", "variance", classes).fit(phrases[:30], y, seed=2)
+    predicted = model.predict(phrases)
+    assert predicted.shape == ((60, 3) if classes else (60,))
+    assert np.isfinite(predicted).all()
+    if classes:
+        np.testing.assert_allclose(predicted.sum(1), 1, atol=1e-5)
+    assert model.predict([]).shape[0] == 0
+    model.save(tmp_path / "model")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"adapter_model.safetensors", "head.safetensors", "head.npz", "blend.json"} <= names

@@ -276,7 +276,14 @@ def test_select_loses_no_file_and_explains_its_faults(capsys, pool, tmp_path):
     output.unlink()
     assert "no column 'remark'" in fault(capsys, "select", pool, "--text", "remark", "-o", output)
     assert ".csv" in fault(capsys, "select", pool, "-o", tmp_path / "to_label.xlsx")
-    assert "count is 0" in fault(capsys, "select", pool, "--count", "0", "-o", output)
+    for wrong, said in (
+        (["--count", "0"], "count is 0"),
+        (["--rating", "1-5"], "written as 1:5"),
+        (["--rating", "5:1"], "smaller to a larger"),
+        (["--classes", "good"], "at least two"),
+        (["--classes", "good,bad", "--rating", "1:5"], "exclude each other"),
+    ):
+        assert said in fault(capsys, "select", pool, *wrong, "-o", output)
     assert "There is no folder" in fault(capsys, "select", pool, "-o", tmp_path / "nowhere" / "to_label.csv")
     assert "nowhere.csv" in fault(capsys, "select", tmp_path / "nowhere.csv", "-o", output)
     pool.write_text("no,remarks\n1,\n2,\n")

@@ -120,6 +120,8 @@ def _selecting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--draw", choices=DRAWS, default=defaults.draw, help="where the model is least sure, or anywhere"
     )
+    parser.add_argument("--rating", metavar="LOW:HIGH", help="what may be answered, for a model that writes")
+    parser.add_argument("--classes", metavar="A,B", help="or the classes that may be answered")
     output = Path("to_label.csv")
     parser.add_argument("-o", "--output", type=Path, default=output, metavar="FILE", help=f"default: {output}")
     parser.add_argument("--force", action="store_true", help="overwrite FILE, whatever it holds")

@@ -16,6 +16,7 @@ from engine.data.values import is_blank
 from engine.errors import ArgumentError, DataError, LabelwiseError
 from engine.runs import (
     DEFAULT_MODEL,
+    Answers,
     Question,
     RunSettings,
     Selection,
@@ -35,7 +36,8 @@ def select(options: Arguments) -> None:
     """Choose texts of a pool and write them into a file to be labelled."""
     output: Path = options.output
     _check_output(output, options.label or _NEW_LABEL, options.force)
-    settings = RunSettings(model=options.model, count=options.count, draw=options.draw, seed=options.seed)
+    asked = {name: getattr(options, name) for name in ("model", "count", "draw", "seed")}
+    settings = RunSettings(**asked, answers=_answers(options))
     store = open_store()
     study = _pool_study(options, store)
     run = follow(store, start_run(store, study, "select", settings), output.name)
@@ -61,6 +63,21 @@ def _say(chosen: Selection, study: Study, output: Path, following: str) -> None:
             "(--draw random draws one)."
         )
     print(f"They are in {output}. Fill its column '{study.roles.label}', then:\n{following}")
+
+
+def _answers(options: Arguments) -> Answers | None:
+    """What may be answered, where that was said."""
+    if options.rating and options.classes:
+        raise ArgumentError("--rating and --classes exclude each other; an answer is a number or a class.")
+    if options.classes:
+        return Answers(tuple(name.strip() for name in options.classes.split(",")))
+    if not options.rating:
+        return None
+    try:
+        low, high = map(float, options.rating.split(":"))
+    except ValueError:
+        raise ArgumentError(f"--rating is {options.rating!r}; a range is written as 1:5.") from None
+    return Answers(low=low, high=high, whole=low.is_integer() and high.is_integer())
 
 
 def _check_output(output: Path, label: str, force: bool) -> None:

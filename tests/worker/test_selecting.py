@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
+import torch
 from made_studies import make_study, rows
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.data import Roles
+from engine.learning.decoders import load_decoder
+from engine.learning.dialogues import instruction
 from engine.runs import (
     DEFAULT_MODEL,
     Answers,
@@ -107,6 +113,47 @@ def test_a_checkpoint_with_a_head_of_its_own_is_asked(in_process, store, monkeyp
     assert max(map(len, chosen.texts)) <= sorted(map(len, rows(400, 4)[0]))[40]
 
 
+@pytest.fixture(scope="module")
+def writer(shared_bench, tmp_path_factory):
+    """The folder of a tiny model that writes, with random weights."""
+    folder = tmp_path_factory.mktemp("writer")
+    tokenizer = copy.deepcopy(shared_bench.encoder.tokenizer)
+    tokenizer.chat_template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} {% endfor %}"
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, intermediate_size=48, num_attention_heads=2,
+        max_position_embeddings=256,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = LlamaForCausalLM(config)
+        torch.nn.init.normal_(model.lm_head.weight, std=0.5)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_model_that_writes_is_asked_what_may_be_answered(in_process, store, writer):
+    study = unlabelled(store, 60)
+    status, run = in_process(study, "select", RunSettings(model=writer, count=4))
+    assert (status, run.state) == (1, RunState.FAILED)
+    assert "say what may be answered, such as --rating 1:5" in run.error
+    chosen = selected(in_process, study, model=writer, count=4, answers=Answers())
+    assert (chosen.read, len(chosen.lowest), len(chosen.rows)) == (40, 4, 4)
+    assert "by the answers that it writes" in chosen.why
+    texts = study.unlabelled().pool_texts
+    sure = load_decoder(writer).answer(chosen.texts, instruction(np.array([1, 5]), None)).confidences
+    np.testing.assert_allclose(chosen.confidence, sure, rtol=1e-4)
+    assert set(chosen.texts) <= set(texts)
+    assert selected(in_process, study, model=writer, count=4, answers=Answers(("good", "bad"))).by_confidence
+
+
+def test_with_labels_a_model_that_writes_is_asked_for_such(in_process, store, writer):
+    study = make_study(store, labels=30, pool=60)
+    chosen = selected(in_process, study, model=writer, count=3)
+    said = load_decoder(writer).answer(study.dataset().texts, instruction(study.dataset().y, None)).confidences
+    assert set(chosen.hard_labels) == set(np.flatnonzero(said <= max(chosen.confidence) + 1e-6))
+
+
 def test_the_labelling_that_waits_gets_the_texts_and_the_next_gets_others(in_process, store):
     study = unlabelled(store, 50)
     taken = set()
@@ -133,16 +180,11 @@ def test_a_study_without_a_pool_fails_in_a_sentence(in_process, store):
     assert "There is no pool" in run.error
 
 
-def test_without_a_pool_every_label_is_used_for_the_curve(in_process, store, monkeypatch):
-    from engine.worker import pilot
-
-    seen = []
-    monkeypatch.setattr(pilot, "cos_low", lambda _encoder, texts, *_rest, **_options: seen.append(len(texts)) or 0.2)
+def test_without_a_pool_every_label_is_used_for_the_curve(in_process, store):
     labels = [str(1 + i % 5) for i in range(32)]
-    study = unlabelled(store, 32, label=labels)
-    status, run = in_process(study, "efficiency", RunSettings())
-    assert (status, run.error) == (0, None)
-    assert read_results(store, run).efficiency.coslow == 0.2
-    assert seen == [32]
-    status, run = in_process(make_study(store, labels=32), "efficiency", RunSettings())
-    assert seen == [32, 16]
+    for study, used in ((unlabelled(store, 32, label=labels), 32), (make_study(store, labels=32), 16)):
+        status, run = in_process(study, "efficiency", RunSettings())
+        assert (status, run.error) == (0, None)
+        results = read_results(store, run)
+        assert results.details["pilot_labels"] == used
+        assert -1 <= results.details["coslow"] <= 1

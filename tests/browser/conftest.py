@@ -1,6 +1,7 @@
 """A browser for the tests that need one."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ playwright_api = pytest.importorskip(
     "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
 )
 from served import chromium, launch  # noqa: E402
+
+# Streamlit asks for its own health before the server answers, and Chromium reports any such request as an error.
+OWN = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:|about:")
+HARMLESS = ("favicon", "_stcore/health", "_stcore/host-config", "ResizeObserver")
 
 
 def _missing(sentence: str) -> None:
@@ -34,3 +39,22 @@ def browser() -> Iterator["playwright_api.Browser"]:
         opened = launch(playwright)
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def page(browser: "playwright_api.Browser") -> Iterator["playwright_api.Page"]:
+    """A window whose console must stay free of errors, and which may speak to no other host."""
+    window = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True).new_page()
+    errors: list[str] = []
+
+    def note(message: "playwright_api.ConsoleMessage") -> None:
+        where = f"{message.text} {message.location.get('url', '')}"
+        if message.type == "error" and not any(word in where for word in HARMLESS):
+            errors.append(where)
+
+    window.on("console", note)
+    window.on("pageerror", lambda error: errors.append(str(error)))
+    window.on("request", lambda request: OWN.match(request.url) or errors.append(f"asked {request.url}"))
+    yield window
+    window.context.close()
+    assert errors == []

@@ -2,20 +2,15 @@
 
 import csv
 import random
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Page, expect
 from served import app, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 LONG = 240_000
 MOVED = """before => [...document.querySelectorAll('[role=progressbar]')].some(bar => +bar.ariaValueNow > before)"""
-# Streamlit asks for its own health before the server answers, and Chromium reports any such request as an error.
-OWN = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:|about:")
-HARMLESS = ("favicon", "_stcore/health", "_stcore/host-config", "ResizeObserver")
 
 
 @pytest.fixture
@@ -34,25 +29,6 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     with pool.open("w", newline="", encoding="utf-8") as out:
         csv.writer(out).writerows([("remarks",), *((text,) for text, _ in rows[200:])])
     return labels, pool
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A window whose console must stay free of errors, and which may speak to no other host."""
-    window = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True).new_page()
-    errors: list[str] = []
-
-    def note(message: ConsoleMessage) -> None:
-        where = f"{message.text} {message.location.get('url', '')}"
-        if message.type == "error" and not any(word in where for word in HARMLESS):
-            errors.append(where)
-
-    window.on("console", note)
-    window.on("pageerror", lambda error: errors.append(str(error)))
-    window.on("request", lambda request: OWN.match(request.url) or errors.append(f"asked {request.url}"))
-    yield window
-    window.context.close()
-    assert errors == []
 
 
 def choose(page: Page, label: str, option: str) -> None:

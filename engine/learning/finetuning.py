@@ -53,13 +53,13 @@ class Recipe:
 
     method: str = "lora"
     objective: str = "variance"
-    rank: int = 8
+    rank: int = 32
     learning_rate: float = 1e-3
     head_rate: float = 1e-4
     epochs: int = 4
-    steps: int = 50
+    steps: int = 30
     batch_size: int = 16
-    folds: int = 2
+    folds: int = 3
 
     def passes(self, labels: int) -> int:
         """Return the passes over so many labels."""

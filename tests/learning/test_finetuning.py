@@ -71,7 +71,7 @@ def labels(phrases):
 
 
 # The tiny model's random states say little, so its head must learn fast.
-QUICK = Recipe(epochs=3, steps=1, folds=3, learning_rate=5e-3, head_rate=2e-2)
+QUICK = Recipe(rank=8, epochs=3, steps=1, folds=3, learning_rate=5e-3, head_rate=2e-2)
 
 
 def tune(encoder, texts, y, *, classes=None, recipe=QUICK, seed=0, report_loss=None):

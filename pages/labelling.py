@@ -126,7 +126,7 @@ def await_texts(store: engine.Store, study: engine.Study, asked: engine.Labellin
 def label_texts(store: engine.Store, study: engine.Study, asked: engine.Labelling) -> None:
     """Show the texts one at a time; only this part of the page is drawn anew by an answer."""
     st.subheader(f"Label {asked.count} texts", anchor=False)
-    st.caption(parts.plain(asked.selection.why))
+    st.caption(parts.plain(f"{asked.selection.why} {meaning(study, asked.selection)}"))
 
     @st.fragment(key="labelling")
     def work() -> None:
@@ -142,6 +142,15 @@ def label_texts(store: engine.Store, study: engine.Study, asked: engine.Labellin
             show_ways(store, study, now)
 
     work()
+
+
+def meaning(study: engine.Study, chosen: engine.Selection) -> str:
+    """Say what the draw means for an estimate."""
+    if not chosen.by_confidence:
+        return ""
+    if study.skewed or not parts.has_labels(study):
+        return "They are no random sample: for an estimate, label texts drawn at random too."
+    return "In an estimate a weight lets their labels count for such texts alone."
 
 
 def show_progress(asked: engine.Labelling) -> None:

@@ -121,12 +121,8 @@ def lacks_labels(study: engine.Study) -> bool:
 
 def caution(study: engine.Study) -> None:
     """Warn where no estimate may rest on a study's labels."""
-    if study.skewed:
-        st.warning(
-            "These labels are all of texts that the model was least sure of. They tell how far labels carry; an "
-            "estimate from them would speak of hard texts alone. Label texts drawn at random too.",
-            icon=":material/warning:",
-        )
+    if study.caution:
+        st.warning(plain(study.caution), icon=":material/warning:")
 
 
 def latest(store: engine.Store, study: engine.Study, *kinds: str, finished: bool = False) -> engine.Run | None:

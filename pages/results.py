@@ -251,7 +251,6 @@ def main() -> None:
         return
     run = pick(runs)
     data_sentence(study)
-    parts.caution(study)
     show(store, study, run)
     with st.container(horizontal=True, horizontal_alignment="right"):
         if st.button("Continue to the report", type="primary", icon=":material/arrow_forward:", icon_position="right"):

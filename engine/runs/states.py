@@ -199,6 +199,16 @@ class Study:
     created: datetime
     skewed: bool = False
 
+    @property
+    def caution(self) -> str | None:
+        """What is to be said beside an estimate of this study; None where its labels speak for all texts."""
+        if not self.skewed:
+            return None
+        return (
+            "All labels are of texts that the model was least sure of: they tell how far labels carry, but an estimate "
+            "from them speaks of hard texts alone. Label texts drawn at random too."
+        )
+
     def tables(self) -> tuple[Table, Table | None]:
         """Read the labels and, where there is one, the pool."""
         return self.labels_file.read(), self.pool_file.read() if self.pool_file else None

@@ -38,7 +38,8 @@ def answer(job: Job, made: Plan | None) -> Estimate:
     )
     if name == "labels-only" and estimate.labels_only is not None:
         estimate = replace(estimate.labels_only, labels_only=estimate.labels_only, model_only=None)
-    estimate = replace(estimate, method=name)
+    cautions = (job.study.caution,) if job.study.caution else ()
+    estimate = replace(estimate, method=name, notes=(*estimate.notes, *cautions))
     _save_predictions(job, predictions)
     job.record("estimate", estimate.to_dict())
     job.record("details strategy", {"strategy": name, "finetune": len(predictions.trained)})

@@ -318,7 +318,7 @@ def test_a_study_with_labels_takes_more(visit: Visit, store: engine.Store, start
     made = store.study(app.query_params["study"])
     assert made.dataset().n == 401
     assert made.roles.weight == "weight"
-    assert "These labels are all of texts" not in words(app)
+    assert "All labels are of texts" not in words(app)
 
 
 def test_labels_of_hard_texts_alone_are_warned_of(visit: Visit, store: engine.Store) -> None:
@@ -330,4 +330,4 @@ def test_labels_of_hard_texts_alone_are_warned_of(visit: Visit, store: engine.St
     made = engine.labelled_study(store, labelling)
     stored.add_efficiency(store, made)
     for page in ("predict", "run"):
-        assert "These labels are all of texts that the model was least sure of" in words(visit(page, study=made.id))
+        assert "All labels are of texts that the model was least sure of" in words(visit(page, study=made.id))

@@ -188,3 +188,13 @@ def test_without_a_pool_every_label_is_used_for_the_curve(in_process, store):
         results = read_results(store, run)
         assert results.details["pilot_labels"] == used
         assert -1 <= results.details["coslow"] <= 1
+
+
+def test_an_estimate_from_hard_texts_alone_says_so(in_process, store):
+    study = make_study(store)
+    parts, other = (study.labels_file, study.pool_file, study.roles), Question(confidence=0.9)
+    hard = store.create_study("hard", *parts, other, skewed=True)
+    status, run = in_process(hard, "run", RunSettings(strategy="labels-only"))
+    assert status == 0, run.error
+    assert hard.caution in read_results(store, run).estimate.summary()
+    assert study.caution is None

@@ -84,11 +84,11 @@ def fits(bench: Workbench, task: str, size: int, seed: int, learners: list[str])
             predictions = ridge(embedded[0], y[train], embedded[1])
         else:
             model = parts.get(name) or bench.learner(name, "variance", None).fit(own, y[train], seed=seed)
-            if name == "auto":
-                parts = {"lora": model.tuned, "probe": model.probed}
             predictions = model.predict(unseen)
+        seconds = None if name in parts else perf_counter() - start  # what is a part of `auto` was not fitted again
+        if name == "auto":
+            parts = {"lora": model.tuned, "probe": model.probed}
         raw, linear = shares(y[:TEST], predictions)
-        seconds = perf_counter() - start
         yield {"task": task, "size": size, "seed": seed, "learner": name, "raw": raw, "linear": linear, "s": seconds}
 
 
@@ -129,7 +129,8 @@ def report(rows: pd.DataFrame) -> None:
     table["raw_se"] = grouped["raw"].sem()
     table["seeds"] = grouped.size()
     print(table.round(3).to_string())
-    print(json.dumps({"rows": table.round(4).reset_index().to_dict("records")}))
+    figures = table.round(4).reset_index().astype(object)
+    print(json.dumps({"rows": figures.where(figures.notna(), None).to_dict("records")}))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
-"""Labelling on the page: what may be answered, one text at a time, every answer stored at once."""
+"""Labelling on the page: one text at a time, every answer stored at once."""
 
 from html import escape
-from typing import Any
 
 import streamlit as st
 
 import engine
-from pages import parts
+from pages import parts, selecting
 
 ENOUGH = 20  # so many labels show a curve before all chosen texts are labelled
 FEWEST = 10  # with fewer there is no study
-KINDS = {"rating": "A rating", "classes": "One of some classes"}
 DIGITS = "0123456789"
 LETTERS = "ABDEFGHIJKLMNOPQ"  # Streamlit keeps C and R for itself
 # Short texts take as much room as longer ones and very long ones scroll, so that the answers stay where they are.
@@ -18,115 +16,24 @@ TEXT_STYLE = (
     "white-space:pre-wrap;overflow-wrap:anywhere;font-size:1.2rem;line-height:1.6;"
     "min-height:5.8rem;max-height:36vh;overflow:auto"
 )
-DRAWS = {"confidence": "Where the model is least sure", "random": "Anywhere, at random"}
-
-
-# ------------------------------------------------------------------------ the wishes
-
-
-def ask_answers(suffix: str) -> engine.Answers | None:
-    """Ask what may be answered about a text; None as long as no class is named."""
-    kind = st.segmented_control(
-        "The answer about a text is", list(KINDS), default="rating", format_func=KINDS.get, key=f"kind_{suffix}",
-        required=True, bind="query-params",
-    )  # fmt: skip
-    if kind == "classes":
-        names = st.text_input(
-            "Classes, separated by commas", key=f"classes_{suffix}", placeholder="praise, complaint, question",
-            bind="query-params", max_chars=1000,
-        )  # fmt: skip
-        classes = tuple(name.strip() for name in names.split(",") if name.strip())
-        return engine.Answers(classes) if classes else None
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        low = st.number_input("From", value=1.0, key=f"low_{suffix}", bind="query-params", width=120, format="%g")
-        high = st.number_input("To", value=5.0, key=f"high_{suffix}", bind="query-params", width=120, format="%g")
-        fractions = st.checkbox("Fractions too, such as 2.5", key=f"fractions_{suffix}", bind="query-params")
-    return engine.Answers(low=low, high=high, whole=not fractions)
-
-
-def ask_draw(suffix: str, *, model: str | None) -> dict[str, Any]:
-    """Ask how many texts and how they are drawn; the model too where none is named."""
-    asked: dict[str, Any] = {"model": model}
-    if model is None:
-        asked["model"] = st.text_input("Model", engine.DEFAULT_MODEL, key=f"model_{suffix}", max_chars=200).strip()
-    left, right = st.columns([1, 2])
-    asked["count"] = left.number_input("Texts", 10, 200, 32, key=f"count_{suffix}")
-    asked["draw"] = right.segmented_control(
-        "Drawn", list(DRAWS), default="confidence", format_func=DRAWS.get, key=f"draw_{suffix}", required=True,
-        help="Hard texts tell best how far labels carry. Labels drawn at random serve the estimate best.",
-    )  # fmt: skip
-    return asked
-
-
-def begin(store: engine.Store, study: engine.Study, answers: engine.Answers, wishes: dict[str, Any]) -> None:
-    """Begin a labelling, let its texts be chosen, and go to it."""
-    begun = engine.begin_labelling(store, study, answers, **wishes)
-    if begun.selection is None:
-        engine.start_run(store, study, parts.SELECT, begun.settings)
-    st.session_state["study"] = study.id
-    st.switch_page("pages/predict.py", query_params={"study": study.id, "labelling": begun.id})
-
-
-def current(store: engine.Store, study: engine.Study) -> engine.Labelling | None:
-    """Return the labelling that the address names, else the study's newest."""
-    known = engine.labellings(store, study.id)
-    named = next((entry for entry in known if entry.id == st.query_params.get("labelling")), None)
-    return named or next(iter(known), None)
-
-
-# ------------------------------------------------------------- beside a study's curve
-
-
-def offer(store: engine.Store, study: engine.Study, model: str) -> None:
-    """Offer to go on with a labelling, or to label more texts of the pool."""
-    asked = current(store, study)
-    if asked is not None and (asked.selection is None or asked.left):
-        with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            st.markdown(f"Labelling: **{len(asked.given)} of {asked.count}** texts answered")
-            address = {"study": study.id, "labelling": asked.id}
-            if st.button("Go on labelling", key="go_on", icon=":material/edit_note:"):
-                st.switch_page("pages/predict.py", query_params=address)
-        return
-    with st.expander("Label more texts here", icon=":material/edit_note:"):
-        data = parts.dataset(study)
-        wishes = ask_draw(study.id, model=model)
-        st.caption(f"The texts come from the {data.m:,} of the pool; old and new labels become a study of their own.")
-        if st.button(f"Label {wishes['count']} more", key="label_more", icon=":material/edit_note:"):
-            begin(store, study, engine.Answers.of(data), wishes)
-
-
-# --------------------------------------------------------------------- one labelling
 
 
 def show(store: engine.Store, study: engine.Study, asked: engine.Labelling | None) -> None:
     """Show a labelling: how its texts are chosen, then one text after the other."""
     if asked is None:
         st.write("Nothing is labelled yet. Say what may be answered, and some texts are chosen for you to label.")
-        answers = ask_answers(study.id)
+        answers = selecting.ask_answers(study.id)
         if st.button("Choose texts to label", type="primary", key="begin", disabled=answers is None) and answers:
-            begin(store, study, answers, {"model": engine.DEFAULT_MODEL})
+            selecting.begin(store, study, answers, {"model": engine.DEFAULT_MODEL})
     elif asked.selection is None:
-        await_texts(store, study, asked)
+        selecting.await_texts(store, study, asked)
     else:
         label_texts(store, study, asked)
-
-
-def await_texts(store: engine.Store, study: engine.Study, asked: engine.Labelling) -> None:
-    """Follow the run that chooses the texts; start one where there is none."""
-    run = engine.selecting_run(store, asked) or engine.start_run(store, study, parts.SELECT, asked.settings)
-    if not run.is_finished:
-        st.write("Choosing the texts. This takes seconds, with a large pool up to a minute.")
-        parts.follow(store, run, key="follow_selection")
-        st.skeleton(height=280)
-        return
-    row = parts.ended_badly(store, run, key="selection")
-    row.button("Delete this labelling", key="delete_failed", on_click=delete, args=(store, asked.id))
 
 
 def label_texts(store: engine.Store, study: engine.Study, asked: engine.Labelling) -> None:
     """Show the texts one at a time; only this part of the page is drawn anew by an answer."""
     st.subheader(f"Label {asked.count} texts", anchor=False)
-    st.caption(parts.plain(f"{asked.selection.why} {meaning(study, asked.selection)}"))
 
     @st.fragment(key="labelling")
     def work() -> None:
@@ -142,15 +49,21 @@ def label_texts(store: engine.Store, study: engine.Study, asked: engine.Labellin
             show_ways(store, study, now)
 
     work()
+    st.caption(parts.plain(f"{asked.selection.why} {meaning(study, asked.selection)}"))
 
 
 def meaning(study: engine.Study, chosen: engine.Selection) -> str:
     """Say what the draw means for an estimate."""
     if not chosen.by_confidence:
         return ""
-    if study.skewed or not parts.has_labels(study):
+    if lack_others(study):
         return "They are no random sample: for an estimate, label texts drawn at random too."
     return "In an estimate a weight lets their labels count for such texts alone."
+
+
+def lack_others(study: engine.Study) -> bool:
+    """Whether there are no labels but those of texts that the model is least sure of."""
+    return study.skewed or not parts.has_labels(study)
 
 
 def show_progress(asked: engine.Labelling) -> None:
@@ -279,11 +192,21 @@ def show_ways(store: engine.Store, study: engine.Study, asked: engine.Labelling)
             file_name=f"{study.name} to label.csv", mime="text/csv",
             help="To be labelled elsewhere: fill the column of the label and give the file on the Data page.",
         )  # fmt: skip
-        if not asked.left and st.button("Choose more texts", key="choose_more", icon=":material/add:"):
-            wishes = {"model": asked.settings.model, "count": asked.settings.count, "draw": asked.settings.draw}
-            begin(store, study, asked.answers, wishes)
+        if not asked.left:
+            choose_more(store, study, asked)
+        if parts.has_labels(study) and st.button("Back to the curve", key="to_curve", type="tertiary"):
+            st.switch_page("pages/predict.py", query_params={"study": study.id})
         if st.button("Delete", key="delete_labelling", icon=":material/delete:", type="tertiary"):
             confirm_delete(store, asked)
+
+
+def choose_more(store: engine.Store, study: engine.Study, asked: engine.Labelling) -> None:
+    """Offer more texts; at random where an estimate would lack such."""
+    at_random = asked.selection.by_confidence and lack_others(study)
+    words = "Choose more texts at random" if at_random else "Choose more texts"
+    if st.button(words, key="choose_more", icon=":material/add:"):
+        wishes = {"model": asked.settings.model, "count": asked.settings.count, "draw": asked.settings.draw}
+        selecting.begin(store, study, asked.answers, wishes | ({"draw": "random"} if at_random else {}))
 
 
 def see_curve(store: engine.Store, asked: engine.Labelling) -> None:
@@ -298,17 +221,10 @@ def see_curve(store: engine.Store, asked: engine.Labelling) -> None:
 @st.dialog("Delete labelling")
 def confirm_delete(store: engine.Store, asked: engine.Labelling) -> None:
     """Ask whether the answers are really to go."""
-    st.write(f"{len(asked.given)} answers are deleted for good. Studies made of them stay.")
+    st.write(f"The answers given here, {len(asked.given)} in all, are deleted for good. Studies made of them stay.")
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:", key="delete_labelling_confirm"):
-            delete(store, asked.id)
+            selecting.delete(store, asked.id)
             st.rerun()
         if st.button("Keep", key="delete_labelling_cancel"):
             st.rerun()
-
-
-def delete(store: engine.Store, labelling_id: str) -> None:
-    """Delete a labelling with its answers."""
-    with parts.explained():
-        engine.delete_labelling(store, labelling_id)
-        st.query_params.pop("labelling", None)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 import engine
-from pages import labelling, parts
+from pages import labelling, parts, selecting
 
 
 def first_run(store: engine.Store, study: engine.Study) -> engine.Run:
@@ -89,7 +89,7 @@ def curve(store: engine.Store, study: engine.Study) -> None:
     elif run.state is engine.RunState.FINISHED:
         show(store, best_known(store, study, run))
         parts.caution(study)
-        labelling.offer(store, study, run.settings.model)
+        selecting.offer(store, study, run.settings.model)
     else:
         parts.ended_badly(store, run, key="prediction")
     with st.container(horizontal=True, horizontal_alignment="right"):
@@ -101,7 +101,7 @@ def main() -> None:
     """Show the curve, or the texts to be labelled where that was asked for or nothing is labelled yet."""
     store = parts.open_store()
     study = parts.open_study(store)
-    asked = labelling.current(store, study)
+    asked = selecting.current(store, study)
     named = asked is not None and asked.id == st.query_params.get("labelling")
     if not named and parts.has_labels(study):
         curve(store, study)

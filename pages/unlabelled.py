@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 import engine
-from pages import files, labelling, parts
+from pages import files, labelling, parts, selecting
 
 NEW_LABEL = "label"
 
@@ -55,7 +55,7 @@ def define_pool(store: engine.Store) -> None:
     roles = engine.Roles(text, ask_name(pool, guess.label, suffix))
     with parts.explained():
         start(
-            store, file, roles, labelling.ask_answers(suffix), engine.check_data(pool, None, roles, needs_labels=False)
+            store, file, roles, selecting.ask_answers(suffix), engine.check_data(pool, None, roles, needs_labels=False)
         )
 
 
@@ -75,7 +75,7 @@ def start(
     """Show what was found in the file, and begin the labelling."""
     suffix = file.hash[:5]
     with st.expander("Model and number of texts", icon=":material/tune:"):
-        wishes = labelling.ask_draw(suffix, model=None)
+        wishes = selecting.ask_draw(suffix, model=None)
     files.show_checks(checks)
     with st.container(horizontal=True, horizontal_alignment="right"):
         begin = st.button(
@@ -86,4 +86,4 @@ def start(
         question = engine.Question("shares" if answers.classes else "mean")
         study = store.create_study(file.name.rsplit(".", 1)[0], file, None, roles, question)
         files.drop_files()
-        labelling.begin(store, study, answers, wishes)
+        selecting.begin(store, study, answers, wishes)

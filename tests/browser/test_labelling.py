@@ -134,7 +134,7 @@ def more(page: Page) -> None:
     settled(page)
     press(page, "2", 1)
     page.get_by_role("button", name="Delete").click()
-    expect(page.get_by_text("1 answers are deleted for good")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("The answers given here, 1 in all, are deleted for good")).to_be_visible(timeout=30_000)
     page.get_by_role("dialog").get_by_role("button", name="Keep").click()
     expect(page.get_by_role("dialog")).to_be_hidden(timeout=30_000)
     expect(page.locator(".stProgress").get_by_text("1 of 32")).to_be_visible()

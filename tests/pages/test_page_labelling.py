@@ -263,7 +263,7 @@ def test_deleting_asks_first(visit: Visit, store: engine.Store) -> None:
     study, labelling = begun(store, 4)
     app = visit("predict", study=study.id)
     app.button(key="delete_labelling").click().run()
-    assert "4 answers are deleted for good" in words(app)
+    assert "The answers given here, 4 in all, are deleted for good" in words(app)
     assert answers(store, labelling)
     assert app.button(key="delete_labelling_confirm")
 
@@ -313,6 +313,10 @@ def test_a_study_with_labels_takes_more(visit: Visit, store: engine.Store, start
     app = visit("predict", study=study.id)
     assert "Labelling: 0 of 12" in words(app).replace("*", "")
     app.button(key="go_on").click().run()
+    assert "a weight lets their labels count for such texts alone" in words(app)
+    app.button(key="to_curve").click().run()
+    assert app.metric
+    app.button(key="go_on").click().run()
     press(app, "5")
     app.button(key="see_curve").click().run()
     made = store.study(app.query_params["study"])
@@ -327,6 +331,9 @@ def test_labels_of_hard_texts_alone_are_warned_of(visit: Visit, store: engine.St
     select(store, labelling, range(32), by_confidence=True)
     for row in range(32):
         engine.record_answer(store, labelling.id, row, 1 + row % 5)
+    app = visit("predict", study=study.id)
+    assert "They are no random sample" in words(app)
+    assert app.button(key="choose_more").label == "Choose more texts at random"
     made = engine.labelled_study(store, labelling)
     stored.add_efficiency(store, made)
     for page in ("predict", "run"):

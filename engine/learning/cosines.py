@@ -31,11 +31,12 @@ from engine.learning.models import Progress, batches, silent
 
 RANK = 64
 _SMALLEST_ROOM = 256 << 20  # bytes
-_LAID_OUT = 16 << 20  # bytes of the gradients of one layer that are laid out at a time
+# Bytes of the gradients of one layer that are laid out at a time: what a cache holds, or few calls to a GPU.
+_LAID_OUT = {"cpu": 4 << 20, "cuda": 256 << 20}
 
 Floats = NDArray[np.float64]
 Span = tuple[int, int, int]
-# An example, and either gradients of outputs (tokens, width) and A x (tokens, rank), or their product (rank, width).
+# An example, and either gradients of outputs (tokens, width) and A x (tokens, rank), or their product (width, rank).
 Piece = tuple[int, torch.Tensor, torch.Tensor | None]
 
 
@@ -114,7 +115,7 @@ class _Layer:
 
 
 def _adapted(model: PreTrainedModel, seed: int) -> list[_Layer]:
-    """The layers that PEFT's "all-linear" names, each with an A as PEFT draws it; experts in one tensor are no layers."""
+    """The layers that PEFT's "all-linear" names, each with an A as PEFT draws it; a tensor of experts is none."""
     generator = torch.Generator().manual_seed(seed)
     output = model.get_output_embeddings()
     layers = []
@@ -206,9 +207,11 @@ class _Products:
         """Add a layer's inner products, and drop its factors."""
         if not layer.waiting:
             return  # it takes no part in the loss
-        tokens = sum(len(gradient) for _, gradient, _ in layer.waiting)
-        by_token = tokens**2 * (layer.width + RANK) < (tokens + self.count**2) * layer.width * RANK
-        self.gram += (_by_token if by_token else _by_example)(layer.waiting, self.count)
+        tokens = sum(RANK if shrunk is None else len(shrunk) for _, _, shrunk in layer.waiting)
+        if tokens**2 * (layer.width + RANK) < (tokens + self.count**2) * layer.width * RANK:
+            self.gram += _by_token(layer.waiting, self.count)
+        else:
+            self.gram += _by_example(layer.waiting, self.count, layer.width)
         layer.waiting.clear()
 
     def _forget(self) -> None:
@@ -236,29 +239,28 @@ class _Products:
 
 
 def _shortened(piece: Piece) -> Piece:
-    """The gradient itself, (rank, width), in place of factors that take more room: the tokens' sum, no token's."""
+    """The gradient itself in place of factors that take more room."""
     i, gradient, shrunk = piece
     if shrunk is None or (gradient.numel() + shrunk.numel()) * shrunk.element_size() <= RANK * gradient.shape[1] * 4:
         return piece
-    return i, shrunk.float().T @ gradient.float(), None
+    return i, gradient.float().T @ shrunk.float(), None
 
 
 def _by_token(pieces: list[Piece], count: int) -> torch.Tensor:
     """Inner products from those between tokens: cheaper where there are few."""
-    owner = torch.tensor([i for i, gradient, _ in pieces for _ in range(len(gradient))], dtype=torch.long)
-    gradients = torch.cat([gradient.float() for _, gradient, _ in pieces])
-    unit = torch.eye(RANK, device=gradients.device)
-    shrunk = torch.cat([unit if shrunk is None else shrunk.float() for _, _, shrunk in pieces])
-    owner = owner.to(gradients.device)
+    unit = torch.eye(RANK, device=pieces[0][1].device)
+    factors = [(i, g.T, unit) if a is None else (i, g.float(), a.float()) for i, g, a in pieces]
+    owner = torch.tensor([i for i, g, _ in factors for _ in range(len(g))], dtype=torch.long).to(unit.device)
+    gradients, shrunk = torch.cat([g for _, g, _ in factors]), torch.cat([a for _, _, a in factors])
     between = (gradients @ gradients.T) * (shrunk @ shrunk.T)
     half = between.new_zeros(count, len(owner)).index_add_(0, owner, between)
     return between.new_zeros(count, count).index_add_(1, owner, half)
 
 
-def _by_example(pieces: list[Piece], count: int) -> torch.Tensor:
+def _by_example(pieces: list[Piece], count: int, width: int) -> torch.Tensor:
     """Inner products of the gradients themselves, laid out for some outputs at a time."""
-    width, place = pieces[0][1].shape[1], pieces[0][1].device
-    step = min(max(_LAID_OUT // (count * RANK * 4), 1), width)
+    place = pieces[0][1].device
+    step = min(max(_LAID_OUT.get(place.type, _LAID_OUT["cpu"]) // (count * RANK * 4), 1), width)
     absent = sorted(set(range(count)) - {i for i, _, _ in pieces})
     out, room = torch.zeros(count, count, device=place), torch.empty(count * step * RANK, device=place)
     for start in range(0, width, step):
@@ -267,13 +269,8 @@ def _by_example(pieces: list[Piece], count: int) -> torch.Tensor:
         rows[absent] = 0
         begun = set()
         for i, gradient, shrunk in pieces:
-            outer = gradient[:, part].T.float()
-            if i in begun:
-                rows[i] += outer if shrunk is None else outer @ shrunk.float()
-            elif shrunk is None:
-                rows[i] = outer
-            else:
-                torch.mm(outer, shrunk.float(), out=rows[i])
+            share = gradient[part] if shrunk is None else gradient[:, part].T.float() @ shrunk.float()
+            rows[i] = rows[i] + share if i in begun else share
             begun.add(i)
         out.addmm_(rows.flatten(1), rows.flatten(1).T)
     return out

@@ -152,12 +152,12 @@ def load_decoder(name: str) -> Decoder:
     place = device()
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
     key, tokenizer, model = load(name, AutoModelForCausalLM, dtype=dtype)
-    if not tokenizer.chat_template:
+    if not getattr(tokenizer, "chat_template", None):
         raise ModelError(
             f"The tokenizer of model {name} has no chat template, so the model cannot be asked; choose its "
             "instruction-tuned form (often named -Instruct or -it)."
         )
-    if not tokenizer.is_fast:
+    if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"The tokenizer of model {name} does not tell which letters a token covers; choose a model with a "
             "tokenizer.json."

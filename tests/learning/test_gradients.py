@@ -192,8 +192,8 @@ def test_both_forms_of_the_products_are_the_same():
     for i, gradient, shrunk in pieces:
         rows[i] += (gradient.T @ shrunk).flatten().double().numpy()
     for form in (pieces, [machinery._shortened(piece) for piece in pieces]):
-        for way in (machinery._by_token, machinery._by_example):
-            np.testing.assert_allclose(way(form, 7).numpy(), rows @ rows.T, rtol=1e-4, atol=1e-2)
+        for found in (machinery._by_token(form, 7), machinery._by_example(form, 7, 40)):
+            np.testing.assert_allclose(found.numpy(), rows @ rows.T, rtol=1e-4, atol=1e-2)
     assert sum(shrunk is None for _, _, shrunk in form) == 3
 
 
@@ -202,9 +202,9 @@ def test_a_layer_of_many_outputs_is_laid_out_in_parts(monkeypatch):
     pieces = [
         (i, torch.randn(5, 50, generator=generator), torch.randn(5, RANK, generator=generator)) for i in (0, 1, 3, 1)
     ]
-    whole = machinery._by_example(pieces, 4)
-    monkeypatch.setattr(machinery, "_LAID_OUT", 4 * RANK * 4 * 16)
-    torch.testing.assert_close(machinery._by_example(pieces, 4), whole)
+    whole = machinery._by_example(pieces, 4, 50)
+    monkeypatch.setitem(machinery._LAID_OUT, "cpu", 4 * RANK * 4 * 16)
+    torch.testing.assert_close(machinery._by_example(pieces, 4, 50), whole)
     assert not whole[2].any()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from engine.cli import calibrating as do_calibrating
 from engine.cli import commands as do
 from engine.cli import runs as do_runs
 from engine.cli import selecting as do_selecting
@@ -52,6 +53,15 @@ def parser() -> argparse.ArgumentParser:
     )
     _data_arguments(efficiency, needs_pool=False)
     _model_arguments(efficiency)
+
+    sentence = "measure a model on several tasks and learn what CoS-Low says about it"
+    calibrate = _command(commands, "calibrate", do_calibrating.calibrate, sentence, as_json=True)
+    calibrate.add_argument("tasks", type=Path, nargs="+", metavar="TASK", help="files of labels, 250 or more in each")
+    calibrate.add_argument("--text", metavar="COLUMN", help="column with the text, in all of them")
+    calibrate.add_argument("--label", metavar="COLUMN", help="column with the human label, in all of them")
+    calibrate.add_argument("--learner", choices=LEARNERS, default=RunSettings().learner)
+    calibrate.add_argument("-o", "--output", type=Path, metavar="FILE", help="keep the calibration there instead")
+    _model_arguments(calibrate)
 
     plan = _command(commands, "plan", do.plan, "pilot, and the strategies side by side", as_json=True)
     _data_arguments(plan)

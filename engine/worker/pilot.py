@@ -1,4 +1,4 @@
-"""From the pilot's labels to the plan: CoS-Low, trials, law, strategies. Nothing here looks at a sealed label."""
+"""From the pilot's labels to the plan: trials, law, strategies. Nothing here looks at a sealed label."""
 
 from __future__ import annotations
 
@@ -8,38 +8,21 @@ import pandas as pd
 
 from engine.allocation import Costs, Plan, plan
 from engine.data.sealing import Rows
-from engine.efficiency import efficiency
-from engine.learning.gradients import EXAMPLES, cos_low
 from engine.learning.trials import outcomes, residual_variance, run_trial
 from engine.scaling import Law, fit_law
-from engine.worker.job import COSLOW, PILOT, SECONDS_TO_PREDICT, Job
+from engine.worker.coslow import record_curve
+from engine.worker.job import PILOT, SECONDS_TO_PREDICT, Job
 
 SEEDS = {"probe": 5, "lora": 3, "full": 3}
 
 
-def measure_coslow(job: Job) -> float:
-    """CoS-Low of the pilot's labels, and the curve it predicts; nothing is trained for it."""
-
-    def compute() -> dict[str, Any]:
-        rows, data = job.sealing.pilot, job.dataset
-        texts, y = [data.texts[i] for i in rows], data.y[rows]
-        vectors = job.bench.cache.embed(texts)
-        seed = job.settings.seed
-        value = cos_low(job.bench.encoder, texts, y, vectors, classes=job.classes, seed=seed, progress=job.report)
-        return {"coslow": value, "examples": min(EXAMPLES, len(rows))}
-
-    job.report.stage(COSLOW)
-    coslow = float(job.step("details coslow", ["coslow"], compute)["coslow"])
-    job.record("efficiency", efficiency(coslow).to_dict())
-    return coslow
-
-
-def run_pilot(job: Job, coslow: float) -> tuple[Law, float]:
+def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
     """Trials at growing sizes, the law fitted to them, and the seconds that a label of a fit took."""
     job.report.stage(PILOT)
     data, name = job.dataset, job.settings.learner
     trials = job.sealing.trials(SEEDS[name])
     work = sum(len(train) for _, train, _ in trials)
+    last_of_size = set({len(train): (len(train), seed) for seed, train, _ in trials}.values())
     done, rows = 0, []
     for seed, train, holdout in trials:
         share, before = len(train) / work, done / work
@@ -58,10 +41,9 @@ def run_pilot(job: Job, coslow: float) -> tuple[Law, float]:
         inputs = ["trial", name, objective, len(train), seed]
         rows.append(job.step(f"trial {name} {len(train):05d} {seed}", inputs, compute))
         done += len(train)
+        if (len(train), seed) in last_of_size:
+            record_curve(job, coslow, pd.DataFrame(rows))
     frame = pd.DataFrame(rows)
-    scores = {int(size): float(score) for size, score in frame.groupby("size")["score"].mean().items()}  # type: ignore[call-overload]
-    curve = efficiency(coslow, scores={0: 0.0, **scores}, test_size=len(job.sealing.pilot))
-    job.record("efficiency", curve.to_dict())
     freedom = frame["degrees_of_freedom"].to_numpy()
     law = fit_law(frame["size"], frame["variance"], degrees_of_freedom=freedom, label_variance=_label_variance(job))
     job.record("law", law.to_dict())

@@ -15,8 +15,9 @@ from engine.runs import Run, RunState, Store, Study, now, open_store, reconcile
 from engine.runs.progress import ProgressReport
 from engine.worker.answering import answer
 from engine.worker.calibrating import COSLOW_LABELS, calibration_trials, measure_curve
+from engine.worker.coslow import measure_coslow
 from engine.worker.job import COSLOW, CURVE, ESTIMATE, LOADING, MODELS, PILOT, READING, SECONDS_TO_PREDICT, Job
-from engine.worker.pilot import SEEDS, make_plan, measure_coslow, run_pilot
+from engine.worker.pilot import SEEDS, make_plan, run_pilot
 from engine.worker.selecting import MOST_READ, select
 
 _SECONDS_TO_TRAIN = 0.1  # for each label of a fine-tuning fit, until a trial has told the real pace

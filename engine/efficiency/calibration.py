@@ -1,0 +1,170 @@
+"""Calibrations: what is known of a model's curves before any of its labels, and its link from CoS-Low to the area.
+
+A calibration knows the kind of score it was learned on. Shipped are "llama", "mistral" and "qwen" (Llama 3.1 8B,
+Mistral 7B v0.3, Qwen 2.5 14B), and "accuracy" and "explained variance" for any other model. `learn` makes one of a
+model's own curves by the same machinery.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Self, get_args
+
+import numpy as np
+import pandas as pd
+
+from engine.efficiency.link import Link, learn_link
+from engine.efficiency.prior import towards
+from engine.efficiency.process import Process, Seen, draw, fit
+from engine.efficiency.scale import EXPLAINED_VARIANCE, Floats, Kind, to_score
+from engine.efficiency.tasks import read_coslow, read_tasks, see_task, task_area
+from engine.errors import ArgumentError, DataError
+
+FOLDER = Path(__file__).parent / "families"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is known of a model's curves.
+
+    Attributes:
+        name: Name of the model or family.
+        kind: Kind of its scores: "accuracy" or "explained variance".
+        source: Where the curves come from.
+        components: Processes that a curve of this model may follow, with their weights before anything is measured.
+        link: From CoS-Low to the area.
+    """
+
+    name: str
+    kind: Kind
+    source: str
+    components: tuple[tuple[float, Process], ...]
+    link: Link
+
+    @property
+    def own(self) -> bool:
+        """Whether the link from CoS-Low to the area, or that there is none, was learned on this very model."""
+        return len(self.link.coefficients) < 2
+
+    def draws(self, seen: Seen, count: int) -> tuple[tuple[int, ...], Floats, Floats]:
+        """Draw curves given what was seen: their k sizes, scores of shape (count, k), ceilings of shape (count,)."""
+        posteriors = [process.condition(seen) for _, process in self.components]
+        latent = draw(posteriors, [weight for weight, _ in self.components], count)
+        scores = to_score(self.kind, latent[:, :-1])
+        return posteriors[0].process.sizes, scores[:, :-1], scores[:, -1]
+
+    def summary(self) -> str:
+        """Say in a sentence what CoS-Low tells of this model."""
+        link = self.link
+        if not self.own:
+            return "CoS-Low was not tried on this model: what it tells of the curve is taken from other models."
+        if link.coefficients and not link.errors:
+            return (
+                f"What CoS-Low tells of the curve of {self.name} is published; its error was not measured task by task."
+            )
+        if not link.errors:
+            return f"Too few tasks of {self.name} have CoS-Low to tell what it says about the curve; it is not used."
+        before, after = link.errors["without"], link.errors["with"]
+        found = f"On {link.tasks} tasks left out in turn, the area of the curve is predicted within {before:.3f}"
+        verdict = "" if link.coefficients else ": CoS-Low says little for this model, and is not used"
+        return f"{found} without CoS-Low and within {after:.3f} with it{verdict}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dictionary fit for JSON, with numbers of 6 significant digits."""
+        components = [
+            {"weight": weight, "sizes": process.sizes, "mean": process.mean, "scatter": process.scatter}
+            for weight, process in self.components
+        ]
+        given = {"name": self.name, "kind": self.kind, "source": self.source}
+        rounded: dict[str, Any] = _rounded({**given, "link": asdict(self.link), "components": components})
+        return rounded
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild a calibration from `to_dict`."""
+        components = tuple(
+            (part["weight"], Process(tuple(part["sizes"]), np.array(part["mean"]), np.array(part["scatter"])))
+            for part in values["components"]
+        )
+        pairs = tuple((c, intercept) for c, intercept in values["link"]["coefficients"])
+        link = Link(**{**values["link"], "coefficients": pairs})
+        return cls(values["name"], values["kind"], values["source"], components, link)
+
+    def save(self, path: Path) -> None:
+        """Write the calibration as a JSON file."""
+        path.write_text(json.dumps(self.to_dict()) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a calibration from a JSON file.
+
+        Raises:
+            DataError: The file is missing or holds no calibration.
+        """
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}); name the file of a calibration.") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} holds no calibration; name a file that `Calibration.save` wrote.") from error
+
+
+@cache
+def shipped() -> dict[str, Calibration]:
+    """Return the calibrations that come with the package, by name."""
+    found = [Calibration.load(path) for path in sorted(FOLDER.glob("*.json"))]
+    return {calibration.name: calibration for calibration in found}
+
+
+def family_of(model: str, kind: Kind = EXPLAINED_VARIANCE) -> Calibration:
+    """Return a model's shipped calibration, or the general one for its kind of score where it has none."""
+    return shipped().get(model) or shipped()[kind]
+
+
+def learn(
+    curves: pd.DataFrame,
+    coslow: pd.DataFrame | None = None,
+    *,
+    name: str,
+    kind: Kind = EXPLAINED_VARIANCE,
+    source: str = "",
+) -> Calibration:
+    """Learn a model's calibration from its curves on several tasks.
+
+    Centre and scatter are shrunk towards the general calibration of the kind, which counts as five tasks. The link to
+    CoS-Low is judged on tasks left out in turn, those together whose names are alike up to the first dash.
+
+    Args:
+        curves: One row a measured score: task, n, score and, where known, ceiling and test_size.
+        coslow: One row a task: task, coslow.
+        name: Name of the model.
+        kind: Kind of the scores. An explained variance is 0 at n = 0 where that is missing.
+        source: Where the curves come from.
+
+    Raises:
+        DataError: A column is missing or a value lies outside its range.
+        ArgumentError: The kind is unknown.
+    """
+    if kind not in get_args(Kind):
+        raise ArgumentError(f"kind is {kind!r}; it can be {' or '.join(get_args(Kind))}.")
+    tasks = read_tasks(curves, kind)
+    measured = {} if coslow is None else read_coslow(coslow)
+    areas = {task: found for task, table in tasks.items() if (found := task_area(table)) is not None}
+    link = learn_link(areas, measured)
+    seen = [see_task(table, kind, link.area(measured.get(task))[0]) for task, table in tasks.items()]
+    weights, processes = zip(*shipped()[kind].components, strict=True)
+    process = fit(seen, [1.0] * len(seen), towards(processes, weights))
+    return Calibration(name, kind, source, ((1.0, process),), link)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    if isinstance(value, np.ndarray):
+        return _rounded(value.tolist())
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -7,9 +7,10 @@ from pages import labelling, parts, selecting
 
 
 def first_run(store: engine.Store, study: engine.Study) -> engine.Run:
-    """Return the study's prediction, started here if it never was."""
+    """Return the study's prediction, started here if it never was, or holds no curve of today's form."""
     run = parts.latest(store, study, parts.EFFICIENCY)
-    if run is None:
+    finished = run is not None and run.state is engine.RunState.FINISHED
+    if run is None or (finished and parts.results_of(store, run).efficiency is None):
         run = engine.start_run(store, study, parts.EFFICIENCY, engine.RunSettings())
         st.rerun()
     return run
@@ -25,7 +26,6 @@ def show(store: engine.Store, run: engine.Run) -> None:
     results = parts.results_of(store, run)
     efficiency = results.efficiency
     if efficiency is None:
-        st.error("This prediction holds no curve; start it again.")
         return
     with st.container(horizontal=True):
         measured = efficiency.measured
@@ -42,7 +42,20 @@ def show(store: engine.Store, run: engine.Run) -> None:
     figure.layout.annotations = ()  # the badge above says it in the page's own type
     parts.chart(figure, "efficiency", efficiency.summary(), height=420)
     show_numbers(efficiency)
-    explain(efficiency, run)
+    explain(efficiency, run, results.details.get("calibration"))
+
+
+def show_live(store: engine.Store, prediction: engine.Run, run: engine.Run) -> None:
+    """Show the curve while trials are made: each moves it as it is measured."""
+
+    @st.fragment(run_every=2, key="trials_landing")
+    def watch() -> None:
+        with parts.explained():
+            known = parts.under_way(store, run)
+            parts.progress(known)
+            show(store, known if parts.results_of(store, known).efficiency else prediction)
+
+    watch()
 
 
 def show_numbers(efficiency: engine.Efficiency) -> None:
@@ -62,19 +75,21 @@ def labels(count: float) -> str:
     return parts.number(max(round(count), 1), 2)
 
 
-def explain(efficiency: engine.Efficiency, run: engine.Run) -> None:
+def explain(efficiency: engine.Efficiency, run: engine.Run, calibration: str | None) -> None:
     """Say what the curve rests on."""
     with st.expander("What this rests on", icon=":material/info:"):
         if efficiency.coslow is not None:
             st.markdown(
                 f"The gradients of the texts that the model is least sure of point the same way to the degree "
-                f"CoS-Low = {efficiency.coslow:.2f}. The more they agree, the fewer labels it takes."
+                f"CoS-Low = {efficiency.coslow:.2f}. For the large models it was published for, the more they agree, "
+                "the fewer labels it takes."
             )
+        if calibration:
+            st.markdown(parts.plain(calibration))
         if not efficiency.calibrated:
             st.markdown(
-                "The link from CoS-Low to the curve was published for other models. For "
-                f"{parts.plain(run.settings.model)} it is not calibrated, so the band is wide; a few trials on the "
-                "Plan page narrow it."
+                f"For {parts.plain(run.settings.model)} nothing is calibrated, so the band is wide; a few trials on "
+                "the Plan page narrow it, and `labelwise calibrate` learns from tasks of your own."
             )
         st.markdown("The band holds the curve with a probability of 80%.")
 
@@ -87,7 +102,11 @@ def curve(store: engine.Store, study: engine.Study) -> None:
         parts.follow(store, run, key="follow_prediction")
         st.skeleton(height=380)
     elif run.state is engine.RunState.FINISHED:
-        show(store, best_known(store, study, run))
+        trying = parts.latest(store, study, parts.PLAN, parts.RUN)
+        if trying is not None and not trying.is_finished:
+            show_live(store, run, trying)
+        else:
+            show(store, best_known(store, study, run))
         parts.caution(study)
         selecting.offer(store, study, run.settings.model)
     else:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from engine.efficiency.scale import Kind
 from engine.errors import ArgumentError
 
 Floats = NDArray[np.float64]
@@ -34,6 +35,7 @@ class Efficiency:
         calibrated: Whether what was learned on this model, not on others, turned CoS-Low into an area.
         scores: Pilot scores by number of labels; empty for a pure prediction.
         family: Name of the calibration that the curve rests on.
+        kind: Kind of the scores: "accuracy" or "explained variance".
         ceiling: The best score that can be hoped for, or None for the best of each draw up to 5,000 labels; 1 for a
             pure prediction, whose scores are normalised from untrained (0) to best (1).
         sizes: Numbers of labels at which the draws are given, rising from 0: the learned sizes and the pilot's.
@@ -47,14 +49,15 @@ class Efficiency:
     calibrated: bool
     scores: dict[int, float]
     family: str
+    kind: Kind
     ceiling: float | None
     sizes: tuple[int, ...]
     draws: Floats
 
     @property
     def measured(self) -> bool:
-        """Whether pilot scores are behind the curve."""
-        return bool(self.scores)
+        """Whether something was trained: scores other than that of no training are behind the curve."""
+        return any(n > 0 for n in self.scores)
 
     def curve(self, sizes: ArrayLike = SIZES) -> pd.DataFrame:
         """Return the score at each number of labels: n, median, low and high (80%).
@@ -107,6 +110,7 @@ class Efficiency:
             "measured": self.measured,
             "scores": {str(n): score for n, score in self.scores.items()},
             "family": self.family,
+            "kind": self.kind,
             "ceiling": self.ceiling,
             "curve": self.curve().to_dict("records"),
             "labels_to": {"0.9": self.labels_to(0.9)},
@@ -118,7 +122,7 @@ class Efficiency:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Rebuild an efficiency from `to_dict`."""
         scores = {int(n): score for n, score in values["scores"].items()}
-        kept = {name: values[name] for name in ("auc", "coslow", "calibrated", "family", "ceiling")}
+        kept = {name: values[name] for name in ("auc", "coslow", "calibrated", "family", "kind", "ceiling")}
         return cls(
             **kept,
             interval=tuple(values["interval"]),

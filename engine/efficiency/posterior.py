@@ -65,7 +65,7 @@ def efficiency(
         ceiling = 1.0
     low, median, high = (float(q) for q in np.quantile(found, [0.1, 0.5, 0.9]))
     own, name = calibration.own, calibration.name
-    return Efficiency(median, (low, high), coslow, own, pilot, name, ceiling, sizes, draws)
+    return Efficiency(median, (low, high), coslow, own, pilot, name, calibration.kind, ceiling, sizes, draws)
 
 
 def _predicted(calibration: Calibration, seen: Seen, law: Floats | None) -> tuple[tuple[int, ...], Floats, Floats]:

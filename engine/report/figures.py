@@ -39,8 +39,9 @@ def data_efficiency_figure(efficiency: Efficiency, trials: pd.DataFrame | None =
     if trials is not None and len(trials):
         _add_dots(figure, trials["size"], trials["score"], "%{customdata:,} labels: %{y:.0%}<extra>one trial</extra>")
     _add_scores(figure, efficiency.scores)
-    score = "Score" if not efficiency.measured or trials is None else "Score (share of variance explained)"
-    framed(figure, "Labels (logarithmic scale)", score if efficiency.measured else "Score, from untrained to best")
+    kinds = {"accuracy": "Score (accuracy)", "explained variance": "Score (share of variance explained)"}
+    score = kinds[efficiency.kind] if efficiency.scores else "Score, from untrained to best"
+    framed(figure, "Labels (logarithmic scale)", score)
     figure.update_xaxes(type="log", tickvals=_TICKS, ticktext=[f"{tick:,}" for tick in _TICKS])
     figure.update_yaxes(tickformat=".0%", range=_score_range(curve, efficiency, trials))
     _add_badge(figure, "measured" if efficiency.measured else "prediction, nothing trained yet", efficiency.measured)

@@ -52,7 +52,8 @@ def read_results(store: Store, run: Run) -> Results:
     losses = run.folder / "losses.csv"
     return Results(
         selection=Selection.from_dict(steps["selection"]) if "selection" in steps else None,
-        efficiency=Efficiency.from_dict(steps["efficiency"]) if "efficiency" in steps else None,
+        # A curve stored in an older form is left out; it is drawn anew when it is asked for.
+        efficiency=Efficiency.from_dict(steps["efficiency"]) if "kind" in steps.get("efficiency", {}) else None,
         trials=_trials(trials),
         law=Law.from_dict(steps["law"]) if "law" in steps else None,
         plan=Plan.from_dict(steps["plan"]) if "plan" in steps else None,

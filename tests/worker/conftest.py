@@ -8,13 +8,13 @@ import pytest
 
 from engine.learning.learners import Workbench
 from engine.runs import DEFAULT_MODEL, open_store
-from engine.worker import job, pilot, process
+from engine.worker import coslow, job, process
 
 
 @pytest.fixture
 def quick_coslow(monkeypatch):
     """CoS-Low without its gradients, for tests of what comes after it."""
-    monkeypatch.setattr(pilot, "cos_low", lambda *_arguments, **_options: 0.2)
+    monkeypatch.setattr(coslow, "cos_low", lambda *_arguments, **_options: 0.2)
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_weights_reach_the_estimate(in_process, quick_coslow, store):
 
 
 def test_a_second_run_computes_no_trial_again_and_answers_the_same(in_process, quick_coslow, store, monkeypatch):
-    from engine.worker import pilot
+    from engine.worker import coslow, pilot
 
     study = make_study(store)
     _, first, _ = finished(in_process, study, strategy="cross-fit", folds=5)
@@ -144,7 +144,7 @@ def test_a_second_run_computes_no_trial_again_and_answers_the_same(in_process, q
         raise AssertionError("a stored trial was computed again")
 
     monkeypatch.setattr(pilot, "run_trial", refuse)
-    monkeypatch.setattr(pilot, "cos_low", refuse)
+    monkeypatch.setattr(coslow, "cos_low", refuse)
     _, again, _ = finished(in_process, study, strategy="cross-fit", folds=5)
     pd.testing.assert_frame_equal(first.trials, again.trials)
     assert again.estimate.estimate == first.estimate.estimate

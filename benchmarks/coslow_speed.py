@@ -120,9 +120,7 @@ def peak(examples: Labelled | Answered, loss: Loss, way: str) -> float:
     with torch.no_grad():
         loss(examples.model, 0)
     gc.collect()
-    with suppress(
-        OSError, AttributeError
-    ):  # on Linux: give back what is free, and take the highest mark down
+    with suppress(OSError, AttributeError):  # on Linux: give back what is free, and take the highest mark down
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = highest()

@@ -269,8 +269,11 @@ def _by_example(pieces: list[Piece], count: int, width: int) -> torch.Tensor:
         rows[absent] = 0
         begun = set()
         for i, gradient, shrunk in pieces:
-            share = gradient[part] if shrunk is None else gradient[:, part].T.float() @ shrunk.float()
-            rows[i] = rows[i] + share if i in begun else share
+            if shrunk is None or i in begun:
+                share = gradient[part] if shrunk is None else gradient[:, part].T.float() @ shrunk.float()
+                rows[i] = rows[i] + share if i in begun else share
+            else:
+                torch.mm(gradient[:, part].T.float(), shrunk.float(), out=rows[i])
             begun.add(i)
         out.addmm_(rows.flatten(1), rows.flatten(1).T)
     return out

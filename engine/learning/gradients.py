@@ -6,6 +6,7 @@ examples are texts with labels, and the loss is that of a head fitted to the lab
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +128,7 @@ class Labelled:
         return {"input_ids": inputs, "attention_mask": mask}, spans
 
     def _packed(self, ids: list[list[int]]) -> tuple[dict[str, torch.Tensor], list[Span]]:
-        """Texts side by side in rows as long as the longest, with a mask that keeps each to itself."""
+        """Texts side by side in rows, with a mask that keeps each to itself."""
         spans, shape = pack([len(row) for row in ids])
         inputs = torch.full(shape, self.encoder.tokenizer.pad_token_id)
         owner, position = torch.full(shape, -1), torch.zeros(shape, dtype=torch.long)
@@ -149,8 +150,13 @@ class Labelled:
 
 
 def pack(lengths: list[int]) -> tuple[list[Span], tuple[int, int]]:
-    """Return where texts lie in rows as long as the longest of them (first fit, longest first), and the rows' shape."""
-    most = max(lengths)
+    """Return where texts lie side by side in rows not much longer than the longest, and the rows' shape."""
+    longest = max(lengths)
+    tried = (_first_fit(lengths, most) for most in range(longest, longest + longest // 2 + 1))
+    return min(tried, key=lambda found: math.prod(found[1]))
+
+
+def _first_fit(lengths: list[int], most: int) -> tuple[list[Span], tuple[int, int]]:
     free: list[int] = []
     spans: list[Span] = [(0, 0, 0)] * len(lengths)
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):

@@ -156,7 +156,7 @@ def learn(
     link = learn_link(areas, measured)
     seen = [see_task(table, kind, link.area(measured.get(task))[0]) for task, table in tasks.items()]
     weights, processes = zip(*shipped()[kind].components, strict=True)
-    process = fit(seen, [1.0] * len(seen), towards(processes, weights))
+    process = fit(seen, [1.0] * len(seen), towards(processes, np.array(weights)))
     return Calibration(name, kind, source, ((1.0, process),), link)
 
 

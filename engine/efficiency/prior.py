@@ -43,9 +43,9 @@ def shape(curves: Sequence[Seen], weights: Sequence[float], kind: Kind) -> Prior
     return Prior(start, _linked(scatter, start, kind), CURVES)
 
 
-def towards(processes: Sequence[Process], weights: Sequence[float]) -> Prior:
+def towards(processes: Sequence[Process], weights: Floats) -> Prior:
     """Return the prior for a model that few curves tell of: other models' processes, as one."""
-    share = np.asarray(weights) / np.sum(weights)
+    share = weights / weights.sum()
     means = np.array([process.mean for process in processes])
     centre = share @ means
     within = np.einsum("i,ijk->jk", share, [process.scatter for process in processes])

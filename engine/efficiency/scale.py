@@ -30,6 +30,7 @@ EXPLAINED_VARIANCE: Kind = "explained variance"
 TEST_SIZE = 1200  # where a score does not say on how many texts it was measured: the median of the published tasks
 _MOST = {ACCURACY: 0.995, EXPLAINED_VARIANCE: 0.9999}  # nothing is known to be better, not even a ceiling of 1
 _FARTHEST = 12.0  # latent explained variance: 1 - exp(-8000)
+_LEAST = 0.002  # accuracies nearer to 0 or 1 are all alike: on the logit scale they would be worlds apart
 _LINEAR = 0.1  # explained variance around 0 up to which the latent scale is linear
 
 
@@ -37,7 +38,8 @@ def to_latent(kind: Kind, scores: ArrayLike, test_size: float | None = None) -> 
     """Return the latent scores and the variances of their measurement, both of the shape of the scores."""
     score, size = np.asarray(scores, dtype=float), TEST_SIZE if test_size is None else test_size
     if kind == ACCURACY:
-        right, wrong = score * size + 0.5, (1 - score) * size + 0.5
+        right = np.clip(score * size + 0.5, _LEAST * (size + 1), (1 - _LEAST) * (size + 1))
+        wrong = size + 1 - right
         return np.log(right / wrong), 1 / right + 1 / wrong
     variance = np.where(score == 0, 0.0, 4 * np.maximum(np.abs(score), 0.1) / size)
     return bend(-np.log1p(-np.minimum(score, _MOST[kind])), variance)

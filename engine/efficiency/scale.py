@@ -6,13 +6,12 @@
 | explained variance | s = 1 - sigma2/Var(Y) | asinh(v / 0.1), v = -log(1 - s) | 4 max(|s|, 0.1) / (T (v^2 + 0.01)) |
 
 Exact match and F1 count as accuracies; an explained variance is negative where a model does harm.
-The empirical logit and its variance are those of Haldane and Anscombe, finite at 0 and 1;
-accuracies within 0.002 of 0 or 1 are taken for 0.002 or 0.998. For explained variance v is
-the log of Var(Y)/sigma2, a line in log n wherever sigma2 follows a power law; asinh is linear near 0, where noise rules
-and scores may be negative, and a logarithm beyond, where tasks differ by factors. With r the correlation of residual
-and label, the delta method for a normal pair gives v the variance 4 (1 - r^2)/T, and 1 - r^2 is s for the best linear
-prediction and -s/(1 - s) for noise; 0.1 keeps a score near 0 from seeming certain. Exactly 0 is the mean of the labels,
-known without error.
+The empirical logit and its variance are those of Haldane and Anscombe, finite at 0 and 1; accuracies within 0.002 of 0
+or 1 count as 0.002 or 0.998. For explained variance v is the log of Var(Y)/sigma2, a line in log n wherever sigma2
+follows a power law; asinh is linear near 0, where noise rules and scores may be negative, and a logarithm beyond, where
+tasks differ by factors. With r the correlation of residual and label, the delta method for a normal pair gives v the
+variance 4 (1 - r^2)/T, and 1 - r^2 is s for the best linear prediction and -s/(1 - s) for noise; 0.1 keeps a score near
+0 from seeming certain. Exactly 0 is the mean of the labels, known without error.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from served import app, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-LONG = 240_000
+LONG = 480_000
 MOVED = """before => [...document.querySelectorAll('[role=progressbar]')].some(bar => +bar.ariaValueNow > before)"""
 
 

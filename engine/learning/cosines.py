@@ -27,17 +27,13 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from engine.errors import ModelError
+from engine.learning.factors import RANK, Piece, Shelf, inner_products
 from engine.learning.models import Progress, batches, silent
 
-RANK = 64
 _SMALLEST_ROOM = 256 << 20  # bytes
-# Bytes of the gradients of one layer that are laid out at a time: what a cache holds, or few calls to a GPU.
-_LAID_OUT = {"cpu": 4 << 20, "cuda": 256 << 20}
 
 Floats = NDArray[np.float64]
 Span = tuple[int, int, int]
-# An example, and either gradients of outputs (tokens, width) and A x (tokens, rank), or their product (width, rank).
-Piece = tuple[int, torch.Tensor, torch.Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -141,12 +137,14 @@ class _Products:
         self.root = torch.zeros((), device=self.place, requires_grad=True)
         self.rows: list[int] = []
         self.batch: Batch
+        self.shelf: Shelf
         self.last = self.mixed = False
 
     def collect(self, plan: list[list[int]], progress: Progress) -> bool:
         """Go through batches of examples; return False, with nothing collected, where a layer mixes them."""
         groups, done = self._groups(plan), 0
         for group in groups:
+            self.shelf = Shelf(0 if len(plan) == 1 else sum(self._wanted(layer) for layer in group), self.place)
             for rows in plan:
                 self._pass(group, rows, last=rows is plan[-1])
                 if self.mixed:
@@ -186,7 +184,7 @@ class _Products:
             alive = [gradient.any(-1) for _, gradient, _ in pieces]
             pieces = [(i, g[some], a[some]) for (i, g, a), some in zip(pieces, alive, strict=True)]  # type: ignore[index]
         waits = not self.last or layer.calls > 0
-        layer.waiting += [_shortened(piece) for piece in pieces] if waits else pieces
+        layer.waiting += [self.shelf.put(piece) for piece in pieces] if waits else pieces
         if not waits:
             self._add(layer)
 
@@ -207,11 +205,7 @@ class _Products:
         """Add a layer's inner products, and drop its factors."""
         if not layer.waiting:
             return  # it takes no part in the loss
-        tokens = sum(RANK if shrunk is None else len(shrunk) for _, _, shrunk in layer.waiting)
-        if tokens**2 * (layer.width + RANK) < (tokens + self.count**2) * layer.width * RANK:
-            self.gram += _by_token(layer.waiting, self.count)
-        else:
-            self.gram += _by_example(layer.waiting, self.count, layer.width)
+        self.gram += inner_products(layer.waiting, self.count)
         layer.waiting.clear()
 
     def _forget(self) -> None:
@@ -224,12 +218,11 @@ class _Products:
         """The layers of each pass: so many that the factors that wait fit into the room that there is."""
         if len(plan) == 1:
             return [self.layers]
-        size, room = _item(self.examples.model), _room(self.examples.model)
+        room = _room(self.examples.model)
         groups: list[list[_Layer]] = []
         left = 0
         for layer in self.layers:
-            whole, token = RANK * layer.width * 4, (layer.width + RANK) * size
-            wanted = sum(min(len(ids) * token, whole) for ids in self.examples.ids)
+            wanted = self._wanted(layer)
             if not groups or wanted > left:
                 groups.append([])
                 left = room
@@ -237,46 +230,10 @@ class _Products:
             left -= wanted
         return groups
 
-
-def _shortened(piece: Piece) -> Piece:
-    """The gradient itself in place of factors that take more room."""
-    i, gradient, shrunk = piece
-    if shrunk is None or (gradient.numel() + shrunk.numel()) * shrunk.element_size() <= RANK * gradient.shape[1] * 4:
-        return piece
-    return i, gradient.float().T @ shrunk.float(), None
-
-
-def _by_token(pieces: list[Piece], count: int) -> torch.Tensor:
-    """Inner products from those between tokens: cheaper where there are few."""
-    unit = torch.eye(RANK, device=pieces[0][1].device)
-    factors = [(i, g.T, unit) if a is None else (i, g.float(), a.float()) for i, g, a in pieces]
-    owner = torch.tensor([i for i, g, _ in factors for _ in range(len(g))], dtype=torch.long).to(unit.device)
-    gradients, shrunk = torch.cat([g for _, g, _ in factors]), torch.cat([a for _, _, a in factors])
-    between = (gradients @ gradients.T) * (shrunk @ shrunk.T)
-    half = between.new_zeros(count, len(owner)).index_add_(0, owner, between)
-    return between.new_zeros(count, count).index_add_(1, owner, half)
-
-
-def _by_example(pieces: list[Piece], count: int, width: int) -> torch.Tensor:
-    """Inner products of the gradients themselves, laid out for some outputs at a time."""
-    place = pieces[0][1].device
-    step = min(max(_LAID_OUT.get(place.type, _LAID_OUT["cpu"]) // (count * RANK * 4), 1), width)
-    absent = sorted(set(range(count)) - {i for i, _, _ in pieces})
-    out, room = torch.zeros(count, count, device=place), torch.empty(count * step * RANK, device=place)
-    for start in range(0, width, step):
-        part = slice(start, min(start + step, width))
-        rows = room[: count * (part.stop - start) * RANK].view(count, -1, RANK)
-        rows[absent] = 0
-        begun = set()
-        for i, gradient, shrunk in pieces:
-            if shrunk is None or i in begun:
-                share = gradient[part] if shrunk is None else gradient[:, part].T.float() @ shrunk.float()
-                rows[i] = rows[i] + share if i in begun else share
-            else:
-                torch.mm(gradient[:, part].T.float(), shrunk.float(), out=rows[i])
-            begun.add(i)
-        out.addmm_(rows.flatten(1), rows.flatten(1).T)
-    return out
+    def _wanted(self, layer: _Layer) -> int:
+        """Bytes that a layer's factors, or gradients where these are smaller, take while they wait."""
+        token = (layer.width + RANK) * _item(self.examples.model)
+        return sum(min(len(ids) * token, RANK * layer.width * 4) for ids in self.examples.ids)
 
 
 def _plan(examples: Examples, layers: list[_Layer]) -> list[list[int]]:
@@ -286,7 +243,7 @@ def _plan(examples: Examples, layers: list[_Layer]) -> list[list[int]]:
     # What a token leaves for the way back is about twice the outputs; a stored gradient is `RANK` times them.
     fits = _room(examples.model) // (2 * _item(examples.model) * sum(layer.width for layer in layers))
     if next(examples.model.parameters()).device.type == "cpu":
-        fits = min(fits, count * RANK // (2 if together <= count * RANK // 2 else 8))
+        fits = min(fits, count * RANK // (2 if together <= count * RANK // 2 else 10))
     return [list(range(count))] if together <= fits else list(batches(examples.ids, fits))
 
 

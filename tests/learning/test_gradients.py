@@ -27,7 +27,9 @@ from transformers import (
 
 from engine.errors import ModelError
 from engine.learning import cosines as machinery
-from engine.learning.cosines import RANK, _adapted, cosines
+from engine.learning import factors
+from engine.learning.cosines import _adapted, cosines
+from engine.learning.factors import RANK
 from engine.learning.finetuning import Regressor
 from engine.learning.gradients import Labelled, confidences, cos_low, low_confidence, median_cosine, pack
 from engine.learning.models import Encoder, embed, mean_pool
@@ -191,8 +193,9 @@ def test_both_forms_of_the_products_are_the_same():
     rows = np.zeros((7, 40 * RANK))
     for i, gradient, shrunk in pieces:
         rows[i] += (gradient.T @ shrunk).flatten().double().numpy()
-    for form in (pieces, [machinery._shortened(piece) for piece in pieces]):
-        for found in (machinery._by_token(form, 7), machinery._by_example(form, 7, 40)):
+    shelf = factors.Shelf(50_000, torch.device("cpu"))
+    for form in (pieces, [shelf.put(piece) for piece in pieces]):
+        for found in (factors._by_token(form, 7), factors._by_example(form, 7)):
             np.testing.assert_allclose(found.numpy(), rows @ rows.T, rtol=1e-4, atol=1e-2)
     assert sum(shrunk is None for _, _, shrunk in form) == 3
 
@@ -202,9 +205,9 @@ def test_a_layer_of_many_outputs_is_laid_out_in_parts(monkeypatch):
     pieces = [
         (i, torch.randn(5, 50, generator=generator), torch.randn(5, RANK, generator=generator)) for i in (0, 1, 3, 1)
     ]
-    whole = machinery._by_example(pieces, 4, 50)
-    monkeypatch.setitem(machinery._LAID_OUT, "cpu", 4 * RANK * 4 * 16)
-    torch.testing.assert_close(machinery._by_example(pieces, 4, 50), whole)
+    whole = factors._by_example(pieces, 4)
+    monkeypatch.setitem(factors._LAID_OUT, "cpu", 4 * RANK * 4 * 16)
+    torch.testing.assert_close(factors._by_example(pieces, 4), whole)
     assert not whole[2].any()
 
 

@@ -71,8 +71,8 @@ def show_numbers(efficiency: engine.Efficiency) -> None:
 
 
 def labels(count: float) -> str:
-    """Write a number of labels, of which only two digits mean anything."""
-    return parts.number(max(round(count), 1), 2)
+    """Write a number of labels, of which only two digits mean anything; what is known ends at 5,000."""
+    return "over 5,000" if count >= 5000 else parts.number(max(round(count), 1), 2)
 
 
 def explain(efficiency: engine.Efficiency, run: engine.Run, calibration: str | None) -> None:

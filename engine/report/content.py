@@ -162,9 +162,13 @@ def _key_figures(subject: wording.Subject, results: Results) -> tuple[KeyFigure,
         ]
     elif results.efficiency is not None:
         to = results.efficiency.labels_to(0.9)
-        note = f"80% between {to['low']:,.0f} and {to['high']:,.0f}"
-        figures = [KeyFigure("Labels to 90% of what can be reached", f"{to['median']:,.0f}", note)]
+        low, middle, high = (_labels(to[name]) for name in ("low", "median", "high"))
+        figures = [KeyFigure("Labels to 90% of what can be reached", middle, f"80% between {low} and {high}")]
     return tuple(figures)
+
+
+def _labels(count: float) -> str:
+    return "over 5,000" if count >= 5000 else f"{count:,.0f}"  # where what is known of curves ends
 
 
 def _strategies(plan: Plan, share: bool) -> Grid:

@@ -198,3 +198,16 @@ def test_an_estimate_from_hard_texts_alone_says_so(in_process, store):
     assert status == 0, run.error
     assert hard.caution in read_results(store, run).estimate.summary()
     assert study.caution is None
+
+
+def test_how_far_labels_carry_with_a_model_that_writes(in_process, store, writer):
+    labels = [str(1 + i % 5) for i in range(36)]
+    status, run = in_process(unlabelled(store, 36, label=labels), "efficiency", RunSettings(model=writer))
+    assert (status, run.error) == (0, None)
+    results = read_results(store, run)
+    assert -1 <= results.details["coslow"] <= 1
+    assert "from 1 to 5" in results.details["instruction"]
+    # It answers untrained: the curve begins at how often it is right, and holds accuracies.
+    assert results.efficiency.scores == {0: results.details["zero_shot"]}
+    assert (results.efficiency.kind, results.efficiency.measured) == ("accuracy", False)
+    assert "not tried on this model" in results.details["calibration"]

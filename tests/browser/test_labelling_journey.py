@@ -120,7 +120,7 @@ def curve(page: Page) -> None:
     """See the curve of the study that the answers made."""
     page.get_by_role("button", name="See the curve").click()
     expect(page.locator(".st-key-efficiency .js-plotly-plot")).to_be_visible(timeout=LONG)
-    expect(page.get_by_text("my texts, 32 labels")).to_be_visible()
+    expect(page.get_by_text("my texts, 32 labels", exact=True)).to_be_visible()
     settled(page)
 
 

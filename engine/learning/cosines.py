@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from engine.errors import ModelError
-from engine.learning.factors import RANK, Piece, Shelf, inner_products
+from engine.learning.factors import RANK, Piece, Shelf, alive, inner_products
 from engine.learning.models import Progress, batches, silent
 
 _SMALLEST_ROOM = 256 << 20  # bytes
@@ -178,28 +178,30 @@ class _Products:
 
     def _backwards(self, layer: _Layer, shrunk: torch.Tensor, gradient: torch.Tensor) -> None:
         layer.calls -= 1
-        pieces = self._apart(gradient, shrunk)
-        if pieces and not pieces[0][1][0].any():
-            # Only where the first token has none is it worth a look which tokens have a gradient.
-            alive = [gradient.any(-1) for _, gradient, _ in pieces]
-            pieces = [(i, g[some], a[some]) for (i, g, a), some in zip(pieces, alive, strict=True)]  # type: ignore[index]
-        waits = not self.last or layer.calls > 0
-        layer.waiting += [self.shelf.put(piece) for piece in pieces] if waits else pieces
-        if not waits:
+        pieces = [part for piece in self._apart(gradient, shrunk) for part in alive(piece)]
+        if self.last and not layer.calls:
+            layer.waiting += pieces
             self._add(layer)
+        else:
+            layer.waiting += [self.shelf.put(piece) for piece in pieces]
 
     def _apart(self, gradient: torch.Tensor, shrunk: torch.Tensor) -> list[Piece]:
-        """The factors of each example: gradients of outputs, (tokens, width), and A x, (tokens, rank)."""
+        """The factors of the examples: gradients of outputs, and A x."""
         width = gradient.shape[-1]
         if len(self.rows) == 1:
-            return [(self.rows[0], gradient.reshape(-1, width), shrunk.reshape(-1, RANK))]
+            return [(self.rows, gradient.reshape(1, -1, width), shrunk.reshape(1, -1, RANK))]
         rows, tokens = self.batch.shape
         if gradient.shape[:-1] not in ((rows, tokens), (rows * tokens,)):
             self.mixed = True
             return []
         gradient, shrunk = gradient.reshape(rows, tokens, width), shrunk.reshape(rows, tokens, RANK)
+        if [row for row, _, _ in self.batch.spans] == list(range(rows)):
+            return [(self.rows, gradient, shrunk)]
         places = zip(self.rows, self.batch.spans, strict=True)
-        return [(i, gradient[row, start:stop], shrunk[row, start:stop]) for i, (row, start, stop) in places]
+        return [
+            ([i], gradient[row : row + 1, start:stop], shrunk[row : row + 1, start:stop])
+            for i, (row, start, stop) in places
+        ]
 
     def _add(self, layer: _Layer) -> None:
         """Add a layer's inner products, and drop its factors."""

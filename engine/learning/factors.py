@@ -11,8 +11,9 @@ RANK = 64
 # Bytes of the gradients of one layer that are laid out at a time: what a cache holds, or few calls to a GPU.
 _LAID_OUT = {"cpu": 4 << 20, "cuda": 256 << 20}
 
-# An example, and either gradients of outputs (tokens, width) and A x (tokens, rank), or their product (width, rank).
-Piece = tuple[int, torch.Tensor, torch.Tensor | None]
+# Examples, and either the gradients of outputs (examples, tokens, width) and A x (examples, tokens, rank), or their
+# product (examples, width, rank). A token of padding has a gradient of zero.
+Piece = tuple[list[int], torch.Tensor, torch.Tensor | None]
 
 
 class Shelf:
@@ -28,20 +29,22 @@ class Shelf:
         self._used = 0
 
     def put(self, piece: Piece) -> Piece:
-        """Return the piece from its place here: its factors, or the gradient itself where that is smaller."""
-        i, gradient, shrunk = piece
+        """Return the piece from its place here: its factors, or the gradients themselves where these are smaller."""
+        examples, gradient, shrunk = piece
         assert shrunk is not None
-        if _bytes(gradient) + _bytes(shrunk) <= gradient.shape[1] * RANK * 4:
-            return i, self._copied(gradient), self._copied(shrunk)
-        return i, self._copied(gradient.float().T @ shrunk.float()), None
+        count, _, width = gradient.shape
+        if _bytes(gradient) + _bytes(shrunk) <= count * width * RANK * 4:
+            return examples, self._room(gradient).copy_(gradient), self._room(shrunk).copy_(shrunk)
+        product = self._room(torch.empty(count, width, RANK, device="meta"))
+        return examples, torch.bmm(gradient.float().transpose(1, 2), shrunk.float(), out=product), None
 
-    def _copied(self, tensor: torch.Tensor) -> torch.Tensor:
-        end = self._used + _bytes(tensor)
+    def _room(self, like: torch.Tensor) -> torch.Tensor:
+        end = self._used + _bytes(like)
         if end > len(self._block):
-            return tensor.clone()
-        place = self._block[self._used : end].view(tensor.dtype).view(tensor.shape)
-        self._used = -(-end // 16) * 16
-        return place.copy_(tensor)
+            return torch.empty(like.shape, dtype=like.dtype, device=self._block.device)
+        place = self._block[self._used : end].view(like.dtype).view(like.shape)
+        self._used = -(-end // 16) * 16  # so that any type begins where it may
+        return place
 
 
 def _bytes(tensor: torch.Tensor) -> int:
@@ -52,48 +55,84 @@ def inner_products(pieces: list[Piece], count: int) -> torch.Tensor:
     """Return the inner products between the gradients of one layer, shape (count, count), in the cheaper of two ways.
 
     Args:
-        pieces: What there is of each example, in any order; several pieces of an example are summed.
+        pieces: What there is of the examples, in any order; several pieces of an example are summed.
         count: Number of examples; one without a piece has a gradient of zero.
     """
     width = _width(pieces[0])
-    tokens = sum(RANK if shrunk is None else len(shrunk) for _, _, shrunk in pieces)
+    tokens = sum(len(examples) * (RANK if shrunk is None else shrunk.shape[1]) for examples, _, shrunk in pieces)
     by_token = tokens**2 * (width + RANK) < (tokens + count**2) * width * RANK
     return (_by_token if by_token else _by_example)(pieces, count)
 
 
 def _width(piece: Piece) -> int:
     _, gradient, shrunk = piece
-    return len(gradient) if shrunk is None else gradient.shape[1]
+    return gradient.shape[1 if shrunk is None else 2]
 
 
 def _by_token(pieces: list[Piece], count: int) -> torch.Tensor:
     """Inner products from those between tokens: cheaper where there are few."""
     unit = torch.eye(RANK, device=pieces[0][1].device)
-    factors = [(i, g.T, unit) if a is None else (i, g.float(), a.float()) for i, g, a in pieces]
-    owner = torch.tensor([i for i, g, _ in factors for _ in range(len(g))], dtype=torch.long).to(unit.device)
-    gradients, shrunk = torch.cat([g for _, g, _ in factors]), torch.cat([a for _, _, a in factors])
-    between = (gradients @ gradients.T) * (shrunk @ shrunk.T)
-    half = between.new_zeros(count, len(owner)).index_add_(0, owner, between)
-    return between.new_zeros(count, count).index_add_(1, owner, half)
+    owner, gradients, factors = [], [], []
+    for examples, gradient, shrunk in pieces:
+        tokens = gradient.transpose(1, 2) if shrunk is None else gradient
+        owner += [i for i in examples for _ in range(tokens.shape[1])]
+        gradients.append(tokens.flatten(0, 1).float())
+        factors.append(unit.repeat(len(examples), 1) if shrunk is None else shrunk.flatten(0, 1).float())
+    left, right = torch.cat(gradients), torch.cat(factors)
+    between = (left @ left.T) * (right @ right.T)
+    index = torch.tensor(owner, dtype=torch.long, device=left.device)
+    half = between.new_zeros(count, len(owner)).index_add_(0, index, between)
+    return between.new_zeros(count, count).index_add_(1, index, half)
 
 
 def _by_example(pieces: list[Piece], count: int) -> torch.Tensor:
     """Inner products of the gradients themselves, laid out for some outputs at a time."""
-    place, width = pieces[0][1].device, _width(pieces[0])
-    step = min(max(_LAID_OUT.get(place.type, _LAID_OUT["cpu"]) // (count * RANK * 4), 1), width)
-    absent = sorted(set(range(count)) - {i for i, _, _ in pieces})
-    out, room = torch.zeros(count, count, device=place), torch.empty(count * step * RANK, device=place)
+    placed, order = _placed(pieces)
+    device, width, filled = pieces[0][1].device, _width(pieces[0]), len(order)
+    step = min(max(_LAID_OUT.get(device.type, _LAID_OUT["cpu"]) // (filled * RANK * 4), 1), width)
+    products, room = torch.zeros(filled, filled, device=device), torch.empty(filled * step * RANK, device=device)
     for start in range(0, width, step):
         part = slice(start, min(start + step, width))
-        rows = room[: count * (part.stop - start) * RANK].view(count, -1, RANK)
-        rows[absent] = 0
-        begun = set()
-        for i, gradient, shrunk in pieces:
-            if shrunk is None or i in begun:
-                share = gradient[part] if shrunk is None else gradient[:, part].T.float() @ shrunk.float()
-                rows[i] = rows[i] + share if i in begun else share
+        rows = room[: filled * (part.stop - start) * RANK].view(filled, -1, RANK)
+        for row, first, (examples, gradient, shrunk) in placed:
+            here = rows[row : row + len(examples)]
+            if shrunk is None:
+                here.copy_(gradient[:, part] if first else here + gradient[:, part])
+            elif first:
+                torch.bmm(gradient[..., part].transpose(1, 2).float(), shrunk.float(), out=here)
             else:
-                torch.mm(gradient[:, part].T.float(), shrunk.float(), out=rows[i])
-            begun.add(i)
-        out.addmm_(rows.flatten(1), rows.flatten(1).T)
+                here.baddbmm_(gradient[..., part].transpose(1, 2).float(), shrunk.float())
+        products.addmm_(rows.flatten(1), rows.flatten(1).T)
+    index = torch.tensor(order, device=device)
+    out = torch.zeros(count, count, device=device)
+    out[index[:, None], index] = products
     return out
+
+
+def _placed(pieces: list[Piece]) -> tuple[list[tuple[int, bool, Piece]], list[int]]:
+    """Where each piece begins in rows of gradients, whether it is the first there, and the example of each row."""
+    row_of: dict[int, int] = {}
+    placed = []
+    for piece in pieces:
+        together = row_of.keys().isdisjoint(piece[0])
+        for part in [piece] if together else _singly(piece):
+            first = part[0][0] not in row_of
+            for i in part[0]:
+                row_of.setdefault(i, len(row_of))
+            placed.append((row_of[part[0][0]], first, part))
+    return placed, list(row_of)
+
+
+def _singly(piece: Piece) -> list[Piece]:
+    examples, gradient, shrunk = piece
+    return [([i], gradient[k : k + 1], None if shrunk is None else shrunk[k : k + 1]) for k, i in enumerate(examples)]
+
+
+def alive(piece: Piece) -> list[Piece]:
+    """Return the piece without the tokens that have no gradient, where its first token is one of them."""
+    examples, gradient, shrunk = piece
+    # Only then is it worth a look: where an answer alone has a loss, no other token of the last layer has a gradient.
+    if shrunk is None or gradient[0, 0].any():
+        return [piece]
+    some = gradient.any(-1)
+    return [([i], gradient[k, some[k]][None], shrunk[k, some[k]][None]) for k, i in enumerate(examples)]

@@ -184,31 +184,40 @@ def test_long_texts_go_in_batches_that_hold_each_once(tiny_encoder, phrases):
     np.testing.assert_allclose(cosines(examples), one_at_a_time(examples), atol=1e-5)
 
 
-def test_both_forms_of_the_products_are_the_same():
+def drawn(examples, tokens, width, generator):
+    shape = (len(examples), tokens)
+    return examples, torch.randn(*shape, width, generator=generator), torch.randn(*shape, RANK, generator=generator)
+
+
+def test_both_ways_to_the_products_are_the_same(monkeypatch):
     generator = torch.Generator().manual_seed(5)
-    pieces = [
-        (i % 6, torch.randn(tokens, 40, generator=generator), torch.randn(tokens, RANK, generator=generator))
-        for i, tokens in enumerate((3, 90, 1, 5, 70, 2, 4, 80))
-    ]
-    rows = np.zeros((7, 40 * RANK))
-    for i, gradient, shrunk in pieces:
-        rows[i] += (gradient.T @ shrunk).flatten().double().numpy()
+    sizes = {(0, 4): 3, (1,): 90, (2,): 1, (3, 5): 5, (0, 2): 70, (6,): 2, (4, 6): 4}
+    pieces = [drawn(list(examples), tokens, 40, generator) for examples, tokens in sizes.items()]
+    rows = np.zeros((8, 40 * RANK))
+    for examples, gradient, shrunk in pieces:
+        for i, product in zip(examples, gradient.transpose(1, 2) @ shrunk, strict=True):
+            rows[i] += product.flatten().double().numpy()
     shelf = factors.Shelf(50_000, torch.device("cpu"))
-    for form in (pieces, [shelf.put(piece) for piece in pieces]):
-        for found in (factors._by_token(form, 7), factors._by_example(form, 7)):
-            np.testing.assert_allclose(found.numpy(), rows @ rows.T, rtol=1e-4, atol=1e-2)
-    assert sum(shrunk is None for _, _, shrunk in form) == 3
+    waiting = [shelf.put(piece) for piece in pieces]
+    assert sum(shrunk is None for _, _, shrunk in waiting) == 2
+    for form in (pieces, waiting, waiting[::-1]):
+        for way in (factors._by_token, factors._by_example, factors.inner_products):
+            np.testing.assert_allclose(way(form, 8).numpy(), rows @ rows.T, rtol=1e-4, atol=1e-2)
+    # A layer of many outputs is laid out in parts.
+    monkeypatch.setitem(factors._LAID_OUT, "cpu", 8 * RANK * 4 * 16)
+    np.testing.assert_allclose(factors._by_example(waiting, 8).numpy(), rows @ rows.T, rtol=1e-4, atol=1e-2)
 
 
-def test_a_layer_of_many_outputs_is_laid_out_in_parts(monkeypatch):
-    generator = torch.Generator().manual_seed(6)
-    pieces = [
-        (i, torch.randn(5, 50, generator=generator), torch.randn(5, RANK, generator=generator)) for i in (0, 1, 3, 1)
-    ]
-    whole = factors._by_example(pieces, 4)
-    monkeypatch.setitem(factors._LAID_OUT, "cpu", 4 * RANK * 4 * 16)
-    torch.testing.assert_close(factors._by_example(pieces, 4), whole)
-    assert not whole[2].any()
+def test_tokens_without_a_gradient_are_dropped():
+    examples, gradient, shrunk = drawn([4, 2], 6, 3, torch.Generator().manual_seed(6))
+    assert factors.alive((examples, gradient, shrunk))[0][1] is gradient
+    gradient[0, :5] = 0
+    gradient[1, 1:] = 0
+    found = factors.alive((examples, gradient, shrunk))
+    assert [piece[0] for piece in found] == [[4], [2]]
+    torch.testing.assert_close(found[0][1], gradient[:1, 5:])
+    torch.testing.assert_close(found[0][2], shrunk[:1, 5:])
+    torch.testing.assert_close(found[1][2], shrunk[1:, :1])
 
 
 def test_packed_texts_fill_their_rows_and_none_overlaps():

@@ -178,7 +178,7 @@ class _Products:
 
     def _backwards(self, layer: _Layer, shrunk: torch.Tensor, gradient: torch.Tensor) -> None:
         layer.calls -= 1
-        pieces = [part for piece in self._apart(gradient, shrunk) for part in alive(piece)]
+        pieces = alive(self._apart(gradient, shrunk))
         if self.last and not layer.calls:
             layer.waiting += pieces
             self._add(layer)

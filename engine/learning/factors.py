@@ -128,11 +128,14 @@ def _singly(piece: Piece) -> list[Piece]:
     return [([i], gradient[k : k + 1], None if shrunk is None else shrunk[k : k + 1]) for k, i in enumerate(examples)]
 
 
-def alive(piece: Piece) -> list[Piece]:
-    """Return the piece without the tokens that have no gradient, where its first token is one of them."""
-    examples, gradient, shrunk = piece
+def alive(pieces: list[Piece]) -> list[Piece]:
+    """Return pieces without the tokens that have no gradient, where the first token of all is one of them."""
     # Only then is it worth a look: where an answer alone has a loss, no other token of the last layer has a gradient.
-    if shrunk is None or gradient[0, 0].any():
-        return [piece]
-    some = gradient.any(-1)
-    return [([i], gradient[k, some[k]][None], shrunk[k, some[k]][None]) for k, i in enumerate(examples)]
+    if not pieces or pieces[0][1][0, 0].any():
+        return pieces
+    found: list[Piece] = []
+    for examples, gradient, shrunk in pieces:
+        assert shrunk is not None
+        some = gradient.any(-1)
+        found += [([i], gradient[k, some[k]][None], shrunk[k, some[k]][None]) for k, i in enumerate(examples)]
+    return found

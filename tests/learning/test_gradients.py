@@ -210,10 +210,10 @@ def test_both_ways_to_the_products_are_the_same(monkeypatch):
 
 def test_tokens_without_a_gradient_are_dropped():
     examples, gradient, shrunk = drawn([4, 2], 6, 3, torch.Generator().manual_seed(6))
-    assert factors.alive((examples, gradient, shrunk))[0][1] is gradient
+    assert factors.alive([(examples, gradient, shrunk)])[0][1] is gradient
     gradient[0, :5] = 0
     gradient[1, 1:] = 0
-    found = factors.alive((examples, gradient, shrunk))
+    found = factors.alive([(examples, gradient, shrunk)])
     assert [piece[0] for piece in found] == [[4], [2]]
     torch.testing.assert_close(found[0][1], gradient[:1, 5:])
     torch.testing.assert_close(found[0][2], shrunk[:1, 5:])

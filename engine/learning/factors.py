@@ -91,6 +91,7 @@ def _by_example(pieces: list[Piece], count: int) -> torch.Tensor:
     device, width, filled = pieces[0][1].device, _width(pieces[0]), len(order)
     step = min(max(_LAID_OUT.get(device.type, _LAID_OUT["cpu"]) // (filled * RANK * 4), 1), width)
     products, room = torch.zeros(filled, filled, device=device), torch.empty(filled * step * RANK, device=device)
+    half = filled // 2  # what lies above it is what lies beside it
     for start in range(0, width, step):
         part = slice(start, min(start + step, width))
         rows = room[: filled * (part.stop - start) * RANK].view(filled, -1, RANK)
@@ -102,7 +103,10 @@ def _by_example(pieces: list[Piece], count: int) -> torch.Tensor:
                 torch.bmm(gradient[..., part].transpose(1, 2).float(), shrunk.float(), out=here)
             else:
                 here.baddbmm_(gradient[..., part].transpose(1, 2).float(), shrunk.float())
-        products.addmm_(rows.flatten(1), rows.flatten(1).T)
+        flat = rows.flatten(1)
+        products[:, :half].addmm_(flat, flat[:half].T)
+        products[half:, half:].addmm_(flat[half:], flat[half:].T)
+    products[:half, half:] = products[half:, :half].T
     index = torch.tensor(order, device=device)
     out = torch.zeros(count, count, device=device)
     out[index[:, None], index] = products

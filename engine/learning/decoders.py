@@ -93,14 +93,14 @@ class Decoder:
             mask[k, place] = 1
         return inputs.to(self.device), mask.to(self.device)
 
-    def questionnaire(self, instruction: str) -> Questionnaire:
-        """Return an instruction in the chat template, ready for texts.
+    def questionnaire(self, instruction: str, room: int = _MOST_ANSWER) -> Questionnaire:
+        """Return an instruction in the chat template, ready for texts, with room for an answer of so many tokens.
 
         Raises:
             ModelError: The chat template cannot carry a question and its answer.
         """
         most = min(_MOST_TOKENS, getattr(self.model.config, "max_position_embeddings", None) or _MOST_TOKENS)
-        return Questionnaire(self.tokenizer, self.name, instruction, most - _MOST_ANSWER)
+        return Questionnaire(self.tokenizer, self.name, instruction, most - room)
 
     @property
     def _pad_id(self) -> int:
@@ -187,28 +187,36 @@ class Answered:
     def batch(self, rows: list[int]) -> Batch:
         """Return the mean loss over the answer's tokens of each of these dialogues."""
         chosen = [self.dialogues[i] for i in rows]
-        # Padding on the right lies in the future of every token: a causal model needs no mask against it.
         inputs, _ = self.decoder.pad([dialogue.ids for dialogue in chosen])
         owner = torch.tensor([k for k, dialogue in enumerate(chosen) for _ in dialogue.answer]).to(inputs.device)
         place = torch.tensor([p for dialogue in chosen for p in dialogue.answer]).to(inputs.device)
-        logits = self._logits(inputs, owner, place - 1)
+        logits = logits_at(self.model, inputs, owner, place - 1)
         loss = nn.functional.cross_entropy(logits.float(), inputs[owner, place], reduction="none")
         count = torch.bincount(owner, minlength=len(rows))
         losses = torch.zeros(len(rows), device=loss.device).index_add(0, owner, loss / count[owner])
         return Batch(losses, tuple(inputs.shape), [(k, 0, len(dialogue.ids)) for k, dialogue in enumerate(chosen)])
 
-    def _logits(self, inputs: torch.Tensor, owner: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-        """Logits at these places only, shape (len(place), vocabulary): of a long text they would fill the memory."""
 
-        def choose(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            return (args[0][owner, place][None],)
+def logits_at(model: Any, inputs: torch.Tensor, owner: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """Return logits at some places only, shape (places, vocabulary): of a long text they would fill the memory.
 
-        hook = self.decoder.model.get_output_embeddings().register_forward_pre_hook(choose)
-        try:
-            logits: torch.Tensor = self.decoder.model(input_ids=inputs, use_cache=False).logits
-        finally:
-            hook.remove()
-        return logits[0]
+    Args:
+        model: The causal language model, or one with adapters.
+        inputs: Token ids, padded on the right, shape (rows, tokens).
+        owner: Row of each place, shape (places,).
+        place: Its position in the row, shape (places,).
+    """
+
+    def choose(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (args[0][owner, place][None],)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(choose)
+    try:
+        # Padding on the right lies in the future of every token: a causal model needs no mask against it.
+        logits: torch.Tensor = model(input_ids=inputs, use_cache=False).logits
+    finally:
+        hook.remove()
+    return logits[0]
 
 
 def cos_low(

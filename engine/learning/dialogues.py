@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from engine.errors import ArgumentError, ModelError
 
 _INSTRUCTION, _TEXT, _ANSWER = "LABELWISEINSTRUCTION", "LABELWISETEXT", "LABELWISEANSWER"
+_SAMPLE = "text"
 
 
 def instruction(y: NDArray[Any], classes: Sequence[str] | None) -> str:
@@ -51,11 +53,27 @@ class Dialogue:
     answer: list[int]
 
 
+@dataclass(frozen=True)
+class Spelling:
+    """How answers continue a prompt, token by token.
+
+    Attributes:
+        back: How many of the prompt's last tokens merge with what follows and are left out.
+        lead: Tokens that stand there before every answer.
+        tails: The tokens of each answer after them; none begins another.
+    """
+
+    back: int
+    lead: list[int]
+    tails: list[list[int]]
+
+
 class Questionnaire:
     """One instruction in a tokenizer's chat template, ready for any text.
 
     Args:
-        tokenizer: A tokenizer with a chat template that tells which letters a token covers.
+        tokenizer: A tokenizer with a chat template that tells which letters a token covers. Its truncation side is the
+            end at which a text that is too long is cut.
         name: The model's name, for messages.
         instruction: What is asked of a text; merged into the user turn where the template has no system turn.
         most: The tokens that a dialogue may have; a text that is too long is cut, never the rest.
@@ -77,6 +95,40 @@ class Questionnaire:
             )
         head, before, self._between, self._after = parts
         self._before = head + self._plain(instruction) + before
+
+    def is_cut(self, text: str) -> bool:
+        """Return whether a text is too long to be read whole."""
+        whole = self._before + self._plain(text) + self._between.rstrip(" ")
+        return len(self._tokenizer(whole, add_special_tokens=False)["input_ids"]) > self._most
+
+    def spell(self, answers: Sequence[str]) -> Spelling:
+        """Return how answers continue a prompt; an answer that begins another has the token behind it that ends it.
+
+        Raises:
+            ArgumentError: Two answers are the same tokens, one is blank, or the tokenizer cannot spell it.
+            ModelError: The instruction leaves no room for a text, or no token ends an answer that begins another.
+        """
+        before, whole = self.prompt(_SAMPLE), [self.dialogue(_SAMPLE, answer).ids for answer in answers]
+        for first, second in combinations(range(len(whole)), 2):
+            if whole[first] == whole[second]:
+                raise ArgumentError(
+                    f"Model {self._name} cannot tell the answers {answers[first]!r} and {answers[second]!r} apart; "
+                    "rename one."
+                )
+        begun = [any(ids is not other and other[: len(ids)] == ids for other in whole) for ids in whole]
+        whole = [[*ids, self._end(answer)] if b else ids for ids, b, answer in zip(whole, begun, answers, strict=True)]
+        common = _shared(whole)
+        kept = _shared([before, whole[0][:common]])
+        return Spelling(len(before) - kept, whole[0][kept:common], [ids[common:] for ids in whole])
+
+    def _end(self, answer: str) -> int:
+        """The token that ends an answer."""
+        for token in (*self.ends, self._tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        raise ModelError(
+            f"The answer {answer!r} begins another, and model {self._name} has no token that ends an answer; rename it."
+        )
 
     @property
     def ends(self) -> set[int]:
@@ -133,14 +185,16 @@ class Questionnaire:
             ids, spans = encoded["input_ids"], encoded["offset_mapping"]
             if len(ids) <= self._most:
                 return ids, spans, len(whole) - len(answer)
-            stops = [end for _, end in spans if start < end <= start + len(text)]
-            kept = len(stops) - (len(ids) - self._most)
+            inside = [(max(begin - start, 0), end - start) for begin, end in spans if start < end <= start + len(text)]
+            kept = len(inside) - (len(ids) - self._most)
             if kept < 1:
                 raise ModelError(
                     f"The instruction leaves no room for a text: model {self._name} reads {self._most} tokens at a "
                     "time; shorten it."
                 )
-            text = text[: stops[kept - 1] - start]
+            text = (
+                text[inside[-kept][0] :] if self._tokenizer.truncation_side == "left" else text[: inside[kept - 1][1]]
+            )
 
     def _plain(self, text: str) -> str:
         """The text without what a tokenizer would take for a token of its own, and without half a surrogate pair."""
@@ -149,3 +203,8 @@ class Questionnaire:
             if token.special and token.content in text:
                 text = text.replace(token.content, f"{token.content[0]} {token.content[1:]}")
         return text
+
+
+def _shared(rows: list[list[int]]) -> int:
+    """The number of tokens with which all rows begin."""
+    return next((k for k, tokens in enumerate(zip(*rows, strict=False)) if len(set(tokens)) > 1), min(map(len, rows)))

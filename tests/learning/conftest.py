@@ -1,11 +1,13 @@
-"""A tiny encoder with random weights, and the default model where it is installed."""
+"""A tiny encoder and a tiny decoder with random weights, and the default model where it is installed."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from tiny_models import byte_pairs, made
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
+from engine.learning.decoders import Decoder
 from engine.learning.models import DEFAULT_MODEL, Encoder, _offline_folder, load_encoder
 
 WORDS = ("good", "bad", "nice", "poor", "food", "room", "staff", "clean", "dirty", "loud", "quiet", "price", "slow")
@@ -29,6 +31,17 @@ def tiny_encoder(default_encoder):
         torch.manual_seed(11)
         model = BertModel(config).eval()
     return Encoder("tiny", "tiny", default_encoder.tokenizer, model, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def decoder():
+    """Two layers with grouped-query attention and random weights."""
+    tokenizer = byte_pairs()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=48, num_hidden_layers=2, intermediate_size=80, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    return Decoder("tiny", "tiny", tokenizer, made(LlamaForCausalLM, config), torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 import torch
 from plain_loop import plain_cosines
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import nn
+from tiny_models import ASKED, TEMPLATE, made
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
     OPTConfig,
     OPTForCausalLM,
     PreTrainedTokenizerFast,
@@ -26,16 +24,11 @@ from transformers import (
 from engine.errors import ArgumentError, ModelError
 from engine.learning import cosines as machinery
 from engine.learning.cosines import cosines
-from engine.learning.decoders import Answered, Answers, Decoder, cos_low, load_decoder
+from engine.learning.decoders import Answered, Answers, cos_low, load_decoder
 from engine.learning.dialogues import answers, instruction
 from engine.learning.gradients import low_confidence
 from engine.learning.models import DEFAULT_MODEL, is_decoder
 
-TURNS = ["<|system|>", "<|user|>", "<|assistant|>"]
-TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] | trim }}<|end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
-)
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
 DROPS_SYSTEM = TEMPLATE.replace("messages %}", "messages if m['role'] != 'system' %}")
 BLANK_BEFORE = (
@@ -46,55 +39,6 @@ THINKS = TEMPLATE.replace(
     "{{ m['content'] | trim }}<|end|>",
     "{% if m['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m['content'] | trim }}<|end|>",
 )
-ASKED = instruction(np.zeros(2), ["negative", "positive"])
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    """Byte pairs learned from a few sentences, with a chat template and no token to pad with."""
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    sentences = ["the room was good and clean", "bad food and a loud room", "negative positive", ASKED] * 5
-    inner.train_from_iterator(
-        sentences,
-        trainers.BpeTrainer(
-            vocab_size=400,
-            special_tokens=["<s>", "</s>", "<|end|>", *TURNS],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", additional_special_tokens=["<|end|>", *TURNS]
-    )
-    made.chat_template = TEMPLATE
-    return made
-
-
-@pytest.fixture(scope="module")
-def llama(tokenizer):
-    """Two layers with grouped-query attention and random weights."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=48, num_hidden_layers=2, intermediate_size=80, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=0, eos_token_id=1,
-    )  # fmt: skip
-    return made(LlamaForCausalLM, config)
-
-
-@pytest.fixture(scope="module")
-def decoder(tokenizer, llama):
-    return Decoder("tiny", "tiny", tokenizer, llama, torch.device("cpu"))
-
-
-def made(cls, config):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(21)
-        model = cls(config).eval()
-        for weight in model.parameters():  # larger than at the start of training, so that examples differ
-            if weight.dim() > 1:
-                nn.init.normal_(weight, std=0.2)
-    return model
 
 
 def templated(decoder, template):

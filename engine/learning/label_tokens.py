@@ -1,0 +1,244 @@
+"""The label-token head: a decoder's prediction is the expected rating, or the class probabilities, of its answer.
+
+Each label that may be given is spelled in tokens behind the prompt. Where no two begin with the same token, the first
+token alone tells them apart; otherwise the tokens of each are scored to the end. The probabilities are normalised over
+the labels, and a number's prediction is the expectation sum_k k p(k). The head has no weights of its own: it predicts
+without training, and fine-tuning the decoder goes through the same expectation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import ceil, floor
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from engine.errors import ArgumentError
+from engine.learning.decoders import Decoder, logits_at
+from engine.learning.dialogues import Questionnaire, Spelling, answers, instruction
+from engine.learning.models import Progress, batches, silent
+
+_MOST_NUMBERS = 11
+_TOKENS_PER_BATCH = 4096
+_ROOM_AROUND = 8  # tokens beside those of a label: a blank before it, and its end
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The labels among which a decoder chooses.
+
+    Attributes:
+        names: The labels as the assistant writes them, k of them.
+        values: The numbers that they stand for, k of them; None for classes.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len({name.strip() for name in self.names}) < max(len(self.names), 2):
+            raise ArgumentError(
+                f"A model is to choose among {', '.join(self.names) or 'no labels'}; name two or more, each once."
+            )
+
+    @classmethod
+    def of(cls, y: NDArray[Any], classes: Sequence[str] | None = None) -> Self:
+        """Return the classes, or the numbers of the scale on which the ratings y, shape (n,), lie."""
+        return cls(tuple(classes)) if classes else cls.between(float(np.min(y)), float(np.max(y)))
+
+    @classmethod
+    def between(cls, low: float, high: float) -> Self:
+        """Return the whole numbers from low to high (or beyond them), or 11 at equal distances where they are more."""
+        low, high = floor(low), max(ceil(high), floor(low) + 1)
+        values = np.linspace(low, high, int(min(high - low + 1, _MOST_NUMBERS)))
+        return cls(tuple(answers(values, None)), tuple(values.tolist()))
+
+    @property
+    def instruction(self) -> str:
+        """What is asked of a text."""
+        return instruction(np.array(self.values), None) if self.values else instruction(np.empty(0), self.names)
+
+
+class LabelHead(nn.Module):
+    """A causal language model read through the probabilities of the choices.
+
+    Args:
+        backbone: The causal language model, or one with adapters.
+        tails: The tokens of each choice behind a prompt, k of them; none begins another.
+        values: The number that each stands for, or None for classes.
+    """
+
+    values: torch.Tensor
+    contexts: torch.Tensor
+    nodes: torch.Tensor
+    steps: torch.Tensor
+
+    def __init__(self, backbone: Any, tails: Sequence[Sequence[int]], values: Sequence[float] | None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.logistic = values is None
+        contexts, nodes, steps = _tree(tails)
+        self.register_buffer("values", torch.tensor(values or [0.0] * len(tails)), persistent=False)
+        self.register_buffer("contexts", torch.tensor(contexts, dtype=torch.long), persistent=False)
+        self.register_buffer("nodes", torch.tensor(nodes), persistent=False)
+        self.register_buffer("steps", torch.tensor(steps), persistent=False)
+
+    @property
+    def rows(self) -> int:
+        """Rows that the model reads for each text."""
+        return len(self.contexts)
+
+    def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return expected numbers, shape (batch, 1), or class probabilities, shape (batch, k).
+
+        Args:
+            inputs: Tokens of the prompts, shape (batch, tokens), padded on either side.
+            mask: One where there is a token, zero where there is padding, same shape.
+        """
+        p = self.log_probabilities(inputs, mask).exp()
+        return p if self.logistic else (p @ self.values)[:, None]
+
+    def log_probabilities(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the log probability of each choice among all of them, shape (batch, k); arguments as for `forward`."""
+        rows, lengths = self._rows(inputs, mask)
+        row, depth = self.nodes.T
+        owner = torch.arange(len(inputs), device=rows.device)[:, None] * self.rows + row
+        place = lengths[:, None] - 1 + depth
+        logits = logits_at(self.backbone, rows, owner.flatten(), place.flatten()).float()
+        logits = logits.view(len(inputs), len(self.nodes), -1)
+        choice, node, token = self.steps.T
+        steps = logits[:, node, token] - logits.logsumexp(-1)[:, node]
+        return steps.new_zeros(len(inputs), len(self.values)).index_add(1, choice, steps).log_softmax(-1)
+
+    def _rows(self, inputs: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each prompt followed by each context, padded on the right, and the lengths of the prompts."""
+        lengths, tokens = mask.sum(1), inputs.gather(1, mask.argsort(dim=1, descending=True, stable=True))
+        count, depth = self.contexts.shape
+        rows = nn.functional.pad(tokens, (0, depth))[:, None].repeat(1, count, 1)
+        place = lengths[:, None, None] + torch.arange(depth, device=rows.device)
+        rows.scatter_(2, place.expand(-1, count, -1), self.contexts.expand(len(rows), -1, -1))
+        return rows.flatten(0, 1), lengths
+
+
+def _tree(tails: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[tuple[int, int]], list[tuple[int, int, int]]]:
+    """The tree of the tokens by which the choices are told apart.
+
+    Returns:
+        The contexts that the model must read behind a prompt, each padded to the longest; the nodes at which a token
+        is chosen, as the row of a context and the tokens of it read so far; and the steps to each choice, as choice,
+        node, and token chosen there.
+    """
+    if len({tail[0] for tail in tails}) == len(tails):
+        tails = [tail[:1] for tail in tails]
+    places = list(dict.fromkeys(tuple(tail[:k]) for tail in tails for k in range(len(tail))))
+    # What is read on the way to a longer context needs no row of its own.
+    rows = [place for place in places if not any(other[: len(place)] == place != other for other in places)]
+    nodes = [(next(k for k, row in enumerate(rows) if row[: len(place)] == place), len(place)) for place in places]
+    steps = [
+        (choice, places.index(tuple(tail[:k])), token)
+        for choice, tail in enumerate(tails)
+        for k, token in enumerate(tail)
+    ]
+    longest = max(len(row) for row in rows)
+    return [[*row, *[0] * (longest - len(row))] for row in rows], nodes, steps
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A decoder that is asked one question of every text; also the reader of the prompts on which it is fine-tuned.
+
+    Attributes:
+        decoder: The model.
+        choices: What it may answer.
+        questionnaire: The question in its chat template.
+        spelling: The choices in tokens.
+    """
+
+    decoder: Decoder
+    choices: Choices
+    questionnaire: Questionnaire
+    spelling: Spelling
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of the prompts, up to where the choices differ."""
+        prompts = (self.questionnaire.prompt(text) for text in texts)
+        return [[*ids[: len(ids) - self.spelling.back], *self.spelling.lead] for ids in prompts]
+
+    def pad(self, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return input ids and attention mask of a batch on the model's device."""
+        return self.decoder.pad(ids)
+
+    def truncated(self, texts: Sequence[str]) -> int:
+        """Return how many texts are longer than the model reads."""
+        return sum(map(self.questionnaire.is_cut, texts))
+
+    def head(self, backbone: Any = None) -> LabelHead:
+        """Return the head on the model, or on a copy of it or one with adapters."""
+        module = LabelHead(backbone or self.decoder.model, self.spelling.tails, self.choices.values)
+        return module.to(self.decoder.device)
+
+    def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
+        """Return expected numbers, shape (len(texts),), or class probabilities, shape (len(texts), k)."""
+        outputs = self.outputs(self.head().eval(), texts, progress)
+        return outputs if self.choices.values is None else outputs[:, 0]
+
+    @torch.inference_mode()
+    def outputs(self, head: LabelHead, texts: list[str], progress: Progress = silent) -> Floats:
+        """Return what a head gives, shape (len(texts), 1) for numbers or (len(texts), k) for classes."""
+        ids, done = self.tokenize(texts), 0
+        out = np.empty((len(ids), len(self.choices.names) if head.logistic else 1))
+        for batch in batches(ids, _TOKENS_PER_BATCH // head.rows):
+            out[batch] = head(*self.pad([ids[i] for i in batch])).cpu().numpy()
+            done += len(batch)
+            progress(done / len(ids))
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Save what was asked of which model."""
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = {"model": self.decoder.name, **asdict(self.choices)}
+        (folder / "choices.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+
+
+def ask(decoder: Decoder, choices: Choices) -> Asked:
+    """Return a decoder that is asked to choose, ready for texts.
+
+    Raises:
+        ArgumentError: The tokenizer cannot spell a choice, or cannot tell two of them apart.
+        ModelError: The chat template cannot carry a question, or the question leaves no room for a text.
+    """
+    longest = max(len(name.encode("utf-8", "replace")) for name in choices.names)  # no token is less than a byte
+    questionnaire = decoder.questionnaire(choices.instruction, longest + _ROOM_AROUND)
+    return Asked(decoder, choices, questionnaire, questionnaire.spell(choices.names))
+
+
+def zero_shot(decoder: Decoder, texts: list[str], choices: Choices, progress: Progress = silent) -> Floats:
+    """Return predictions without training: numbers, shape (len(texts),), or class probabilities, (len(texts), k).
+
+    Raises:
+        ArgumentError: The tokenizer cannot spell a choice, or cannot tell two of them apart.
+        ModelError: The chat template cannot carry a question, or the question leaves no room for a text.
+    """
+    return ask(decoder, choices).predict(texts, progress)
+
+
+@dataclass(frozen=True)
+class LabelTokens:
+    """The learner that trains nothing: a decoder is asked, and its labels are not looked at."""
+
+    asked: Asked
+
+    def fit(
+        self, texts: list[str], y: NDArray[Any], *, seed: int, progress: Progress = silent, report_loss: Any = None
+    ) -> Asked:
+        """Return the untrained predictor."""
+        return self.asked

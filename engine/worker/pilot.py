@@ -10,6 +10,7 @@ from engine.allocation import Costs, Plan, plan
 from engine.data.sealing import Rows
 from engine.learning.trials import outcomes, residual_variance, run_trial
 from engine.scaling import Law, fit_law
+from engine.worker.asking import asked
 from engine.worker.coslow import record_curve
 from engine.worker.job import PILOT, SECONDS_TO_PREDICT, Job
 
@@ -85,11 +86,11 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
 
 
 def _zero_shot(job: Job) -> tuple[float | None, float | None]:
-    """Residual variance of the predictions that came with the data, and its degrees of freedom."""
-    given = job.dataset.predictions
-    if given is None:
+    """Residual variance of untrained predictions, given with the data or asked for, and its degrees of freedom."""
+    rows, given = job.sealing.pilot, job.dataset.predictions
+    known = asked(job, [job.dataset.texts[i] for i in rows], job.report) if given is None else given[rows]
+    if known is None:
         return None, None
-    rows = job.sealing.pilot
-    columns = given[rows] if given.ndim == 2 else given[rows][:, None]
+    columns = known if known.ndim == 2 else known[:, None]
     variance, _, freedom = residual_variance(outcomes(job.dataset.y[rows], job.classes), columns)
     return variance, freedom

@@ -15,6 +15,7 @@ from engine.allocation import Plan
 from engine.data.sealing import Rows
 from engine.errors import ArgumentError
 from engine.runs import fingerprint, home
+from engine.worker.asking import asked
 from engine.worker.job import VERSION, Job
 
 Floats = NDArray[np.float64]
@@ -58,12 +59,16 @@ def _labels_only(job: Job, _made: Plan | None) -> Predictions:
 
 def _zero_shot(job: Job, _made: Plan | None) -> Predictions:
     data = job.dataset
-    if data.predictions is None or data.pool_predictions is None:
-        raise ArgumentError(
-            "The strategy zero-shot rectifies predictions that come with the data, and this study has no prediction "
-            "column; choose one on the Data page, or another strategy."
-        )
-    return Predictions(np.empty(0, np.intp), np.arange(data.n), data.predictions, data.pool_predictions)
+    labels, pool = data.predictions, data.pool_predictions
+    if labels is None or pool is None:
+        every = asked(job, [*data.texts, *data.pool_texts], job.report)
+        if every is None:
+            raise ArgumentError(
+                "The strategy zero-shot rectifies predictions that come with the data, and this study has no "
+                "prediction column; choose one on the Data page, a model that writes its answers, or another strategy."
+            )
+        labels, pool = every[: data.n], every[data.n :]
+    return Predictions(np.empty(0, np.intp), np.arange(data.n), labels, pool)
 
 
 def _split(job: Job, made: Plan | None) -> Predictions:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 
 import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.learning.learners import Workbench
 from engine.runs import DEFAULT_MODEL, open_store
@@ -36,3 +39,22 @@ def in_process(offline_model, monkeypatch, shared_bench):
 @pytest.fixture(scope="session")
 def shared_bench(offline_model, tmp_path_factory):
     return Workbench.open(DEFAULT_MODEL, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def writer(shared_bench, tmp_path_factory):
+    """The folder of a tiny model that writes, with random weights."""
+    folder = tmp_path_factory.mktemp("writer")
+    tokenizer = copy.deepcopy(shared_bench.encoder.tokenizer)
+    tokenizer.chat_template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} {% endfor %}"
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, intermediate_size=48, num_attention_heads=2,
+        max_position_embeddings=256,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = LlamaForCausalLM(config)
+        torch.nn.init.normal_(model.lm_head.weight, std=0.5)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
-import torch
 from made_studies import make_study, rows
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.data import Roles
 from engine.learning.decoders import load_decoder
@@ -111,25 +107,6 @@ def test_a_checkpoint_with_a_head_of_its_own_is_asked(in_process, store, monkeyp
     assert "by the head that" in chosen.why
     assert "(bad, good)" in chosen.why
     assert max(map(len, chosen.texts)) <= sorted(map(len, rows(400, 4)[0]))[40]
-
-
-@pytest.fixture(scope="module")
-def writer(shared_bench, tmp_path_factory):
-    """The folder of a tiny model that writes, with random weights."""
-    folder = tmp_path_factory.mktemp("writer")
-    tokenizer = copy.deepcopy(shared_bench.encoder.tokenizer)
-    tokenizer.chat_template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} {% endfor %}"
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, intermediate_size=48, num_attention_heads=2,
-        max_position_embeddings=256,
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        model = LlamaForCausalLM(config)
-        torch.nn.init.normal_(model.lm_head.weight, std=0.5)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 def test_a_model_that_writes_is_asked_what_may_be_answered(in_process, store, writer):

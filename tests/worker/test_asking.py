@@ -1,0 +1,50 @@
+"""A model that writes predicts without training: where no predictions come with the data, it is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_studies import make_study
+
+from engine.data.sealing import Sealing
+from engine.learning.decoders import load_decoder
+from engine.learning.label_tokens import Choices, zero_shot
+from engine.learning.trials import outcomes, residual_variance
+from engine.runs import RunSettings, RunState, open_store, read_results
+from engine.worker import asking
+
+
+@pytest.mark.parametrize("kind", ["numbers", "classes"])
+def test_zero_shot_rectifies_what_the_model_answers(in_process, writer, kind, monkeypatch):
+    monkeypatch.setattr(asking, "_PART", 25)
+    study = make_study(open_store(), kind=kind, labels=40, pool=60)
+    settings = RunSettings(strategy="zero-shot", model=writer)
+    status, run = in_process(study, "run", settings)
+    assert (status, run.state, run.error) == (0, RunState.FINISHED, None), run.log_tail()
+    frame, data = pd.read_parquet(run.folder / "predictions.parquet"), study.dataset()
+    expected = zero_shot(load_decoder(writer), [*data.texts, *data.pool_texts], choices(data))
+    np.testing.assert_allclose(frame.iloc[:, 2:].to_numpy().squeeze(), expected, rtol=1e-4)
+    assert list(frame["part"]) == ["rectify"] * 40 + ["pool"] * 60
+    first = read_results(open_store(), run).estimate
+    monkeypatch.setattr(asking, "load_decoder", None)  # what was answered is not asked again
+    assert in_process(study, "run", settings)[0] == 0
+    assert np.all(np.asarray(first.ci_low) < np.asarray(first.ci_high))
+
+
+def choices(data):
+    return Choices.of(data.y[Sealing.of(data.key, data.n, 0).pilot], data.classes)
+
+
+def test_the_plan_knows_what_the_model_explains_without_training(in_process, quick_coslow, writer, monkeypatch):
+    monkeypatch.setattr("engine.worker.coslow.cos_low_of_decoder", lambda *_arguments, **_options: 0.2)
+    study = make_study(open_store(), labels=40, pool=60)
+    status, run = in_process(study, "plan", RunSettings(model=writer))
+    assert (status, run.error) == (0, None), run.log_tail()
+    data = study.dataset()
+    rows = Sealing.of(data.key, data.n, 0).pilot
+    said = zero_shot(load_decoder(writer), [data.texts[i] for i in rows], choices(data))
+    expected, _, _ = residual_variance(outcomes(data.y[rows], None), said[:, None])
+    found = read_results(open_store(), run).plan
+    assert "zero-shot" in [strategy.name for strategy in found.strategies]
+    assert found.zero_shot_variance == pytest.approx(expected, rel=1e-4)

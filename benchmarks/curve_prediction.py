@@ -25,7 +25,9 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ from scipy.optimize import OptimizeWarning, curve_fit
 
 from engine.efficiency import SIZES, Calibration, Efficiency, area, closed_form, efficiency
 from engine.efficiency.curve import LARGEST, crossing, normalised, position
-from engine.efficiency.published import accuracy_calibrations
+from engine.efficiency.published import accuracy_calibrations, recalibrated
 
 PILOTS = ((0,), (0, 50), (0, 50, 100, 200), (0, 50, 100, 200, 500))
 NAMES = {pilot: "{" + ",".join(map(str, pilot)) + "}" for pilot in PILOTS}
@@ -72,7 +74,9 @@ def main() -> None:
     curves = [curve for curve in read(table, coslow) if 0 in curve.scores]
     tasks = sorted({curve.task for curve in curves})
     apart = {family: without(family, table, coslow) for family in table["family"].unique()}
-    records = pd.DataFrame([record for task in tasks for record in foretell(task, curves, table, coslow, apart)])
+    ask = partial(foretell, curves=curves, table=table, coslow=coslow, apart=apart)
+    with ProcessPoolExecutor() as pool:
+        records = pd.DataFrame([record for found in pool.map(ask, tasks) for record in found])
     groups = dict(iter(records.groupby(["setting", "method", "pilot"], sort=False)))
     settings = list(dict.fromkeys(records["setting"]))
     figures = {name: summarise(groups[name]) for name in sorted(groups, key=lambda name: settings.index(name[0]))}
@@ -108,29 +112,31 @@ def without(family: str, table: pd.DataFrame, coslow: pd.DataFrame) -> Calibrati
 
 def foretell(
     task: str, curves: list[Curve], table: pd.DataFrame, coslow: pd.DataFrame, apart: dict[str, Calibration]
-) -> Iterator[dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """What each method says of a task's curves after learning from the others'."""
     rest, cosines = table[table["task"] != task], coslow[coslow["task"] != task]
-    known = accuracy_calibrations(rest, cosines)
+    known = recalibrated(accuracy_calibrations(rest, cosines), rest, cosines)
     mean_auc = float(np.mean([curve.auc for curve in curves if curve.task != task]))
     print(task, file=sys.stderr)
+    found = []
     for curve in (curve for curve in curves if curve.task == task):
         unseen = without(curve.family, rest, cosines)
         for pilot in PILOTS:
-            yield judge("task left out", curve, pilot, known[curve.family])
-            yield judge(f"{curve.family} unseen, task left out", curve, pilot, unseen)
-            yield judge(f"{curve.family} unseen, its tasks known", curve, pilot, apart[curve.family])
-            yield judge("family taken for unknown", curve, pilot, known["accuracy"])
+            found.append(judge("task left out", curve, pilot, known[curve.family]))
+            found.append(judge(f"{curve.family} unseen, task left out", curve, pilot, unseen))
+            found.append(judge(f"{curve.family} unseen, its tasks known", curve, pilot, apart[curve.family]))
+            found.append(judge("family taken for unknown", curve, pilot, known["accuracy"]))
             for name, method in BASELINES.items():
-                yield judge_points("task left out", name, curve, pilot, method(curve, pilot, mean_auc))
+                found.append(judge_points("task left out", name, curve, pilot, method(curve, pilot, mean_auc)))
             if curve.coslow is not None:
-                yield judge("with CoS-Low", curve, pilot, known[curve.family], curve.coslow)
-                yield judge("without CoS-Low, same tasks", curve, pilot, known[curve.family])
+                found.append(judge("with CoS-Low", curve, pilot, known[curve.family], curve.coslow))
+                found.append(judge("without CoS-Low, same tasks", curve, pilot, known[curve.family]))
         if curve.coslow is not None:
-            yield from judge_predictions(curve, known[curve.family])
+            found += judge_predictions(curve, known[curve.family])
         if {16, 32} <= set(curve.scores):
-            yield judge("small sizes", curve, (0, 16, 32), known[curve.family])
-            yield judge("small sizes", curve, (0,), known[curve.family])
+            found.append(judge("small sizes", curve, (0, 16, 32), known[curve.family]))
+            found.append(judge("small sizes", curve, (0,), known[curve.family]))
+    return found
 
 
 def judge(

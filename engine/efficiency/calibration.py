@@ -8,7 +8,7 @@ model's own curves by the same machinery.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -16,11 +16,13 @@ from typing import Any, Self, get_args
 import numpy as np
 import pandas as pd
 
+from engine.efficiency.levels import Recalibration
 from engine.efficiency.link import Link, learn_link
 from engine.efficiency.prior import towards
 from engine.efficiency.process import Process, Seen, draw, fit
+from engine.efficiency.recalibration import Whole, recalibrate
 from engine.efficiency.scale import EXPLAINED_VARIANCE, Floats, Kind, to_score
-from engine.efficiency.tasks import read_coslow, read_tasks, see_task, task_area
+from engine.efficiency.tasks import read_coslow, read_tasks, see_task, task_area, task_group
 from engine.errors import ArgumentError, DataError
 
 FOLDER = Path(__file__).parent / "families"
@@ -36,6 +38,7 @@ class Calibration:
         source: Where the curves come from.
         components: Processes that a curve of this model may follow, with their weights before anything is measured.
         link: From CoS-Low to the area.
+        recalibration: Levels of the posterior's intervals that covered 80% of tasks left out.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Calibration:
     source: str
     components: tuple[tuple[float, Process], ...]
     link: Link
+    recalibration: Recalibration = field(default_factory=Recalibration)
 
     @property
     def own(self) -> bool:
@@ -79,7 +83,8 @@ class Calibration:
             for weight, process in self.components
         ]
         given = {"name": self.name, "kind": self.kind, "source": self.source}
-        rounded: dict[str, Any] = _rounded({**given, "link": asdict(self.link), "components": components})
+        learned = {"link": asdict(self.link), "recalibration": asdict(self.recalibration)}
+        rounded: dict[str, Any] = _rounded({**given, **learned, "components": components})
         return rounded
 
     @classmethod
@@ -91,7 +96,8 @@ class Calibration:
         )
         pairs = tuple((c, intercept) for c, intercept in values["link"]["coefficients"])
         link = Link(**{**values["link"], "coefficients": pairs})
-        return cls(values["name"], values["kind"], values["source"], components, link)
+        stages = {name: tuple(stage) for name, stage in values.get("recalibration", {}).items()}
+        return cls(values["name"], values["kind"], values["source"], components, link, Recalibration(**stages))
 
     def save(self, path: Path) -> None:
         """Write the calibration as a JSON file."""
@@ -135,7 +141,8 @@ def learn(
     """Learn a model's calibration from its curves on several tasks.
 
     Centre and scatter are shrunk towards the general calibration of the kind, which counts as five tasks. The link to
-    CoS-Low is judged on tasks left out in turn, those together whose names are alike up to the first dash.
+    CoS-Low and the levels of the intervals are judged on tasks left out in turn, those together whose names are alike
+    up to the first dash.
 
     Args:
         curves: One row a measured score: task, n, score and, where known, ceiling and test_size.
@@ -154,10 +161,19 @@ def learn(
     measured = {} if coslow is None else read_coslow(coslow)
     areas = {task: found for task, table in tasks.items() if (found := task_area(table)) is not None}
     link = learn_link(areas, measured)
-    seen = [see_task(table, kind, link.area(measured.get(task))[0]) for task, table in tasks.items()]
+    seen = {task: see_task(table, kind, link.area(measured.get(task))[0]) for task, table in tasks.items()}
     weights, processes = zip(*shipped()[kind].components, strict=True)
-    process = fit(seen, [1.0] * len(seen), towards(processes, np.array(weights)))
-    return Calibration(name, kind, source, ((1.0, process),), link)
+    prior = towards(processes, np.array(weights))
+
+    def learned(known: list[Seen]) -> Calibration:
+        return Calibration(name, kind, source, ((1.0, fit(known, [1.0] * len(known), prior)),), link)
+
+    held_out = []
+    for group in sorted({task_group(task) for task in tasks}):
+        rest = learned([curve for task, curve in seen.items() if task_group(task) != group])
+        wholes = [Whole.of(table, kind) for task, table in tasks.items() if task_group(task) == group]
+        held_out += [whole.least_levels(rest.draws) for whole in wholes if whole is not None]
+    return replace(learned(list(seen.values())), recalibration=recalibrate(held_out))
 
 
 def _rounded(value: Any) -> Any:

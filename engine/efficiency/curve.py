@@ -7,13 +7,14 @@ area under g over x is the AUC. Their closed form of the curve is g = x^p with p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from engine.efficiency.levels import Levels, tails
 from engine.efficiency.scale import Kind
 from engine.errors import ArgumentError
 
@@ -21,7 +22,6 @@ Floats = NDArray[np.float64]
 
 LARGEST = 5000
 SIZES = (0, 50, 100, 200, 500, 1000, 2500, 5000)
-_QUANTILES = (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Efficiency:
         sizes: Numbers of labels at which the draws are given, rising from 0: the learned sizes and the pilot's.
         draws: Posterior draws of the score at `sizes`, shape (1024, len(sizes)); each is one training run's way up,
             with its dips.
+        levels: Levels of the central intervals of the draws that are reported as 80% intervals.
     """
 
     auc: float
@@ -53,6 +54,7 @@ class Efficiency:
     ceiling: float | None
     sizes: tuple[int, ...]
     draws: Floats
+    levels: Levels = field(default_factory=Levels)
 
     @property
     def measured(self) -> bool:
@@ -67,7 +69,7 @@ class Efficiency:
         log n, and beyond the last one they go on flat.
         """
         n = np.atleast_1d(np.asarray(sizes, dtype=float))
-        low, median, high = np.quantile(self.draws, _QUANTILES, axis=0)
+        low, median, high = np.quantile(self.draws, tails(self.levels.scores), axis=0)
         median = np.maximum.accumulate(median)
         bands = {"median": median, "low": low, "high": np.maximum(high, median)}
         x, known = position(n), position(self.sizes)
@@ -85,11 +87,9 @@ class Efficiency:
         if not 0 < fraction <= 1:
             raise ArgumentError(f"fraction is {fraction}, but it must lie above 0 and up to 1, such as 0.9.")
         sizes = [n for n in self.sizes if n <= LARGEST and (n in SIZES or n in self.scores)]
-        g = normalised(self.draws[:, np.searchsorted(self.sizes, sizes)], self.ceiling)
-        labels = LARGEST ** crossing(position(sizes), g, fraction)
-        low, median, high = np.quantile(labels, _QUANTILES)
-        reached = float((g[:, -1] >= fraction).mean())
-        return {"median": float(median), "low": float(low), "high": float(high), "reached": reached}
+        x, reached = arrivals(sizes, self.draws[:, np.searchsorted(self.sizes, sizes)], self.ceiling, fraction)
+        low, median, high = (float(n) for n in np.quantile(LARGEST**x, tails(self.levels.labels)))
+        return {"median": median, "low": low, "high": high, "reached": float(reached.mean())}
 
     def summary(self) -> str:
         """Say in a sentence how far labels will carry."""
@@ -116,6 +116,7 @@ class Efficiency:
             "labels_to": {"0.9": self.labels_to(0.9)},
             "sizes": list(self.sizes),
             "draws": self.draws.round(5).tolist(),
+            "levels": asdict(self.levels),
         }
 
     @classmethod
@@ -129,6 +130,7 @@ class Efficiency:
             scores=scores,
             sizes=tuple(values["sizes"]),
             draws=np.asarray(values["draws"], dtype=float),
+            levels=Levels(**values.get("levels", {})),
         )
 
 
@@ -166,6 +168,14 @@ def normalised(draws: Floats, ceiling: Floats | float | None = None) -> Floats:
     top = best if ceiling is None else np.maximum(best, ceiling)
     way = np.where(top > zero, top - zero, 1.0)
     return np.maximum.accumulate((draws - zero[:, None]) / way[:, None], axis=1)
+
+
+def arrivals(
+    sizes: ArrayLike, draws: Floats, ceiling: Floats | float | None, fraction: float
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return where each draw first reaches the fraction, as x, and whether it does; both of shape (draws,)."""
+    g = normalised(draws, ceiling)
+    return crossing(position(sizes), g, fraction), g[:, -1] >= fraction
 
 
 def crossing(x: Floats, g: Floats, fraction: float) -> Floats:

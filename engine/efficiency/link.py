@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.efficiency.scale import Floats
+from engine.efficiency.tasks import task_group
 
 # (c, I) as published for Llama 3.1 8B, Mistral 7B v0.3 and Qwen 2.5 14B.
 COEFFICIENTS = {"llama": (0.545, 0.310), "mistral": (0.797, 0.357), "qwen": (0.526, 0.305)}
@@ -55,7 +56,7 @@ def learn_link(areas: dict[str, float], coslow: dict[str, float]) -> Link:
         spread = float(np.std(known, ddof=1)) if len(known) >= _FEWEST_TASKS else _AREA_SPREAD
         return Link((), spread, {}, len(tasks))
     x, y = np.array([coslow[task] for task in tasks]), np.array([areas[task] for task in tasks])
-    group = np.array([task.partition("-")[0] for task in tasks])
+    group = np.array([task_group(task) for task in tasks])
     lines, means = np.empty(len(tasks)), np.empty(len(tasks))
     for left in np.unique(group):
         out = group == left

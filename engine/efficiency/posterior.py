@@ -16,6 +16,7 @@ from scipy.special import expit, logit
 
 from engine.efficiency.calibration import Calibration, shipped
 from engine.efficiency.curve import LARGEST, Efficiency, areas, normalised
+from engine.efficiency.levels import tails
 from engine.efficiency.process import Seen
 from engine.efficiency.scale import ACCURACY, EXPLAINED_VARIANCE, Floats
 from engine.errors import ArgumentError
@@ -63,9 +64,10 @@ def efficiency(
         law = None if area is None else _law_of_area(area, calibration.link.area_error, variance)
         sizes, draws, found = _predicted(calibration, seen, law)
         ceiling = 1.0
-    low, median, high = (float(q) for q in np.quantile(found, [0.1, 0.5, 0.9]))
+    levels = calibration.recalibration.at(max(pilot, default=0))
+    low, median, high = (float(q) for q in np.quantile(found, tails(levels.area)))
     own, name = calibration.own, calibration.name
-    return Efficiency(median, (low, high), coslow, own, pilot, name, calibration.kind, ceiling, sizes, draws)
+    return Efficiency(median, (low, high), coslow, own, pilot, name, calibration.kind, ceiling, sizes, draws, levels)
 
 
 def _predicted(calibration: Calibration, seen: Seen, law: Floats | None) -> tuple[tuple[int, ...], Floats, Floats]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,8 @@ class Process:
     def with_sizes(self, sizes: Floats) -> Process:
         """Return the process with further sizes among its coordinates."""
         everything = np.union1d(np.asarray(self.sizes, dtype=float), sizes)
+        if len(everything) == len(self.sizes):
+            return self
         loadings, bridge = self._loadings(everything)
         scatter = loadings @ self.scatter @ loadings.T + np.diag(bridge)
         return Process(tuple(int(n) for n in everything), loadings @ self.mean, scatter)
@@ -172,15 +174,21 @@ def draw(posteriors: Sequence[Posterior], weights: Sequence[float], count: int) 
     share = np.exp(share - np.logaddexp.reduce(share))
     part = np.concatenate([s * posterior.weights for s, posterior in zip(share, posteriors, strict=True)])
     d = len(posteriors[0].process.mean)
-    points = qmc.Sobol(d + 1, rng=np.random.default_rng(20251224)).random(count)
-    normal = stats.norm.ppf(np.clip(points[:, 1:], 1e-9, 1 - 1e-9))
-    chosen = np.minimum(np.searchsorted(np.cumsum(part), points[:, 0]), len(part) - 1)
+    uniform, normal = _points(d, count)
+    chosen = np.minimum(np.searchsorted(np.cumsum(part), uniform), len(part) - 1)
     draws = np.empty((count, d))
     for k in np.unique(chosen):
         rows, posterior, node = chosen == k, posteriors[k // len(_NODES)], k % len(_NODES)
         lengths, vectors = np.linalg.eigh(posterior.covariance(node))
         draws[rows] = posterior.means[node] + (normal[rows] * np.sqrt(np.maximum(lengths, 0.0))) @ vectors.T
     return draws
+
+
+@cache
+def _points(d: int, count: int) -> tuple[Floats, Floats]:
+    """Uniform numbers of shape (count,) and normal ones of shape (count, d)."""
+    points = qmc.Sobol(d + 1, rng=np.random.default_rng(20251224)).random(count)
+    return points[:, 0], stats.norm.ppf(np.clip(points[:, 1:], 1e-9, 1 - 1e-9))
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ def task_area(task: pd.DataFrame) -> float | None:
     return area(every.index, every, zero_shot=zero, ceiling=top)
 
 
+def task_group(task: str) -> str:
+    """Return what names the tasks that share texts: the name up to the first dash."""
+    return task.partition("-")[0]
+
+
 def see_task(task: pd.DataFrame, kind: Kind, area: float | None = None) -> Seen:
     """Return a task's curve, with AUC' where there is one, as a process sees it."""
     ceiling, size = (None if pd.isna(task[name].iloc[0]) else float(task[name].iloc[0]) for name in _NUMBERS[2:])

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from engine.efficiency import COEFFICIENTS, Calibration, efficiency, family_of, learn, shipped
+from engine.efficiency.levels import Recalibration
 from engine.efficiency.link import Link, learn_link
 from engine.efficiency.published import accuracy_calibrations, calibrations
 from engine.efficiency.tasks import read_tasks, task_area
@@ -31,6 +32,11 @@ def test_the_shipped_figures_are_those_of_the_published_curves(published):
             there.source,
             there.link.coefficients,
         )
+        assert again.recalibration.sizes == there.recalibration.sizes
+        for what in ("scores", "area", "labels"):
+            np.testing.assert_allclose(
+                getattr(again.recalibration, what), getattr(there.recalibration, what), atol=0.01
+            )
         assert again.link.area_error == pytest.approx(there.link.area_error, abs=1e-5)
         for (weight, process), (old_weight, old) in zip(again.components, there.components, strict=True):
             assert (weight, process.sizes) == (old_weight, old.sizes)
@@ -166,6 +172,12 @@ def test_a_calibration_survives_its_file(tmp_path):
     a, b = (efficiency(0.1, family=family, **options) for family in (learned, again))
     pd.testing.assert_frame_equal(a.curve(), b.curve(), atol=1e-3)
     assert (tmp_path / "model.json").stat().st_size < 20_000
+
+
+def test_a_calibration_stored_without_levels_is_still_read():
+    values = shipped()["llama"].to_dict()
+    del values["recalibration"]
+    assert Calibration.from_dict(values).recalibration == Recalibration()
 
 
 def test_a_model_without_a_calibration_takes_the_general_one():

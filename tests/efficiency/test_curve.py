@@ -10,6 +10,7 @@ import pytest
 
 from engine.efficiency import SIZES, Efficiency, area, closed_form, efficiency
 from engine.efficiency.curve import areas
+from engine.efficiency.levels import Levels
 from engine.errors import ArgumentError
 
 
@@ -117,10 +118,17 @@ def test_an_efficiency_survives_json_and_is_the_same_each_time(options):
     again = Efficiency.from_dict(json.loads(text))
     for name in ("auc", "interval", "scores", "coslow", "calibrated", "measured", "family", "kind", "ceiling", "sizes"):
         assert getattr(again, name) == getattr(found, name)
+    assert again.levels == found.levels
     pd.testing.assert_frame_equal(again.curve(), found.curve(), atol=1e-5)
     assert again.summary() == found.summary()
     assert len(text) < 200_000
     np.testing.assert_array_equal(efficiency(family="llama", test_size=100, **options).draws, found.draws)
+
+
+def test_an_efficiency_stored_without_levels_is_still_read():
+    values = efficiency(0.2, family="llama").to_dict()
+    del values["levels"]
+    assert Efficiency.from_dict(values).levels == Levels(0.8, 0.8, 0.8)
 
 
 def test_the_summary_says_whether_anything_was_trained():

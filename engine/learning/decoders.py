@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor
 from engine.errors import ModelError
 from engine.learning.cosines import Batch, cosines
 from engine.learning.dialogues import Dialogue, Questionnaire
+from engine.learning.faults import memory_told
 from engine.learning.gradients import low_confidence, median_cosine
-from engine.learning.models import Progress, batches, device, load, silent
+from engine.learning.models import Kept, Progress, batches, device, load, padded, readable, silent
 
 _MOST_TOKENS = 1024
 _MOST_ANSWER = 16
@@ -73,7 +74,9 @@ class Decoder:
         prompts, ends = [asked.prompt(text) for text in texts], self._ends(asked)
         said, confidences, done = [""] * len(prompts), np.zeros(len(prompts)), 0
         for batch in batches(prompts):
-            for i, ids, sure in zip(batch, *self._generate([prompts[i] for i in batch], ends), strict=True):
+            with memory_told(f"ask model {self.name}", "choose a smaller model"):
+                answered = self._generate([prompts[i] for i in batch], ends)
+            for i, ids, sure in zip(batch, *answered, strict=True):
                 ended = np.flatnonzero(np.isin(ids, ends))
                 length = int(ended[0]) if len(ended) else len(ids)
                 said[i] = self.tokenizer.decode(ids[:length].tolist(), skip_special_tokens=True).strip()
@@ -84,14 +87,7 @@ class Decoder:
 
     def pad(self, ids: list[list[int]], *, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Return input ids and attention mask of a batch on the model's device, padded on the right or the left."""
-        tokens = max(len(row) for row in ids)
-        inputs = torch.full((len(ids), tokens), self._pad_id)
-        mask = torch.zeros_like(inputs)
-        for k, row in enumerate(ids):
-            place = slice(tokens - len(row), tokens) if left else slice(len(row))
-            inputs[k, place] = torch.tensor(row)
-            mask[k, place] = 1
-        return inputs.to(self.device), mask.to(self.device)
+        return padded(ids, self.tokenizer.pad_token_id, self.device, left=left)
 
     def questionnaire(self, instruction: str, room: int = _MOST_ANSWER) -> Questionnaire:
         """Return an instruction in the chat template, ready for texts, with room for an answer of so many tokens.
@@ -99,13 +95,8 @@ class Decoder:
         Raises:
             ModelError: The chat template cannot carry a question and its answer.
         """
-        most = min(_MOST_TOKENS, getattr(self.model.config, "max_position_embeddings", None) or _MOST_TOKENS)
+        most = readable(self.tokenizer, self.model, _MOST_TOKENS)
         return Questionnaire(self.tokenizer, self.name, instruction, most - room)
-
-    @property
-    def _pad_id(self) -> int:
-        # Padding is masked: any token will do where the tokenizer has none for it.
-        return self.tokenizer.pad_token_id or 0
 
     def _ends(self, asked: Questionnaire) -> list[int]:
         """The tokens that end an answer: the model's, the tokenizer's, and the template's."""
@@ -120,7 +111,7 @@ class Decoder:
         # What the checkpoint sets for chatting, such as a penalty on repetition, is not to bend the answer.
         config = GenerationConfig(
             max_new_tokens=_MOST_ANSWER, do_sample=False, num_beams=1, repetition_penalty=1.0, no_repeat_ngram_size=0,
-            eos_token_id=ends or None, pad_token_id=self._pad_id,
+            eos_token_id=ends or None, pad_token_id=self.tokenizer.pad_token_id or 0,
         )  # fmt: skip
         out = self.model.generate(
             input_ids=inputs,
@@ -142,16 +133,18 @@ class _Sureness(LogitsProcessor):  # type: ignore[misc]
         return scores
 
 
-def load_decoder(name: str) -> Decoder:
+def load_decoder(name: str, *, keep: Kept = "beginning") -> Decoder:
     """Load a decoder by hub name or folder, in bfloat16 on CUDA and in float32 on the CPU.
+
+    Args:
+        name: Hub name or folder.
+        keep: Which end of a text that is too long is read.
 
     Raises:
         ModelError: The model cannot be found, lacks safetensors or a chat template, wants remote code, or fails its
             check.
     """
-    place = device()
-    dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
-    key, tokenizer, model = load(name, AutoModelForCausalLM, dtype=dtype)
+    key, tokenizer, model = load(name, AutoModelForCausalLM, keep)
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(
             f"The tokenizer of model {name} has no chat template, so the model cannot be asked; choose its "
@@ -162,7 +155,7 @@ def load_decoder(name: str) -> Decoder:
             f"The tokenizer of model {name} does not tell which letters a token covers; choose a model with a "
             "tokenizer.json."
         )
-    return Decoder(name, key, tokenizer, model, place)
+    return Decoder(name, key, tokenizer, model, device())
 
 
 @dataclass(frozen=True)

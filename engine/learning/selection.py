@@ -60,7 +60,7 @@ def load_classifier(name: str) -> Classifier | None:
     if not any(kind.endswith("ForSequenceClassification") for kind in kinds) or config.num_labels < 2:
         return None
     module, found = AutoModelForSequenceClassification.from_pretrained(
-        name, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        name, trust_remote_code=False, use_safetensors=True, output_loading_info=True, dtype=encoder.model.dtype
     )
     if found["missing_keys"] or found["mismatched_keys"]:
         return None

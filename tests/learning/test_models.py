@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from transformers import T5Config, T5Model
 
 from engine.errors import ModelError
 from engine.learning import models
-from engine.learning.models import DEFAULT_MODEL, batches, embed, load_encoder
+from engine.learning.models import DEFAULT_MODEL, batches, device, embed, load_encoder, padded, precision
 
 
 def test_embeddings_are_those_of_sentence_transformers(default_encoder, phrases):
@@ -100,3 +103,45 @@ def test_a_saved_folder_loads_and_has_a_key_of_its_own(default_encoder, tiny_enc
     np.testing.assert_allclose(embed(loaded, ["a good room"]), embed(tiny_encoder, ["a good room"]), atol=1e-6)
     assert loaded.key != default_encoder.key
     assert loaded.width == 32
+
+
+def test_the_chosen_end_of_a_long_text_is_read(default_encoder, tiny_encoder, tmp_path):
+    tiny_encoder.model.save_pretrained(tmp_path)
+    tiny_encoder.tokenizer.save_pretrained(tmp_path)
+    start, end = load_encoder(str(tmp_path)), load_encoder(str(tmp_path), keep="end")
+    words = [f"{word} " * 150 for word in ("good", "bad", "room")]
+    for encoder, first in ((start, "good"), (end, "bad")):
+        (ids,) = encoder.tokenize(["".join(words)])
+        assert len(ids) == encoder.most == 256
+        assert encoder.tokenizer.convert_ids_to_tokens(ids[1]) == first
+        assert encoder.truncated(["".join(words), "short"]) == 1
+    assert start.key != end.key
+
+
+def test_padding_is_on_the_right_whatever_the_tokenizer_says():
+    inputs, mask = padded([[5, 6, 7], [8]], None, torch.device("cpu"))
+    assert inputs.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+    inputs, mask = padded([[5, 6, 7], [8]], 4, torch.device("cpu"), left=True)
+    assert inputs.tolist() == [[5, 6, 7], [4, 4, 8]]
+    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+
+
+def test_half_precision_is_for_gpus():
+    assert precision(torch.device("cpu")) is torch.float32
+    assert precision(torch.device("cuda")) is torch.bfloat16
+
+
+def test_weights_kept_in_half_precision_are_read_in_full_on_a_cpu(default_encoder, tiny_encoder, tmp_path):
+    copy.deepcopy(tiny_encoder.model).bfloat16().save_pretrained(tmp_path)
+    tiny_encoder.tokenizer.save_pretrained(tmp_path)
+    model = load_encoder(str(tmp_path)).model
+    assert model.dtype == precision(device())
+
+
+def test_a_model_of_two_halves_is_refused(default_encoder, tmp_path):
+    config = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    T5Model(config).save_pretrained(tmp_path)
+    default_encoder.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="reads with one half and writes with the other"):
+        load_encoder(str(tmp_path))

@@ -38,7 +38,7 @@ def test_nothing_is_computed_twice(tiny_encoder, phrases, tmp_path, monkeypatch)
     again = EmbeddingCache(tmp_path, tiny_encoder).embed(phrases[:40])
     assert asked == phrases[:40]
     np.testing.assert_array_equal(again[:30], first[:30])
-    np.testing.assert_allclose(again, embed(tiny_encoder, phrases[:40]), atol=1e-3)
+    np.testing.assert_allclose(again, embed(tiny_encoder, phrases[:40]), atol=1e-5)
 
 
 def test_states_are_those_of_the_last_layers(tiny_encoder, phrases, tmp_path):
@@ -51,7 +51,7 @@ def test_states_are_those_of_the_last_layers(tiny_encoder, phrases, tmp_path):
             model = copy.deepcopy(tiny_encoder.model)
             layers = model(input_ids=inputs, attention_mask=mask, output_hidden_states=True).hidden_states
         expected = [layer[0].mean(0).numpy() for layer in layers[1:]]
-        np.testing.assert_allclose(state, expected, atol=2e-3)
+        np.testing.assert_allclose(state, expected, atol=1e-5)
     assert not any(part._forward_hooks for part in tiny_encoder.model.modules())
 
 
@@ -79,7 +79,7 @@ from types import SimpleNamespace
 import numpy as np
 from pathlib import Path
 from engine.learning import embeddings
-embeddings.pooled_states = lambda _encoder, texts, _progress: np.array([[[float(t)] * 4] for t in texts], np.float16)
+embeddings.pooled_states = lambda _encoder, texts, _progress: np.array([[[float(t)] * 4] for t in texts], np.float32)
 cache = embeddings.EmbeddingCache(Path(sys.argv[1]), SimpleNamespace(key="k", width=4))
 print("ready", flush=True)
 for start in range(0, 400, 20):
@@ -93,7 +93,7 @@ def test_two_processes_at_once_share_what_they_have(tmp_path, monkeypatch):
 
     def count(_encoder, texts, _progress):
         asked.extend(texts)
-        return np.array([[[float(text)] * 4] for text in texts], dtype=np.float16)
+        return np.array([[[float(text)] * 4] for text in texts], dtype=np.float32)
 
     monkeypatch.setattr(embeddings, "pooled_states", count)
     cache = EmbeddingCache(tmp_path, SimpleNamespace(key="k", width=4))

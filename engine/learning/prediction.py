@@ -1,0 +1,124 @@
+"""Pooled states of many texts, fast: texts of like length together, without padding.
+
+On the CPU an encoder of the BERT kind is computed here, token for token as transformers computes it: all texts of a
+batch are one long row of tokens for the products, which are most of the work, and attention sees the texts of one
+length at a time. Batches are shared out over the cores, one thread each, so that no core waits for another inside a
+layer. Every other model, and any with hooks or adapters that are not plain LoRA, goes through its own forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from engine.learning.models import Encoder, Progress, batches, mean_pool, silent
+from engine.learning.packed import PackedEncoder, can_pack
+from engine.learning.products import bfloat16_products, split_pays
+
+Floats = NDArray[np.float32]
+_TOKENS = 2048  # in a batch: enough for the products to run at full speed, few enough to stay in a core's cache
+_WORTH = 1024  # tokens in all; with fewer, preparing the weights takes longer than it saves
+
+
+def pooled_layers(
+    encoder: Encoder,
+    ids: list[list[int]],
+    *,
+    layers: int = 1,
+    dtype: torch.dtype = torch.float32,
+    progress: Progress = silent,
+) -> Floats:
+    """Return the mean token states of the last layers (fewer where there are fewer), the last layer last.
+
+    Args:
+        encoder: The model; `dataclasses.replace(encoder, model=...)` for a fine-tuned one with the same tokenizer.
+        ids: Token ids of each text.
+        layers: How many layers.
+        dtype: torch.float32, which agrees with the model's own forward to 1e-5 of the largest state (1e-4 where the
+            CPU has matrix tiles), or torch.bfloat16, which agrees to two digits and is faster.
+        progress: Called with the share done.
+
+    Returns:
+        Shape (len(ids), layers, width).
+    """
+    fast = encoder.device.type == "cpu" and sum(map(len, ids)) >= _WORTH and all(ids) and can_pack(encoder.model)
+    parts = _shared_out(encoder.model, ids, layers, dtype) if fast else _forward(encoder, ids, layers)
+    out: Floats | None = None
+    done = 0
+    with closing(parts):
+        for batch, rows in parts:
+            out = np.empty((len(ids), *rows.shape[1:]), np.float32) if out is None else out
+            out[batch] = rows
+            done += len(batch)
+            progress(done / len(ids))
+    return np.empty((0, 1, encoder.width), np.float32) if out is None else out
+
+
+def _forward(encoder: Encoder, ids: list[list[int]], layers: int) -> Generator[tuple[list[int], Floats], None, None]:
+    """Batches and their pooled states by the model's own forward."""
+    for batch in batches(ids):
+        with torch.inference_mode():
+            inputs, mask = encoder.pad([ids[i] for i in batch])
+            states = _last_layers(encoder.model, inputs, mask, layers)
+            pooled = torch.stack([mean_pool(layer.float(), mask) for layer in states], dim=1)
+        yield batch, pooled.cpu().numpy()
+
+
+def _last_layers(model: Any, inputs: torch.Tensor, mask: torch.Tensor, layers: int) -> list[torch.Tensor]:
+    """States of the last layers, each (batch, tokens, width); of the last one alone where the layers are no list."""
+    count = getattr(model.config, "num_hidden_layers", 0)
+    lists = (part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
+    below = list(next(lists, []))[-layers:-1]
+    kept: list[torch.Tensor] = []
+    # Asking transformers for the hidden states would leave its hooks on the model for good.
+    hooks = [layer.register_forward_hook(lambda _layer, _inputs, out: kept.append(_states(out))) for layer in below]
+    try:
+        last = model(input_ids=inputs, attention_mask=mask).last_hidden_state
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [*kept, last]
+
+
+def _states(out: Any) -> torch.Tensor:
+    return torch.as_tensor(out[0] if isinstance(out, tuple) else out)
+
+
+def _shared_out(
+    model: Any, ids: list[list[int]], layers: int, dtype: torch.dtype
+) -> Generator[tuple[list[int], Floats], None, None]:
+    """Batches and their pooled states, each computed by one of as many threads as torch would use."""
+    threads = torch.get_num_threads()
+    split = dtype == torch.float32 and split_pays()
+    work = list(_batches(ids))[::-1]  # long texts first, so that the threads end together
+    with bfloat16_products() if split else nullcontext():
+        packed = PackedEncoder(model, dtype, split=split)
+        pool = ThreadPoolExecutor(min(threads, len(work)), initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            futures = [pool.submit(packed.pooled, [ids[i] for i in batch], layers) for batch in work]
+            for batch, future in zip(work, futures, strict=True):
+                yield batch, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # or threads started later would have the workers' number
+
+
+def _batches(ids: list[list[int]]) -> Iterator[list[int]]:
+    """Positions of texts, the shortest first, in batches of about so many tokens."""
+    batch: list[int] = []
+    tokens = 0
+    for i in sorted(range(len(ids)), key=lambda i: len(ids[i])):
+        if batch and tokens + len(ids[i]) > _TOKENS:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(i)
+        tokens += len(ids[i])
+    if batch:
+        yield batch

@@ -14,6 +14,7 @@ from engine.scaling import Law
 _WORTHWHILE = 0.01
 FEWEST_TO_RECTIFY = 10
 _FEWEST_TO_FINETUNE = 8
+_TRIED = 5000  # splits tried at once
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def best_split(law: Law, design: Design, finetune_minimum: int = 0) -> int:
     """Return the whole number s of fine-tuning labels with the smallest predicted half-width."""
     low, high = split_range(design, finetune_minimum)
     while True:
-        candidates = np.unique(np.linspace(low, high, min(high - low + 1, 400)).round())
+        candidates = np.unique(np.linspace(low, high, min(high - low + 1, _TRIED)).round())
         best = int(np.argmin(design.rectified(candidates, np.asarray(law.predict(candidates)))))
         if candidates.size == high - low + 1:
             return int(candidates[best])

@@ -1,26 +1,34 @@
-"""The law sigma2(s) = a s^-alpha + b of residual variance against fine-tuning labels, with its uncertainty.
+"""The law of residual variance against fine-tuning labels, with its uncertainty.
 
-The form is the scaling law of Wang, Ye & Zhao (arXiv 2511.19486). Few and noisy trials do not determine its three
-parameters, so it is fitted as a posterior on a grid: Student-t errors on the log scale (one odd trial does not turn the
-curve), log alpha ~ N(log 0.5, 0.5), and the floor b as a share of the level at the sizes seen.
+The form is the scaling law of Wang, Ye & Zhao (arXiv 2511.19486), sigma2(s) = a s^-alpha + b, begun at s + shift: the
+first labels teach little, and without any the model leaves what it leaves untrained. Few and noisy trials do not
+determine its parameters, so it is fitted as a posterior on a grid: log alpha ~ N(log 0.5, 0.5), the floor b as a share
+of the level at the sizes seen, a wide prior on the shift. Trials that were scored on the same hold-out share its error,
+and odd trials weigh little (Student-t errors on the log scale).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from engine.errors import ArgumentError
+from engine.scaling.errors import TrialErrors, trial_errors
 
 Floats = NDArray[np.float64]
 
 _DRAWS = 2000
 _ERROR_DF = 4.0
-_LEAST_ERROR = 0.02  # log scale; keeps three trials that agree by chance from claiming certainty
+_ALPHAS = np.exp(np.linspace(np.log(0.08), np.log(2.0), 28))
+_FLOORS = np.linspace(0.0, 0.98, 25)
+_SHIFTS = np.append(0.0, np.geomspace(4.0, 256.0, 13))
+_REWEIGHTINGS = 3
+_KNOTS = np.append(0.0, np.geomspace(0.25, 1e7, 420))
+_START_ERROR = 0.03  # log scale: how well the curve begins at what the untrained model leaves
 
 
 @dataclass(frozen=True)
@@ -28,37 +36,39 @@ class Law:
     """A fitted law.
 
     Attributes:
-        a, alpha, b: Posterior medians of the parameters; use `predict` and `interval` for figures, not these.
+        a, alpha, b, shift: Posterior medians of the parameters; use `predict` and `interval` for figures, not these.
         r2: Share of the variance of the log residual variances that the median curve explains; nan-free, at most 1.
         sizes: Numbers of fine-tuning labels of the trials, shape (t,).
         variances: Residual variances of the trials, shape (t,), in squared units of the label.
         label_variance: Var(Y), which no prediction exceeds; None where unknown.
-        draws: Posterior draws of (a, alpha, b), shape (2000, 3).
+        zero_shot_variance: What the model leaves untrained; None where it predicts nothing before it is trained.
+        draws: Posterior draws of (a, alpha, b, shift), shape (2000, 4).
     """
 
     a: float
     alpha: float
     b: float
+    shift: float
     r2: float
     sizes: Floats
     variances: Floats
     label_variance: float | None
+    zero_shot_variance: float | None
     draws: Floats
 
     def curves(self, sizes: ArrayLike) -> Floats:
         """Return every draw's residual variance, shape (2000, len(sizes)), never above the label variance."""
         s = np.atleast_1d(np.asarray(sizes, dtype=float))
-        a, alpha, b = (column[:, None] for column in self.draws.T)
-        with np.errstate(divide="ignore"):
-            values: Floats = a * np.maximum(s, 1e-9) ** -alpha + b
-        ceiling = np.inf if self.label_variance is None else self.label_variance
-        # With no label the best linear use of a predictor is its mean: the label variance is all there is.
-        return np.where(s > 0, np.minimum(values, ceiling), ceiling if np.isfinite(ceiling) else values)
+        a, alpha, b, shift = (column[:, None] for column in self.draws.T)
+        values: Floats = a * np.maximum(s + shift, 1e-9) ** -alpha + b
+        known = [v for v in (self.label_variance, self.zero_shot_variance) if v is not None]
+        ceiling = min(known, default=np.inf)
+        # Untrained, the model leaves its zero-shot variance; one that predicts nothing leaves the label variance.
+        return np.where(s > 0, np.minimum(values, ceiling), ceiling if known else values)
 
     def predict(self, s: ArrayLike) -> Floats | float:
         """Return the posterior median of the residual variance at s labels (a number for a number)."""
-        median = np.median(self.curves(s), axis=0)
-        return float(median[0]) if np.ndim(s) == 0 else median
+        return self._quantile(s, 0.5)
 
     def interval(self, s: ArrayLike, level: float = 0.8) -> tuple[Floats | float, Floats | float]:
         """Return the central interval of the residual variance curve at s labels (not of a single trial).
@@ -68,8 +78,19 @@ class Law:
         """
         if not 0 < level < 1:
             raise ArgumentError(f"level is {level}, but it must lie between 0 and 1, such as 0.8.")
-        low, high = np.quantile(self.curves(s), [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return (float(low[0]), float(high[0])) if np.ndim(s) == 0 else (low, high)
+        return self._quantile(s, (1 - level) / 2), self._quantile(s, (1 + level) / 2)
+
+    @cached_property
+    def _ordered(self) -> Floats:
+        """The draws' curves at `_KNOTS`, ordered at each: quantiles at any size are read between the knots."""
+        return np.sort(self.curves(_KNOTS), axis=0)
+
+    def _quantile(self, s: ArrayLike, share: float) -> Floats | float:
+        place = share * (len(self._ordered) - 1)
+        below, above = self._ordered[int(np.floor(place))], self._ordered[int(np.ceil(place))]
+        values = below + (place % 1) * (above - below)
+        found = np.interp(np.log1p(np.asarray(s, dtype=float)), np.log1p(_KNOTS), values)
+        return float(found) if np.ndim(s) == 0 else found
 
     def summary(self) -> str:
         """Say in a sentence what the law says."""
@@ -87,18 +108,23 @@ class Law:
             "a": self.a,
             "alpha": self.alpha,
             "b": self.b,
+            "shift": self.shift,
             "r2": self.r2,
             "sizes": self.sizes.tolist(),
             "variances": self.variances.tolist(),
             "label_variance": self.label_variance,
+            "zero_shot_variance": self.zero_shot_variance,
             "draws": self.draws.tolist(),
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild a law from `to_dict`."""
+        """Rebuild a law from `to_dict`; one stored before laws had a shift has none."""
         arrays = {name: np.asarray(values[name], dtype=float) for name in ("sizes", "variances", "draws")}
-        return cls(**{**values, **arrays})
+        draws = arrays["draws"]
+        if draws.shape[1] == 3:
+            arrays["draws"] = np.column_stack([draws, np.zeros(len(draws))])
+        return cls(**{"shift": 0.0, "zero_shot_variance": None, **values, **arrays})
 
 
 def fit_law(
@@ -107,15 +133,20 @@ def fit_law(
     *,
     degrees_of_freedom: ArrayLike | None = None,
     label_variance: float | None = None,
+    holdouts: ArrayLike | None = None,
+    zero_shot_variance: float | None = None,
 ) -> Law:
-    """Fit sigma2(s) = a s^-alpha + b to trials.
+    """Fit sigma2(s) = a (s + shift)^-alpha + b to trials.
 
     Args:
         sizes: Fine-tuning labels of each trial, shape (t,), t >= 1; repeated sizes are several seeds.
         variances: Residual variance of each trial on labels it has not seen, shape (t,), above zero.
         degrees_of_freedom: Degrees of freedom of each variance (hold-out labels less parameters), shape (t,) or one
             number; gives each trial its sampling error. Without them the spread between trials alone says it.
-        label_variance: Var(Y), the ceiling of every prediction.
+        label_variance: Var(Y), the ceiling of every prediction, estimated from the labels that the trials held out.
+        holdouts: Name of the hold-out of each trial, shape (t,). Trials of several sizes that were scored on the same
+            hold-out share its sampling error; without names each trial is taken to have its own.
+        zero_shot_variance: What the model leaves untrained, on the same labels; by default it predicts nothing then.
 
     Returns:
         The law with its posterior draws. The same trials give the same law: the draws have a fixed seed.
@@ -123,37 +154,30 @@ def fit_law(
     Raises:
         ArgumentError: Lengths differ, or a size, variance or number of degrees of freedom is not above zero.
     """
-    s, v = _checked(sizes, variances, label_variance)
+    s, v = _checked(sizes, variances)
+    for name, value in (("label_variance", label_variance), ("zero_shot_variance", zero_shot_variance)):
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise ArgumentError(f"{name} is {value}; it must be finite and above zero.")
     freedom = None if degrees_of_freedom is None else _checked_freedom(degrees_of_freedom, s.size)
-    log_v, log_s = np.log(v), np.log(s)
-    centre = float(np.median(log_s))
-    alphas = np.exp(np.linspace(np.log(0.08), np.log(2.0), 36))
-    floors = np.linspace(0.0, 0.98, 25)
-    shapes = _shapes(log_s - centre, alphas, floors)
-    errors = _errors(log_v, log_s, freedom)
-    prior = stats.norm.logpdf(np.log(alphas), np.log(0.5), 0.5)[:, None] + np.zeros(floors.size)
+    names = None if holdouts is None else _checked_names(holdouts, s.size)
+    errors = trial_errors(s, v, freedom, names)
+    start = zero_shot_variance if zero_shot_variance is not None else label_variance
+    draws = _draw(_posterior(s, errors, start))
 
-    levels = np.linspace(log_v.min() - 1.0, log_v.max() + 1.0, 81)
-    residuals = log_v - shapes.reshape(-1, s.size)[:, None, :] - levels[:, None]
-    likelihood = stats.t.logpdf(residuals / errors, _ERROR_DF).sum(axis=-1)
-    posterior = likelihood + prior.reshape(-1, 1)
-    draws = _draw(posterior, alphas, floors, levels, centre)
-
-    a, alpha, b = np.median(draws, axis=0)
-    fitted = np.log(np.median(draws[:, 0] * s[:, None] ** -draws[:, 1] + draws[:, 2], axis=1))
+    a, alpha, b, shift = np.median(draws, axis=0)
+    fitted = np.log(np.median(draws[:, 0] * (s[:, None] + draws[:, 3]) ** -draws[:, 1] + draws[:, 2], axis=1))
+    log_v = np.log(v)
     total = float(((log_v - log_v.mean()) ** 2).sum())
     r2 = 1 - float(((log_v - fitted) ** 2).sum()) / total if total > 0 else 0.0
-    return Law(float(a), float(alpha), float(b), r2, s, v, label_variance, draws)
+    return Law(float(a), float(alpha), float(b), float(shift), r2, s, v, label_variance, zero_shot_variance, draws)
 
 
-def _checked(sizes: ArrayLike, variances: ArrayLike, label_variance: float | None) -> tuple[Floats, Floats]:
+def _checked(sizes: ArrayLike, variances: ArrayLike) -> tuple[Floats, Floats]:
     s, v = _numbers("sizes", sizes), _numbers("variances", variances)
     if s.shape != v.shape or s.ndim != 1 or s.size == 0:
         raise ArgumentError(f"sizes has shape {s.shape} and variances {v.shape}; give one variance for each size.")
     _require_above_zero("sizes", s)
     _require_above_zero("variances", v)
-    if label_variance is not None and not (np.isfinite(label_variance) and label_variance > 0):
-        raise ArgumentError(f"label_variance is {label_variance}; it must be finite and above zero.")
     return s, v
 
 
@@ -162,7 +186,14 @@ def _checked_freedom(degrees_of_freedom: ArrayLike, trials: int) -> Floats:
     if freedom.shape not in ((1,), (trials,)):
         raise ArgumentError(f"degrees_of_freedom has shape {freedom.shape}; give one number, or one for each trial.")
     _require_above_zero("degrees_of_freedom", freedom)
-    return freedom
+    return np.broadcast_to(freedom, (trials,))
+
+
+def _checked_names(holdouts: ArrayLike, trials: int) -> NDArray[np.intp]:
+    names = np.asarray(holdouts)
+    if names.shape != (trials,):
+        raise ArgumentError(f"holdouts has shape {names.shape}; give one name for each trial.")
+    return np.unique(names, return_inverse=True)[1]
 
 
 def _numbers(name: str, values: ArrayLike) -> Floats:
@@ -178,38 +209,78 @@ def _require_above_zero(name: str, values: Floats) -> None:
         raise ArgumentError(f"{name} holds {values[~good].flat[0]}; every value must be finite and above zero.")
 
 
-def _shapes(x: Floats, alphas: Floats, floors: Floats) -> Floats:
-    """Log of (1 - w) (s/s0)^-alpha + w for every alpha, floor share w and trial."""
-    power = np.exp(-alphas[:, None, None] * x)
-    w = floors[None, :, None]
-    return np.log((1 - w) * power + w)
+@dataclass(frozen=True)
+class _Posterior:
+    """Log posterior of every shape, and the level of the curve given the shape.
+
+    shapes: (alpha, floor share, shift) of each, (g, 3). log_weights: (g,). levels: log height at `centre`, (g,).
+    level_error: its standard error, the same for all shapes. centre: number of labels at which the height is meant.
+    """
+
+    shapes: Floats
+    log_weights: Floats
+    levels: Floats
+    level_error: float
+    centre: float
 
 
-def _errors(log_v: Floats, log_s: Floats, degrees_of_freedom: Floats | None) -> Floats:
-    """Standard error of each log variance: its sampling error, and the spread between trials of like size."""
-    # A straight line on the log-log scale is near enough to the law to see the scatter about it.
-    spread = 0.15
-    if log_v.size >= 4 and np.ptp(log_s) > 0:
-        slope = np.polyfit(log_s, log_v, 1)
-        residual = log_v - np.polyval(slope, log_s)
-        spread = float(1.4826 * np.median(np.abs(residual)) * np.sqrt(log_v.size / (log_v.size - 2)))
-    if degrees_of_freedom is None:
-        return np.full(log_v.size, max(spread, _LEAST_ERROR))
-    df = np.broadcast_to(np.maximum(degrees_of_freedom, 1.0), log_v.shape)
-    # var(log chi2_k / k) is close to 2/k.
-    return np.sqrt(np.maximum(2 / df, max(spread, _LEAST_ERROR) ** 2))
+def _posterior(s: Floats, errors: TrialErrors, start: float | None) -> _Posterior:
+    """The posterior on the grid; trials far off the curve are weighed down and it is taken again."""
+    centre = float(np.exp(np.median(np.log(s))))
+    grid = np.stack(np.meshgrid(_ALPHAS, _FLOORS, _SHIFTS, indexing="ij"), axis=-1).reshape(-1, 3)
+    prior = -0.5 * ((np.log(grid[:, 0]) - np.log(0.5)) / 0.5) ** 2
+    x, y = s, errors.log_variances
+    luck, shared = errors.luck, errors.shared
+    if start is not None:
+        x, y, luck, shared = _with_start(x, y, luck, shared, start, errors.level)
+    logs = _log_shapes(grid, x, centre)
+    weights = np.ones(len(y))
+    for _ in range(_REWEIGHTINGS):
+        covariance = shared + np.diag(luck / weights)
+        whiten = np.linalg.inv(np.linalg.cholesky(covariance))
+        gaps, one = (y - logs) @ whiten.T, whiten.sum(1)
+        levels = gaps @ one / (one @ one)
+        misfit = ((gaps - levels[:, None] * one) ** 2).sum(1)
+        log_weights = prior - 0.5 * misfit
+        best = int(np.argmax(log_weights))
+        residual = y - logs[best] - levels[best]
+        own = luck / weights * np.linalg.solve(covariance, residual)  # what the shared errors do not explain
+        weights = (_ERROR_DF + 1) / (_ERROR_DF + own**2 / luck)
+        weights = np.minimum(weights, 1.0)
+    return _Posterior(grid, log_weights, levels, float(1 / np.sqrt(one @ one)), centre)
 
 
-def _draw(posterior: Floats, alphas: Floats, floors: Floats, levels: Floats, centre: float) -> Floats:
-    """Draw (a, alpha, b) from the grid, each draw moved at random within its cell."""
-    weights = np.exp(posterior - posterior.max())
+def _with_start(
+    x: Floats, y: Floats, luck: Floats, shared: Floats, start: float, level: float
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Add what the model leaves untrained as a point at no labels, which shares the level error of the trials."""
+    common = min(float(np.exp(np.median(y)) / start), 1.0)
+    t = len(y)
+    wider = np.zeros((t + 1, t + 1))
+    wider[:t, :t] = shared
+    wider[t, :t] = wider[:t, t] = common * level
+    wider[t, t] = level
+    return np.append(x, 0.0), np.append(y, np.log(start)), np.append(luck, _START_ERROR**2), wider
+
+
+def _log_shapes(grid: Floats, x: Floats, centre: float) -> Floats:
+    """Log of the curve of every shape at x, its height at `centre` being one, shape (g, len(x))."""
+    alpha, floor, shift = (column[:, None] for column in grid.T)
+    with np.errstate(divide="ignore"):
+        power = np.minimum(alpha * (np.log(centre + shift) - np.log(x + shift)), 50.0)
+    return np.asarray(np.log((1 - floor) * np.exp(power) + floor))
+
+
+def _draw(posterior: _Posterior) -> Floats:
+    """Draw (a, alpha, b, shift) from the grid, each draw moved at random within its cell."""
+    weights = np.exp(posterior.log_weights - posterior.log_weights.max())
     rng = np.random.default_rng(20251119)
-    chosen = rng.choice(weights.size, size=_DRAWS, p=(weights / weights.sum()).ravel())
-    cell, level = np.unravel_index(chosen, weights.shape)
-    i, j = np.unravel_index(cell, (alphas.size, floors.size))
-    step = np.log(alphas[1] / alphas[0])
-    alpha = alphas[i] * np.exp(step * rng.uniform(-0.5, 0.5, _DRAWS))
-    floor = np.clip(floors[j] + (floors[1] - floors[0]) * rng.uniform(-0.5, 0.5, _DRAWS), 0.0, 1.0)
-    height = np.exp(levels[level] + (levels[1] - levels[0]) * rng.uniform(-0.5, 0.5, _DRAWS))
-    a = height * (1 - floor) * np.exp(alpha * centre)
-    return np.column_stack([a, alpha, height * floor])
+    chosen = rng.choice(weights.size, size=_DRAWS, p=weights / weights.sum())
+    alpha, floor, shift = posterior.shapes[chosen].T
+    level = posterior.levels[chosen] + posterior.level_error * rng.standard_normal(_DRAWS)
+    alpha = alpha * np.exp(np.log(_ALPHAS[1] / _ALPHAS[0]) * rng.uniform(-0.5, 0.5, _DRAWS))
+    floor = np.clip(floor + _FLOORS[1] * rng.uniform(-0.5, 0.5, _DRAWS), 0.0, 1.0)
+    shift = shift * (_SHIFTS[2] / _SHIFTS[1]) ** rng.uniform(-0.5, 0.5, _DRAWS)
+    height = np.exp(level)
+    a = height * (1 - floor) * (posterior.centre + shift) ** alpha
+    return np.column_stack([a, alpha, height * floor, shift])

@@ -22,7 +22,9 @@ ENDLESS = 10**13
 def certain(a, alpha, b, label_variance=None):
     """A law without uncertainty: all draws equal."""
     empty = np.array([16.0])
-    return Law(a, alpha, b, 1.0, empty, a * empty**-alpha + b, label_variance, np.tile([a, alpha, b], (50, 1)))
+    return Law(
+        a, alpha, b, 0.0, 1.0, empty, a * empty**-alpha + b, label_variance, None, np.tile([a, alpha, b, 0.0], (50, 1))
+    )
 
 
 def learned(label_variance=1.0):

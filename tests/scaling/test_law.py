@@ -88,6 +88,55 @@ def test_the_same_trials_give_the_same_law_and_leave_the_global_generator_alone(
     np.testing.assert_array_equal(before, np.random.get_state()[1])
 
 
+def paired(rng, freedom=30, holdouts=5, luck=0.03, shift=20.0, sizes=(16, 32, 64, 128)):
+    """Trials of several sizes on shared hold-outs, and the label variance of the same labels."""
+    s, names = np.repeat(sizes, holdouts).astype(float), np.tile(np.arange(holdouts), len(sizes))
+    lucky = rng.chisquare(freedom, holdouts) / freedom
+    v = (0.5 * (1 + s / shift) ** -0.5 + 0.5) * lucky[names] * np.exp(rng.normal(0, luck, s.size))
+    return s, v, names, lucky.mean()
+
+
+def test_a_holdout_that_is_shared_moves_the_level_and_not_the_shape():
+    shapes = []
+    for seed in range(20):
+        s, v, names, level = paired(np.random.default_rng(seed))
+        law = fit_law(s, v, degrees_of_freedom=30, holdouts=names, label_variance=level)
+        shapes.append(law.predict(512) / level / (0.5 * (1 + 512 / 20) ** -0.5 + 0.5))
+    assert np.median(np.abs(np.array(shapes) - 1)) < 0.1
+    # Twenty trials on five hold-outs know the level no better than five trials do.
+    low, high = law.interval(64)
+    assert np.log(high / low) > 2 * 1.28 * np.sqrt(2 / 150)
+    low, high = fit_law(s, v, degrees_of_freedom=30).interval(64)
+    assert np.log(high / low) < 2 * 1.28 * np.sqrt(2 / 150)
+
+
+def test_trials_without_an_effect_of_the_labels_give_a_flat_law():
+    rng = np.random.default_rng(8)
+    s, _, names, level = paired(rng)
+    v = level * np.exp(rng.normal(0, 0.02, s.size))
+    law = fit_law(s, v, degrees_of_freedom=30, holdouts=names, label_variance=level)
+    assert law.predict(500) > 0.85 * level
+
+
+def test_the_curve_begins_at_what_the_untrained_model_leaves():
+    s, v, names, level = paired(np.random.default_rng(9))
+    law = fit_law(s, v, degrees_of_freedom=30, holdouts=names, label_variance=level)
+    assert law.predict(0) == level
+    assert law.predict(4) == pytest.approx((0.5 * (1 + 4 / 20) ** -0.5 + 0.5) * level, rel=0.08)
+    zero_shot = fit_law(s, v, degrees_of_freedom=30, holdouts=names, label_variance=2.0, zero_shot_variance=level)
+    assert zero_shot.predict(0) == level
+    assert (zero_shot.curves([0, 1, 10, 100]) <= level).all()
+
+
+def test_a_law_stored_without_a_shift_can_still_be_read():
+    law = fit_law([16, 32], [1.0, 0.8])
+    stored = {key: value for key, value in law.to_dict().items() if key not in ("shift", "zero_shot_variance")}
+    stored["draws"] = [row[:3] for row in stored["draws"]]
+    again = Law.from_dict(stored)
+    assert again.shift == 0
+    assert np.isfinite(again.predict(64))
+
+
 def test_a_law_survives_json():
     law = fit_law(*trials(np.random.default_rng(5)), degrees_of_freedom=80, label_variance=1.0)
     again = Law.from_dict(json.loads(json.dumps(law.to_dict())))
@@ -127,6 +176,8 @@ def test_one_trial_gives_a_law_with_a_wide_band():
         (([1, 2], [1.0, 1.0]), {"label_variance": np.nan}, "label_variance is nan"),
         (([1, 2], [1.0, 1.0]), {"degrees_of_freedom": [1.0, 2.0, 3.0]}, "degrees_of_freedom"),
         (([1, 2], [1.0, 1.0]), {"degrees_of_freedom": [1.0, np.nan]}, "degrees_of_freedom"),
+        (([1, 2], [1.0, 1.0]), {"holdouts": [0]}, "holdouts"),
+        (([1, 2], [1.0, 1.0]), {"zero_shot_variance": -1.0}, "zero_shot_variance is -1"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(arguments, options, sentence):

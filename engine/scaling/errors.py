@@ -1,0 +1,94 @@
+"""How far each trial may be off: the sampling error of its hold-out, and the luck of its training labels.
+
+On the log scale a trial is y = log sigma2(size) + h(hold-out) + e. Trials of several sizes that were scored on the same
+labels share h, so it moves the whole curve and hardly bends it; e is the luck of one fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_HEAVY_TAILS = 1.4  # var of a sample variance against 2 sigma^4 / k of normal residuals; ratings have longer tails
+_PRIOR_LUCK, _PRIOR_FREEDOM = 0.06, 4.0  # what e is like where few trials tell
+_LEAST = 0.02  # keeps three trials that agree by chance from claiming certainty
+_OVERLAP = 0.5  # part of the luck that trials of one size share, because their training labels overlap
+
+
+@dataclass(frozen=True)
+class TrialErrors:
+    """Log variances with their errors.
+
+    Attributes:
+        log_variances: Unbiased for the log of the true residual variance, shape (t,).
+        luck: Variance of e of each trial, shape (t,).
+        shared: Covariance of all other errors, shape (t, t).
+        level: Variance of the mean hold-out effect: the error of the label variance of the same labels.
+    """
+
+    log_variances: Floats
+    luck: Floats
+    shared: Floats
+    level: float
+
+
+def trial_errors(
+    sizes: Floats, variances: Floats, freedom: Floats | None, names: NDArray[np.intp] | None
+) -> TrialErrors:
+    """Return the errors of trials; `names` are codes of the hold-outs, or None where each trial has its own."""
+    log_s, log_v = np.log(sizes), np.log(variances)
+    if freedom is None or names is None:
+        own = np.full(len(log_v), max(_spread(log_s, log_v), _LEAST) ** 2)
+        if freedom is not None:
+            own = np.maximum(_sampling(freedom), own)
+            log_v = log_v + own / 2  # the log of a mean lies above the mean of logs
+        return TrialErrors(log_v, own, np.zeros((len(log_v),) * 2), float(1 / (1 / own).sum()))
+    luck, effects = _two_way(log_s, log_v, names)
+    holdouts = len(effects)
+    theory = _sampling(freedom)
+    measured = float((effects**2).sum())
+    own = (10 * theory + measured) / (10 + holdouts - 1)
+    same_holdout = names[:, None] == names[None, :]
+    same_size = log_s[:, None] == log_s[None, :]
+    shared = np.sqrt(own[:, None] * own[None, :]) * same_holdout + _OVERLAP * luck * same_size
+    luck_own = np.full(len(log_v), (1 - _OVERLAP) * luck)
+    return TrialErrors(log_v + _log_of_mean(sizes, variances), luck_own, shared, float(own.mean() / holdouts))
+
+
+def _log_of_mean(sizes: Floats, variances: Floats) -> float:
+    """By how much the log of a mean over trials of one size exceeds the mean of their logs; the median over sizes."""
+    groups = [variances[sizes == size] for size in np.unique(sizes)]
+    return float(np.median([np.log(v.mean()) - np.log(v).mean() for v in groups]))
+
+
+def _sampling(freedom: Floats) -> Floats:
+    # var(log chi2_k / k) is close to 2/k for normal residuals.
+    return 2 * _HEAVY_TAILS / np.maximum(freedom, 1.0)
+
+
+def _spread(log_s: Floats, log_v: Floats) -> float:
+    """Scatter about a straight line on the log-log scale, which is near enough to the law to see it."""
+    if log_v.size < 4 or np.ptp(log_s) == 0:
+        return 0.15
+    residual = log_v - np.polyval(np.polyfit(log_s, log_v, 1), log_s)
+    return float(1.4826 * np.median(np.abs(residual)) * np.sqrt(log_v.size / (log_v.size - 2)))
+
+
+def _two_way(log_s: Floats, log_v: Floats, names: NDArray[np.intp]) -> tuple[float, Floats]:
+    """Variance of e, and the effect of each hold-out, from an additive fit of sizes and hold-outs."""
+    by_size = (log_s[:, None] == np.unique(log_s)).astype(float)
+    by_name = (names[:, None] == np.unique(names)).astype(float)
+    design = np.hstack([by_size, by_name])
+    solution, _, rank, _ = np.linalg.lstsq(design, log_v, rcond=None)
+    residual = log_v - design @ solution
+    freedom = max(len(log_v) - int(rank), 0)
+    # A wild trial counts as a large one: its own weight falls in the fit.
+    limit = 3 * 1.4826 * float(np.median(np.abs(residual))) + _LEAST
+    squares = float((np.clip(residual, -limit, limit) ** 2).sum())
+    luck = (_PRIOR_FREEDOM * _PRIOR_LUCK**2 + squares) / (_PRIOR_FREEDOM + freedom)
+    effects = solution[by_size.shape[1] :]
+    return max(luck, _LEAST**2), np.asarray(effects - effects.mean())

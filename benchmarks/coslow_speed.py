@@ -40,10 +40,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from engine.learning.cosines import cosines
 from engine.learning.decoders import Answered, Decoder
 from engine.learning.dialogues import answers, instruction
-from engine.learning.finetuning import Regressor
 from engine.learning.gradients import Labelled, confidences, low_confidence, median_cosine
 from engine.learning.models import embed, load_encoder
 from engine.learning.probe import fit_ridge
+from engine.learning.regressor import Regressor
 
 LABELS = 320
 WANTED = {"encoder": 4, "decoder": 2}

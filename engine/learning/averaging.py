@@ -1,30 +1,67 @@
 """Models trained from one start on different folds, and the average of their weights.
 
 Adapters are averaged exactly, as changes of the weights: laid side by side they are one adapter of the summed rank.
+Both kinds work on a copy of the model, made by `copy_for_training`.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+from engine.learning.training import copy_for_training
+
+
+class Models(Protocol):
+    """Models trained one after another from one start."""
+
+    def start(self) -> Any:
+        """Return a model to train."""
+
+    def keep(self) -> None:
+        """Keep the model that has been trained."""
+
+    def average(self) -> Any:
+        """Return the average of those kept, in evaluation mode."""
+
+
+def adapted(model: Any, frozen: float) -> list[str]:
+    """Return the names of the linear maps that get an adapter: those in the layers above the frozen share."""
+    count = getattr(model.config, "num_hidden_layers", 0)
+    stacks = (
+        (name, part) for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == count
+    )
+    name, layers = next(stacks, ("", []))
+    return [
+        f"{name}.{number}.{inner}"
+        for number, layer in enumerate(layers)
+        if number >= int(frozen * count)
+        for inner, part in layer.named_modules()
+        if isinstance(part, nn.Linear)
+    ]
 
 
 class Adapters:
-    """LoRA adapters on all linear layers of one copy of a model; each starts alike, with B at zero.
+    """LoRA adapters on the linear maps of one copy of a model; each starts alike, with B at zero.
 
     Args:
         model: The base model; it is copied.
         rank: Of each adapter; alpha is twice as much.
         seed: Of the start.
+        frozen: Share of the layers, from the lowest up, that get no adapter.
+        checkpointing: Whether activations are computed again in the backward pass.
     """
 
-    def __init__(self, model: Any, rank: int, seed: int) -> None:
-        self._base, self._seed = copy.deepcopy(model), seed
-        self._config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
+    def __init__(self, model: Any, rank: int, seed: int, *, frozen: float = 0.0, checkpointing: bool = False) -> None:
+        self._attention = model.config._attn_implementation
+        self._base, self._seed = copy_for_training(model, checkpointing=checkpointing), seed
+        targets = adapted(model, frozen)
+        self._config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets)
         self._model: PeftModel | None = None
         self._names: list[str] = []
 
@@ -57,7 +94,7 @@ class Adapters:
         for name in self._names:
             model.delete_adapter(name)
         model.merge_adapter()
-        return model
+        return _for_prediction(model, self._attention)
 
 
 class Copies:
@@ -65,10 +102,12 @@ class Copies:
 
     Args:
         model: The base model; it is copied.
+        checkpointing: Whether activations are computed again in the backward pass.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._base = model
+    def __init__(self, model: Any, *, checkpointing: bool = False) -> None:
+        self._attention = model.config._attn_implementation
+        self._base = copy_for_training(model, checkpointing=checkpointing)
         self._model: Any = None
         self._total: dict[str, torch.Tensor] = {}
         self._count = 0
@@ -90,4 +129,12 @@ class Copies:
         """Return the model with the average of the weights."""
         mean = {name: value / self._count for name, value in self._total.items()}
         self._model.load_state_dict({**self._model.state_dict(), **mean})
-        return self._model
+        return _for_prediction(self._model, self._attention)
+
+
+def _for_prediction(model: Any, attention: str) -> Any:
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base.set_attn_implementation(attention)
+    if base.is_gradient_checkpointing:
+        base.gradient_checkpointing_disable()
+    return model.eval()

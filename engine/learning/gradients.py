@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from engine.learning.cosines import Batch, Span, cosines
-from engine.learning.finetuning import Regressor
 from engine.learning.models import Encoder, Progress, silent
 from engine.learning.probe import fit_logistic, fit_ridge
+from engine.learning.regressor import Regressor
 from engine.learning.selection import fitted_head
 
 EXAMPLES = 32

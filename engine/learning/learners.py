@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,10 +13,15 @@ from numpy.typing import NDArray
 
 from engine.errors import ArgumentError
 from engine.learning.blending import outcomes, trust, without_each
+from engine.learning.decoders import Decoder, load_decoder
 from engine.learning.embeddings import EmbeddingCache
-from engine.learning.finetuning import FineTuned, LossReport, Recipe, fine_tune
-from engine.learning.models import Encoder, Progress, load_encoder, silent
+from engine.learning.finetuning import FineTuned, fine_tune
+from engine.learning.label_tokens import Choices, ask
+from engine.learning.models import Encoder, Progress, is_decoder, load_encoder, silent
 from engine.learning.probe import Head, fit_layers
+from engine.learning.recipe import Recipe
+from engine.learning.regressor import Pooled, Units
+from engine.learning.training import LossReport, Reader
 
 Floats = NDArray[np.float64]
 
@@ -34,9 +40,16 @@ class Learner(Protocol):
     """Turns labels into a predictor."""
 
     def fit(
-        self, texts: list[str], y: NDArray[Any], *, seed: int, progress: Progress = silent, report_loss: Any = None
+        self,
+        texts: list[str],
+        y: NDArray[Any],
+        *,
+        seed: int,
+        progress: Progress = silent,
+        report_loss: LossReport | None = None,
+        checkpoints: Path | None = None,
     ) -> Predictor:
-        """Fit on texts and their labels (numbers, or class codes)."""
+        """Fit on texts and their labels (numbers, or class codes); `checkpoints` keeps how far a long fit has come."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ class Probe:
         seed: int,
         progress: Progress = silent,
         report_loss: LossReport | None = None,
+        checkpoints: Path | None = None,
     ) -> Probed:
         """Fit the head."""
         return Probed(fit_layers(self.cache.states(texts, progress), y, self.classes), self.cache)
@@ -81,12 +95,19 @@ class Probe:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """LoRA or full fine-tuning."""
+    """LoRA or full fine-tuning.
 
-    encoder: Encoder
-    cache: EmbeddingCache
-    classes: int | None
-    recipe: Recipe
+    Attributes:
+        bench: The model.
+        classes: Names of the classes, or None for numbers.
+        method: "lora" or "full".
+        objective: What is minimised.
+    """
+
+    bench: Workbench
+    classes: tuple[str, ...] | None
+    method: str
+    objective: str
 
     def fit(
         self,
@@ -96,19 +117,29 @@ class FineTuning:
         seed: int,
         progress: Progress = silent,
         report_loss: LossReport | None = None,
+        checkpoints: Path | None = None,
     ) -> FineTuned:
         """Fine-tune a copy of the model."""
+        reader = self._reader(texts, y)
         return fine_tune(
-            self.encoder,
+            reader,
             texts,
             y,
-            self.cache.states(texts)[:, -1],
-            classes=self.classes,
-            recipe=self.recipe,
+            classes=len(self.classes) if self.classes else None,
+            recipe=Recipe.suited(reader.base, self.method, self.objective),
             seed=seed,
             progress=progress,
             report_loss=report_loss,
+            checkpoints=checkpoints,
         )
+
+    def _reader(self, texts: list[str], y: NDArray[Any]) -> Reader:
+        decoder = self.bench.decoder
+        if decoder is not None:
+            return ask(decoder, Choices.of(y, self.classes))
+        columns = outcomes(y, len(self.classes) if self.classes else None)
+        states = self.bench.cache.states(texts)[:, -1]
+        return Pooled(self.bench.encoder, Units.of(states, columns, bool(self.classes)))
 
 
 @dataclass(frozen=True)
@@ -155,12 +186,14 @@ class Auto:
         seed: int,
         progress: Progress = silent,
         report_loss: LossReport | None = None,
+        checkpoints: Path | None = None,
     ) -> Blended:
         """Fit both, and learn from these labels alone how to blend them."""
         probed = self.probe.fit(texts, y, seed=seed)
-        tuned = self.tuning.fit(texts, y, seed=seed, progress=progress, report_loss=report_loss)
-        classes = self.probe.classes
-        columns = outcomes(y, classes)
+        tuned = self.tuning.fit(
+            texts, y, seed=seed, progress=progress, report_loss=report_loss, checkpoints=checkpoints
+        )
+        columns = outcomes(y, self.probe.classes)
         loo = probed.head.loo.reshape(columns.shape) - without_each(columns) + columns.mean(0)
         return Blended(probed, tuned, trust(columns, tuned.left_out, loo, tuned.recipe.folds))
 
@@ -187,20 +220,28 @@ class Workbench:
         encoder = load_encoder(model)
         return cls(encoder, EmbeddingCache(folder, encoder))
 
-    def learner(self, name: str, objective: str, classes: int | None) -> Learner:
-        """Return a learner by name: "probe", "lora", "full" or "auto".
+    @cached_property
+    def decoder(self) -> Decoder | None:
+        """The model as one that can be asked for labels; None for an encoder and for a decoder that is no chat model.
+
+        Raises:
+            ModelError: The model cannot be loaded.
+        """
+        if not (getattr(self.encoder.tokenizer, "chat_template", None) and is_decoder(self.encoder.name)):
+            return None
+        return load_decoder(self.encoder.name)
+
+    def learner(self, name: str, objective: str, classes: tuple[str, ...] | None) -> Learner:
+        """Return a learner by name: "probe", "lora", "full" or "auto", for these classes (None for numbers).
 
         Raises:
             ArgumentError: There is no such learner.
         """
-        probe = Probe(self.cache, classes)
-        lora = FineTuning(self.encoder, self.cache, classes, Recipe(objective=objective))
+        probe = Probe(self.cache, len(classes) if classes else None)
         if name == "probe":
             return probe
-        if name == "lora":
-            return lora
-        if name == "full":
-            return FineTuning(self.encoder, self.cache, classes, Recipe("full", objective, learning_rate=1e-4))
+        if name in ("lora", "full"):
+            return FineTuning(self, classes, name, objective)
         if name == "auto":
-            return Auto(probe, lora)
+            return Auto(probe, FineTuning(self, classes, "lora", objective))
         raise ArgumentError(f"learner is {name!r}, but it must be one of probe, lora, full, auto.")

@@ -29,7 +29,7 @@ def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
         share, before = len(train) / work, done / work
 
         def compute(seed: int = seed, train: Rows = train, holdout: Rows = holdout) -> dict[str, Any]:
-            learner = job.bench.learner(name, job.settings.objective, job.classes)
+            learner = job.bench.learner(name, job.settings.objective, job.dataset.classes)
             trial = run_trial(name, learner, list(data.texts), data.y, job.classes, train, holdout, seed, progress)
             print(f"         {name} on {trial.size} labels, seed {seed}: residual variance {trial.variance:.4g}")
             return trial.to_dict()

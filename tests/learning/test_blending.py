@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from engine.learning.blending import trust, without_each
 from engine.learning.embeddings import EmbeddingCache
-from engine.learning.finetuning import FineTuned
 from engine.learning.learners import Auto, FineTuning, Probe, Workbench
 from engine.learning.probe import fit_layers
 
@@ -59,14 +60,14 @@ class Fixed:
 @pytest.mark.parametrize("classes", [None, 2])
 def test_auto_takes_the_better(tiny_encoder, phrases, tmp_path, rng, classes):
     bench = Workbench(tiny_encoder, EmbeddingCache(tmp_path, tiny_encoder))
-    lora = bench.learner("lora", "variance", classes)
+    lora = bench.learner("lora", "variance", ("bad", "good") if classes else None)
     assert isinstance(lora, FineTuning)
     y = rng.integers(0, 2, 60) if classes else rng.normal(size=60)
     columns = np.eye(2)[y] if classes else y[:, None]
     module = lora.fit(phrases[:12], y[:12], seed=0)
     probe = Probe(bench.cache, classes)
-    knows = FineTuned(tiny_encoder, module.module, module.recipe, 0.9 * columns, columns.mean(0), 1.0)
-    guesses = FineTuned(tiny_encoder, module.module, module.recipe, -columns, columns.mean(0), 1.0)
+    knows = replace(module, left_out=0.9 * columns, mean=columns.mean(0), trust=1.0)
+    guesses = replace(module, left_out=-columns, mean=columns.mean(0), trust=1.0)
     assert Auto(probe, Fixed(knows)).fit(phrases, y, seed=0).trust > 0.9
     cautious = Auto(probe, Fixed(guesses)).fit(phrases, y, seed=0)
     assert cautious.trust == 0
@@ -74,7 +75,7 @@ def test_auto_takes_the_better(tiny_encoder, phrases, tmp_path, rng, classes):
     np.testing.assert_allclose(cautious.predict(phrases), head.predict(bench.cache.states(phrases).reshape(60, -1)))
 
 
-@pytest.mark.parametrize("classes", [None, 3])
+@pytest.mark.parametrize("classes", [None, ("a", "b", "c")])
 def test_auto_fits_predicts_and_saves(tiny_encoder, phrases, tmp_path, rng, classes):
     bench = Workbench(tiny_encoder, EmbeddingCache(tmp_path, tiny_encoder))
     y = rng.integers(0, 3, 30) if classes else rng.normal(size=30)

@@ -1,0 +1,68 @@
+"""Checkpoints: where a fine-tuning stands, in files that outlive the process.
+
+A checkpoint carries the key of what is trained on what and how; one with another key is not taken up. All that a step
+depends on is in it or follows from the seed, so a resumed training ends with the weights of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+
+_SECONDS = 30.0
+
+
+@dataclass
+class Checkpoints:
+    """The checkpoints of one fine-tuning.
+
+    Attributes:
+        folder: Where they lie; None keeps none.
+        key: Tells this fine-tuning from others.
+        seconds: A training that has come further is written down no more often than this.
+    """
+
+    folder: Path | None
+    key: str
+    seconds: float = _SECONDS
+    _written: float = field(default_factory=monotonic)
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return a checkpoint, on the CPU; None where there is none of this training or it cannot be read."""
+        path = self._path(name)
+        if path is None or not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError):  # half written by a full disk: begin anew
+            return None
+        return state if state.get("key") == self.key else None
+
+    def is_due(self) -> bool:
+        """Whether it is time to write down how far training has come."""
+        return self.folder is not None and monotonic() - self._written >= self.seconds
+
+    def write(self, name: str, state: dict[str, Any]) -> None:
+        """Keep a state under a name; one that was there is replaced at once, or not at all."""
+        path = self._path(name)
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        torch.save({"key": self.key, **state}, part)
+        os.replace(part, path)
+        self._written = monotonic()
+
+    def clear(self) -> None:
+        """Delete them all: the fine-tuning is done."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, name: str) -> Path | None:
+        return None if self.folder is None else self.folder / f"{name}.pt"

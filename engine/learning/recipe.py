@@ -1,0 +1,68 @@
+"""Settings of fine-tuning, by the size of the model and of the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+# Peak learning rates and ranks by millions of weights: a larger model moves further by the same step.
+_SIZES = (100, 1000, math.inf)
+_LORA_RATES, _FULL_RATES, _RANKS = (1e-3, 5e-4, 2e-4), (1e-4, 3e-5, 1e-5), (32, 32, 16)
+_CHECKPOINTED = 1e9  # weights; from here on activations are computed again rather than kept
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of fine-tuning.
+
+    Attributes:
+        method: "lora" (adapters on linear maps) or "full" (every weight).
+        objective: "variance" of the residual, its "mean-square", or (classes only) "cross-entropy".
+        rank: Rank of each fold's adapter; the average of the folds has `folds` times as much.
+        frozen: Share of the layers, from the lowest up, that get no adapter.
+        learning_rate: Peak learning rate; it warms up over the first tenth and falls linearly to zero.
+        head_rate: Peak learning rate of the head, on pooled states scaled to a mean square of one per coordinate. It
+            is small so that the encoder learns; a head that learns fast, or starts from the probe's solution, has
+            fitted the labels before the encoder moves.
+        epochs: Passes over the labels; more where that would be fewer than `steps` steps.
+        steps: Least number of steps of each fold.
+        batch_size: Texts in a batch.
+        micro_batch: Most texts that go through the model at once; a larger batch is accumulated from several.
+        folds: Models trained, each on all labels but one fold.
+        patience: Epochs without a better residual variance on the fold left out after which a fold's training stops
+            and the best epoch's weights are taken; 0 trains to the end.
+        checkpointing: Whether activations are computed again in the backward pass rather than kept.
+    """
+
+    method: str = "lora"
+    objective: str = "variance"
+    rank: int = 32
+    frozen: float = 1 / 3
+    learning_rate: float = 1e-3
+    head_rate: float = 1e-4
+    epochs: int = 4
+    steps: int = 30
+    batch_size: int = 16
+    micro_batch: int = 16
+    folds: int = 3
+    patience: int = 0
+    checkpointing: bool = False
+
+    @classmethod
+    def suited(cls, model: Any, method: str, objective: str) -> Self:
+        """Return the settings for a model by its number of weights."""
+        weights = sum(p.numel() for p in model.parameters())
+        size = next(i for i, most in enumerate(_SIZES) if weights <= 1e6 * most)
+        return cls(
+            method,
+            objective,
+            rank=_RANKS[size],
+            learning_rate=(_FULL_RATES if method == "full" else _LORA_RATES)[size],
+            micro_batch=4 if weights >= _CHECKPOINTED else 16,
+            checkpointing=weights >= _CHECKPOINTED,
+        )
+
+    def passes(self, labels: int) -> int:
+        """Return the passes over so many labels."""
+        return max(self.epochs, math.ceil(self.steps / math.ceil(labels / self.batch_size)))

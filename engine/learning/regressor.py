@@ -1,0 +1,184 @@
+"""The head on an encoder: mean pooling and a linear map to numbers or class probabilities, trained in units of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import nn
+
+from engine.learning.models import Encoder, Progress, mean_pool, silent
+from engine.learning.prediction import pooled_layers
+from engine.learning.probe import Head
+
+Floats = NDArray[np.float64]
+
+
+class Regressor(nn.Module):
+    """An encoder with mean pooling and a linear head: numbers, or class probabilities.
+
+    Args:
+        backbone: The encoder.
+        head: Its weights.
+        normalised: Whether the head reads pooled states of length one, as the probe's does.
+    """
+
+    def __init__(self, backbone: Any, head: Head, *, normalised: bool = True) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.logistic = head.logistic
+        self.normalised = normalised
+        # Its weights are the head's: drawing others first would only move torch's global generator.
+        self.linear = nn.utils.skip_init(nn.Linear, *head.coefficients.shape)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.from_numpy(head.coefficients.T))
+            self.linear.bias.copy_(torch.from_numpy(head.intercepts - head.centre @ head.coefficients))
+
+    def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return predictions of shape (batch, k)."""
+        return self.read(self.pool(inputs, mask))
+
+    def pool(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return mean-pooled last states, shape (batch, width)."""
+        return mean_pool(self.backbone(input_ids=inputs, attention_mask=mask).last_hidden_state, mask)
+
+    def read(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Return the head's predictions from pooled states, shape (batch, width) to (batch, k)."""
+        pooled = pooled.to(self.linear.weight.dtype)
+        scores = self.linear(nn.functional.normalize(pooled, dim=-1) if self.normalised else pooled)
+        return probabilities(scores) if self.logistic else torch.as_tensor(scores)
+
+
+def probabilities(scores: torch.Tensor) -> torch.Tensor:
+    """Return one-against-the-rest probabilities, made to sum to one over classes; both have shape (batch, k)."""
+    p = torch.sigmoid(scores)
+    return torch.as_tensor(p / p.sum(-1, keepdim=True))
+
+
+@dataclass(frozen=True)
+class Units:
+    """What training calls one: of pooled states a mean square of one per coordinate, of numbers their deviation.
+
+    Attributes:
+        centre, spread: Pooled states are read as (state - centre) / spread.
+        location, scale: Labels as columns are (label - location) / scale; classes stay as they are.
+        start: Intercepts before training, shape (k,): those that predict the mean label.
+        logistic: Whether the labels are classes.
+    """
+
+    centre: Floats
+    spread: float
+    location: float
+    scale: float
+    start: Floats
+    logistic: bool
+
+    @classmethod
+    def of(cls, states: NDArray[np.float32], columns: Floats, logistic: bool) -> Self:
+        """Return the units of labels as columns, shape (s, k), and of the base model's pooled states, (s, width)."""
+        centre = states.mean(0, dtype=float)
+        spread = float(np.sqrt(((states - centre) ** 2).mean())) or 1.0
+        if not logistic:
+            return cls(centre, spread, float(columns.mean()), float(columns.std()) or 1.0, np.zeros(1), False)
+        share = (columns.sum(0) + 0.5) / (len(columns) + 1)
+        return cls(centre, spread, 0.0, 1.0, np.log(share / (1 - share)), True)
+
+
+class TrainedHead(nn.Module):
+    """An encoder with a linear head in training's units, which starts at zero: it predicts the mean label.
+
+    Args:
+        backbone: The encoder.
+        units: Training's units.
+    """
+
+    centre: torch.Tensor
+
+    def __init__(self, backbone: Any, units: Units) -> None:
+        super().__init__()
+        self.backbone, self.units = backbone, units
+        self.register_buffer("centre", torch.as_tensor(units.centre, dtype=torch.float32), persistent=False)
+        self.linear = nn.utils.skip_init(nn.Linear, len(units.centre), len(units.start))  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            self.linear.weight.zero_()
+            self.linear.bias.copy_(torch.from_numpy(units.start))
+
+    def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return predictions of shape (batch, k), numbers in units of the label."""
+        states = self.backbone(input_ids=inputs, attention_mask=mask).last_hidden_state
+        with torch.autocast(states.device.type, enabled=False):
+            scores = self.linear((mean_pool(states.float(), mask) - self.centre) / self.units.spread)
+            return probabilities(scores) if self.units.logistic else self.units.location + self.units.scale * scores
+
+    def weights(self) -> tuple[Floats, Floats]:
+        """Return weight (width, k) and bias (k,) in training's units."""
+        weight, bias = (p.detach().double().cpu().numpy() for p in (self.linear.weight, self.linear.bias))
+        return weight.T, bias
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The reader of an encoder that is fine-tuned through a head on its mean-pooled states.
+
+    Attributes:
+        encoder: The encoder.
+        units: Training's units.
+    """
+
+    encoder: Encoder
+    units: Units
+
+    @property
+    def base(self) -> Any:
+        """The model before training."""
+        return self.encoder.model
+
+    @property
+    def key(self) -> str:
+        """Hash that tells the model's weights from others."""
+        return self.encoder.key
+
+    @property
+    def name(self) -> str:
+        """Hub name or folder of the model."""
+        return self.encoder.name
+
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        """Return token ids of texts."""
+        return self.encoder.tokenize(texts)
+
+    def pad(self, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return input ids and attention mask of a batch on the model's device."""
+        return self.encoder.pad(ids)
+
+    def head(self, backbone: Any) -> TrainedHead:
+        """Return a head that has yet to be trained."""
+        return TrainedHead(backbone, self.units).to(self.encoder.device)
+
+    def settled(self, backbone: Any, heads: list[Any]) -> Regressor:
+        """Return the module that predicts with a trained backbone and the mean of the heads, in units of the label."""
+        weight, bias = (np.mean(parts, axis=0) for parts in zip(*(head.weights() for head in heads), strict=True))
+        units = self.units
+        coefficients, intercepts = weight * units.scale / units.spread, bias * units.scale + units.location
+        head = Head(units.centre, coefficients, intercepts, units.logistic, np.empty((0, len(bias))))
+        return Regressor(backbone, head, normalised=False).to(self.encoder.device).eval()
+
+    @torch.inference_mode()
+    def outputs(self, module: Regressor, texts: list[str], progress: Progress = silent) -> Floats:
+        """Return a module's predictions, shape (len(texts), k)."""
+        if not texts:
+            return np.empty((0, module.linear.out_features))
+        ids = self.encoder.tokenize(texts)
+        pooled = pooled_layers(replace(self.encoder, model=module.backbone), ids, progress=progress)[:, -1]
+        read = module.read(torch.from_numpy(pooled).to(self.encoder.device))
+        return np.asarray(read.double().cpu().numpy())
+
+    def save_head(self, module: Regressor, folder: Path) -> None:
+        """Save the head on pooled states."""
+        head = {"weight": module.linear.weight.detach().cpu(), "bias": module.linear.bias.detach().cpu()}
+        save_file({name: tensor.contiguous() for name, tensor in head.items()}, folder / "head.safetensors")

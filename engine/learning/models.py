@@ -146,7 +146,8 @@ def load(name: str, kind: Any, keep: Kept = "beginning") -> tuple[str, Any, Any]
             folder, config=config, trust_remote_code=False, use_safetensors=True, dtype=precision(device())
         )
         model = model.eval().to(device())
-    if tokenizer.pad_token is None:
+    # Some tokenizers pad with a token that the model was never given a place for.
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.truncation_side = "right" if keep == "beginning" else "left"
     return key, tokenizer, model

@@ -1,0 +1,224 @@
+"""Families of models: padding changes nothing, adapters load in plain PEFT, labels are scored as by a plain loop."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from peft import LoraConfig, PeftModel, get_peft_model
+from tiny_models import byte_pairs, made
+
+from engine.learning.decoders import load_decoder
+from engine.learning.embeddings import pooled_states
+from engine.learning.label_tokens import Choices, ask
+from engine.learning.models import embed, is_decoder, load_encoder
+
+TOKENIZER = byte_pairs()
+SIZES = {
+    "vocab_size": len(TOKENIZER), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "bos_token_id": 0, "eos_token_id": 1,
+}  # fmt: skip
+GROUPED = {**SIZES, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 384}
+DEBERTA = {
+    **SIZES, "max_position_embeddings": 96, "relative_attention": True, "pos_att_type": ["p2c", "c2p"],
+    "type_vocab_size": 0, "position_biased_input": False,
+}  # fmt: skip
+ENCODERS = {
+    "Bert": {**SIZES, "max_position_embeddings": 96},
+    # Two positions come before the first token's.
+    "Roberta": {**SIZES, "max_position_embeddings": 98, "pad_token_id": 1},
+    "Deberta": DEBERTA,
+    "DebertaV2": {**DEBERTA, "position_buckets": 16, "share_att_key": True, "norm_rel_ebd": "layer_norm"},
+    "ModernBert": {
+        **SIZES, "max_position_embeddings": 96, "global_attn_every_n_layers": 2, "local_attention": 8,
+        "pad_token_id": 1, "cls_token_id": 0, "sep_token_id": 1,
+    },
+}  # fmt: skip
+DECODERS = {
+    "Llama": GROUPED,
+    "Qwen2": GROUPED,
+    "Qwen3": GROUPED,
+    "Mistral": {**GROUPED, "sliding_window": 24},
+    "Gemma": GROUPED,
+    "Gemma2": {**GROUPED, "sliding_window": 24, "final_logit_softcapping": 5.0},
+    "Gemma3": {**GROUPED, "sliding_window": 24},
+}
+FAMILIES = [*ENCODERS, *DECODERS]
+CHOICES = (
+    Choices.between(1, 5),
+    Choices(("good room", "good food", "bad")),
+    Choices(("1", "10", "2"), (1.0, 10.0, 2.0)),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of a family's model, made when it is first asked for; its tokenizer would pad on the left."""
+    kept = {}
+
+    def make(family):
+        if family not in kept:
+            kept[family] = str(tmp_path_factory.mktemp(family))
+            made(*_parts(family)).save_pretrained(kept[family])
+            tokenizer = copy.deepcopy(TOKENIZER)
+            tokenizer.padding_side = tokenizer.truncation_side = "left"
+            tokenizer.save_pretrained(kept[family])
+        return kept[family]
+
+    return make
+
+
+def _parts(family):
+    """A family's class, with the head that writes where it has one, and its configuration."""
+    if family in ENCODERS:
+        return getattr(transformers, f"{family}Model"), getattr(transformers, f"{family}Config")(**ENCODERS[family])
+    kind = "Gemma3Text" if family == "Gemma3" else family
+    return getattr(transformers, f"{family}ForCausalLM"), getattr(transformers, f"{kind}Config")(**DECODERS[family])
+
+
+@pytest.fixture(params=FAMILIES)
+def encoder(request, folder):
+    return load_encoder(folder(request.param))
+
+
+@pytest.fixture(params=DECODERS)
+def writer(request, folder):
+    return load_decoder(folder(request.param))
+
+
+@pytest.fixture
+def texts(phrases):
+    return [*phrases[:8], "a good room and bad food " * 4, "loud"]
+
+
+# Encoders, and decoders read as such
+
+
+def test_a_text_is_read_alike_alone_and_padded_in_a_batch(encoder, texts):
+    together = embed(encoder, texts)
+    alone = np.concatenate([embed(encoder, [text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert np.ptp(together, axis=0).max() > 0.1
+
+
+def test_the_layers_below_are_read_alike_alone_and_padded(encoder, texts):
+    together = pooled_states(encoder, texts).astype(float)
+    alone = np.concatenate([pooled_states(encoder, [text]) for text in texts]).astype(float)
+    scale = np.abs(alone).max(axis=(0, 2), keepdims=True)
+    np.testing.assert_allclose(together / scale, alone / scale, atol=1e-5)
+    last = together[:, -1] / np.linalg.norm(together[:, -1], axis=1, keepdims=True)
+    np.testing.assert_allclose(last, embed(encoder, texts), atol=1e-5)
+
+
+def test_a_text_is_cut_to_the_positions_that_there_are(encoder):
+    assert encoder.most == (384 if is_decoder(encoder.name) else 96)
+    long = "a good room and bad food " * 400
+    assert len(encoder.tokenize([long])[0]) == encoder.most
+    assert encoder.truncated([long, "short"]) == 1
+    assert np.isfinite(embed(encoder, [long, "short"])).all()
+
+
+def test_decoders_are_told_from_encoders(folder):
+    assert [family for family in FAMILIES if is_decoder(folder(family))] == list(DECODERS)
+
+
+def adapted(model):
+    """The model with a LoRA adapter on every linear layer, away from its start at nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False)
+        return get_peft_model(copy.deepcopy(model), config).eval()
+
+
+def linear_layers(model):
+    head = model.get_output_embeddings()
+    return [part for part in model.modules() if isinstance(part, torch.nn.Linear) and part is not head]
+
+
+def test_an_adapter_on_all_linear_layers_loads_in_plain_peft(encoder, texts, tmp_path):
+    model = adapted(encoder.model)
+    layers = linear_layers(encoder.model)
+    assert len([part for part in model.modules() if hasattr(part, "lora_A")]) == len(layers) > 0
+    model.save_pretrained(tmp_path)
+    inputs, mask = encoder.pad(encoder.tokenize(texts))
+    plain = transformers.AutoModel.from_pretrained(encoder.name, dtype=encoder.model.dtype).to(encoder.device)
+    loaded = PeftModel.from_pretrained(plain, tmp_path).eval()
+    with torch.no_grad():
+        expected = model(input_ids=inputs, attention_mask=mask).last_hidden_state
+        found = loaded(input_ids=inputs, attention_mask=mask).last_hidden_state
+        before = encoder.model(input_ids=inputs, attention_mask=mask).last_hidden_state
+    np.testing.assert_allclose(found.cpu().numpy(), expected.cpu().numpy(), atol=1e-5)
+    assert (expected - before).abs().max() > 1e-2
+    merged = replace(encoder, model=model.merge_and_unload())
+    np.testing.assert_allclose(embed(merged, texts), embed(replace(encoder, model=loaded), texts), atol=1e-5)
+
+
+# Decoders that write
+
+
+def plainly(decoder, asked, text):
+    """Probabilities of the choices by a plain loop over their tokens, one forward for each."""
+    (prompt,) = asked.tokenize([text])
+    tails = asked.spelling.tails
+    if len({tail[0] for tail in tails}) == len(tails):
+        tails = [tail[:1] for tail in tails]
+    logs = []
+    for tail in tails:
+        ids, total = list(prompt), 0.0
+        for token in tail:
+            with torch.no_grad():
+                inputs = torch.tensor([ids], device=decoder.device)
+                total += float(decoder.model(input_ids=inputs).logits[0, -1].double().log_softmax(-1)[token])
+            ids.append(token)
+        logs.append(total)
+    return np.exp(np.array(logs) - np.logaddexp.reduce(logs))
+
+
+@pytest.mark.parametrize("choices", CHOICES, ids=["numbers", "shared", "begun"])
+def test_the_expectation_is_that_of_an_enumeration(writer, texts, choices):
+    asked = ask(writer, choices)
+    p = np.array([plainly(writer, asked, text) for text in texts])
+    expected = p if choices.values is None else p @ np.array(choices.values)
+    np.testing.assert_allclose(asked.predict(texts), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_labels_are_scored_alike_whichever_side_is_padded(writer, texts):
+    for choices in CHOICES:
+        asked = ask(writer, choices)
+        head, ids = asked.head().eval(), asked.tokenize(texts)
+        with torch.no_grad():
+            alone = torch.cat([head(*writer.pad([row])) for row in ids]).cpu().numpy()
+            for left in (False, True):
+                found = head(*writer.pad(ids, left=left)).cpu().numpy()
+                np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_text_is_answered_alike_alone_and_padded(writer, texts):
+    together = writer.answer(texts, CHOICES[0].instruction)
+    for i, text in enumerate(texts[-3:], len(texts) - 3):
+        alone = writer.answer([text], CHOICES[0].instruction)
+        assert alone.texts == (together.texts[i],)
+        assert alone.confidences[0] == pytest.approx(together.confidences[i], abs=1e-5)
+
+
+def test_an_adapter_trained_through_the_expectation_loads_in_plain_peft(writer, texts, tmp_path):
+    asked = ask(writer, CHOICES[1])
+    model = adapted(writer.model)
+    head = asked.head(model)
+    loss = -head.log_probabilities(*asked.pad(asked.tokenize(texts)))[:, 0].sum()
+    loss.backward()
+    trained = [p for name, p in model.named_parameters() if "lora_" in name]
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
+    with torch.no_grad():
+        for p in trained:
+            p -= 0.01 * p.grad
+    model.save_pretrained(tmp_path)
+    plain = transformers.AutoModelForCausalLM.from_pretrained(writer.name, dtype=writer.model.dtype).to(writer.device)
+    loaded = asked.head(PeftModel.from_pretrained(plain, tmp_path).eval())
+    expected = asked.outputs(asked.head(model).eval(), texts)
+    np.testing.assert_allclose(asked.outputs(loaded, texts), expected, atol=1e-5)
+    assert np.abs(expected - asked.predict(texts)).max() > 1e-3

@@ -7,19 +7,20 @@ doing without fine-tuning is an answer.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from engine.allocation.inputs import check_numbers, check_options
+from engine.allocation.needs import fewest_labels, narrowest_for
 from engine.allocation.strategies import (
-    FEWEST_TO_RECTIFY,
     Costs,
     StrategyPlan,
+    best_folds,
     law_bands,
-    reason_for,
     recommend,
     split_range,
     strategy_record,
@@ -27,6 +28,7 @@ from engine.allocation.strategies import (
     zero_shot_bands,
 )
 from engine.allocation.widths import Design, Floats
+from engine.allocation.wording import label_first, labels_for_compute, reason_for
 from engine.errors import ArgumentError
 from engine.scaling import Law
 
@@ -44,6 +46,11 @@ class Plan:
         recommended: Name of the recommended strategy.
         why: The reason in a sentence.
         half_width: The user's target, or None.
+        costs: Prices and times.
+        folds: Number of folds K under cross-fit.
+        folds_chosen: Whether K was chosen by its gain and its compute, and not asked for.
+        label_more: Labels to add before anything else, because the target takes them or because they are a better buy
+            than compute; 0 where the labels at hand serve, None where no number of labels reaches the target.
     """
 
     law: Law
@@ -57,6 +64,9 @@ class Plan:
     strategies: tuple[StrategyPlan, ...]
     recommended: str
     why: str
+    folds_chosen: bool = False
+    label_degrees_of_freedom: float | None = None
+    label_more: int | None = 0
 
     @property
     def n(self) -> int:
@@ -93,7 +103,7 @@ class Plan:
 
         Args:
             n: Number of labels; further ones are taken from the pool where it is everything.
-            folds: Number of folds K under cross-fit.
+            folds: Number of folds K under cross-fit; as before by default.
             half_width: The user's target; None for no target.
             costs: Prices and times.
         """
@@ -105,10 +115,11 @@ class Plan:
             label_variance=design.label_variance,
             population=design.population,
             confidence=design.confidence,
-            folds=folds or self.folds,
+            folds=folds or (None if self.folds_chosen else min(self.folds, design.n)),
             finetune_minimum=self.finetune_minimum,
             zero_shot_variance=self.zero_shot_variance,
             zero_shot_degrees_of_freedom=self.zero_shot_degrees_of_freedom,
+            label_degrees_of_freedom=self.label_degrees_of_freedom,
             half_width=half_width,
             costs=costs or self.costs,
         )
@@ -146,7 +157,7 @@ class Plan:
         Raises:
             ArgumentError: The half-width is not above zero.
         """
-        return _fewest(lambda n: _best(self, n), half_width, self.design)
+        return fewest_labels(lambda n: _narrowest(self._records(n)), half_width, self.design)
 
     def labels_only_needed(self, half_width: float) -> int | None:
         """Return the fewest labels with which labels-only reaches a half-width; None if the pool ends before.
@@ -154,7 +165,35 @@ class Plan:
         Raises:
             ArgumentError: The half-width is not above zero.
         """
-        return _fewest(lambda n: self.design.with_labels(n).labels_only(), half_width, self.design)
+        return fewest_labels(lambda n: self.design.with_labels(n).labels_only(), half_width, self.design)
+
+    def affordable(self, money: float) -> StrategyPlan:
+        """Return the strategy with the narrowest interval that a sum of money buys, labels and compute together.
+
+        Its labels are `finetune` + `rectify` under split, `rectify` elsewhere.
+
+        Raises:
+            ArgumentError: The plan has no price for a label, or the money buys too few of them.
+        """
+        return narrowest_for(money, self._records, self.costs.per_label, self.design)
+
+    def gain_of_labels(self, more: int = 100) -> float:
+        """Return by what share `more` labels would narrow the best interval; 0 where the pool has none left."""
+        known = self.design.n + self.design.m - 1 if self.design.population == "these" else self.n + more
+        return 1 - _narrowest(self._records(max(min(self.n + more, known), self.n))) / _narrowest(self.strategies)
+
+    def _records(self, n: int) -> tuple[StrategyPlan, ...]:
+        """Every strategy with n labels, of which the pilot opens no more than half."""
+        design = self.design.with_labels(n)
+        return strategy_records(
+            self.law,
+            design,
+            self.costs,
+            best_folds(self.law, design, self.costs) if self.folds_chosen else min(self.folds, n),
+            min(self.finetune_minimum, n // 2),
+            zero_shot_bands(self.zero_shot_variance, self.zero_shot_degrees_of_freedom),
+            self.label_degrees_of_freedom,
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Return the strategies as a table, one row each."""
@@ -183,6 +222,9 @@ class Plan:
             "zero_shot_variance": self.zero_shot_variance,
             "zero_shot_degrees_of_freedom": self.zero_shot_degrees_of_freedom,
             "half_width": self.half_width,
+            "folds_chosen": self.folds_chosen,
+            "label_degrees_of_freedom": self.label_degrees_of_freedom,
+            "label_more": self.label_more,
         }
 
     @classmethod
@@ -201,6 +243,9 @@ class Plan:
             strategies=tuple(records),
             recommended=values["recommended"],
             why=values["why"],
+            folds_chosen=values.get("folds_chosen", False),
+            label_degrees_of_freedom=values.get("label_degrees_of_freedom"),
+            label_more=values.get("label_more", 0),
         )
 
 
@@ -212,10 +257,11 @@ def plan(
     label_variance: float,
     population: str = "larger",
     confidence: float = 0.95,
-    folds: int = 10,
+    folds: int | None = None,
     finetune_minimum: int = 0,
     zero_shot_variance: float | None = None,
     zero_shot_degrees_of_freedom: float | None = None,
+    label_degrees_of_freedom: float | None = None,
     half_width: float | None = None,
     costs: Costs | None = None,
 ) -> Plan:
@@ -228,27 +274,29 @@ def plan(
         label_variance: Var(Y), in squared units of the label.
         population: "these" or "larger" (see `Design`).
         confidence: Confidence level.
-        folds: Number of folds K under cross-fit.
+        folds: Number of folds K under cross-fit; by default that from 2 to 20 whose gain is worth its compute.
         finetune_minimum: Labels already spent on the pilot; they can fine-tune but not rectify.
         zero_shot_variance: Residual variance of predictions that came with the data, where there are any.
         zero_shot_degrees_of_freedom: Of that variance; gives its half-width an interval.
+        label_degrees_of_freedom: Of the label variance; gives the half-width of labels-only an interval.
         half_width: The user's target, if any.
         costs: Prices and times.
 
     Raises:
         ArgumentError: n, m or a variance is too small to plan with, or another value lies outside its range.
     """
-    _check(n, m, label_variance, population, folds)
-    _check_options(confidence, finetune_minimum, zero_shot_variance, half_width)
+    check_numbers(n, m, label_variance, population, folds)
+    check_options(confidence, finetune_minimum, zero_shot_variance, half_width)
     design, costs = Design(n, m, label_variance, population, confidence), costs or Costs()
     zero_shot = zero_shot_bands(zero_shot_variance, zero_shot_degrees_of_freedom)
-    records = strategy_records(law, design, costs, folds, finetune_minimum, zero_shot)
-    recommended = recommend(records)
-    return Plan(
+    used = folds or best_folds(law, design, costs)
+    records = strategy_records(law, design, costs, used, finetune_minimum, zero_shot, label_degrees_of_freedom)
+    recommended = recommend(records, costs)
+    made = Plan(
         law=law,
         design=design,
         costs=costs,
-        folds=folds,
+        folds=used,
         finetune_minimum=finetune_minimum,
         zero_shot_variance=zero_shot_variance,
         zero_shot_degrees_of_freedom=zero_shot_degrees_of_freedom,
@@ -256,60 +304,25 @@ def plan(
         strategies=records,
         recommended=recommended.name,
         why=reason_for(recommended, records),
+        folds_chosen=folds is None,
+        label_degrees_of_freedom=label_degrees_of_freedom,
     )
+    return _with_labelling(made)
 
 
-def _check(n: int, m: int, label_variance: float, population: str, folds: int) -> None:
-    if n < 2 * FEWEST_TO_RECTIFY:
-        raise ArgumentError(f"n is {n}; a plan needs at least {2 * FEWEST_TO_RECTIFY} labels.")
-    if m < 1:
-        raise ArgumentError(f"m is {m}; a plan needs a pool of at least one text.")
-    if not (np.isfinite(label_variance) and label_variance > 0):
-        raise ArgumentError(f"label_variance is {label_variance}; it must be finite and above zero.")
-    if population not in ("these", "larger"):
-        raise ArgumentError(f"population is {population!r}; it must be 'these' or 'larger'.")
-    if not 2 <= folds <= n:
-        raise ArgumentError(f"folds is {folds}; it must lie from 2 to the number of labels, {n}.")
+def _with_labelling(made: Plan) -> Plan:
+    """Say so where more labels are needed, or a better buy than compute."""
+    if made.half_width is not None:
+        if made[made.recommended].half_width <= made.half_width:
+            return made
+        needed = made.labels_needed(made.half_width)
+        more = None if needed is None else max(needed - made.n, 0)
+    else:
+        more = labels_for_compute(made[made.recommended], made.strategies, made.costs)
+    if more == 0:
+        return made
+    return replace(made, label_more=more, why=made.why + label_first(more, made.half_width, made.n))
 
 
-def _check_options(
-    confidence: float, finetune_minimum: int, zero_shot_variance: float | None, half_width: float | None
-) -> None:
-    if not 0 < confidence < 1:
-        raise ArgumentError(f"confidence is {confidence}; it must lie between 0 and 1, such as 0.95.")
-    if finetune_minimum < 0:
-        raise ArgumentError(f"finetune_minimum is {finetune_minimum}; it cannot be negative.")
-    if zero_shot_variance is not None and not (np.isfinite(zero_shot_variance) and zero_shot_variance >= 0):
-        raise ArgumentError(f"zero_shot_variance is {zero_shot_variance}; it must be finite and not negative.")
-    if half_width is not None:
-        _check_half_width(half_width)
-
-
-def _check_half_width(half_width: float) -> None:
-    if not half_width > 0:
-        raise ArgumentError(f"half_width is {half_width}; it must be above zero, in units of the label.")
-
-
-def _best(plan_: Plan, n: int) -> float:
-    design = plan_.design.with_labels(n)
-    records = strategy_records(
-        plan_.law,
-        design,
-        plan_.costs,
-        min(plan_.folds, n),
-        min(plan_.finetune_minimum, n // 2),
-        zero_shot_bands(plan_.zero_shot_variance, None),
-    )
+def _narrowest(records: tuple[StrategyPlan, ...]) -> float:
     return min(record.half_width for record in records)
-
-
-def _fewest(width: Any, target: float, design: Design) -> int | None:
-    _check_half_width(target)
-    low, high = 2 * FEWEST_TO_RECTIFY, design.n + design.m - 1
-    high = high if design.population == "these" else max(high, 10_000_000)
-    if width(high) > target:
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if width(middle) <= target else (middle + 1, high)
-    return low

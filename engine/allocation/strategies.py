@@ -14,7 +14,9 @@ from engine.scaling import Law
 _WORTHWHILE = 0.01
 FEWEST_TO_RECTIFY = 10
 _FEWEST_TO_FINETUNE = 8
-_TRIED = 5000  # splits tried at once
+_TRIED = 1000  # splits tried at once
+FOLDS = (2, 20)
+_FREE_SECONDS = 60.0  # compute that is not worth saving where it has no price
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class StrategyPlan:
         labels_saved: 1 - (half_width / labels-only half-width)^2.
         cost: Labels and compute, in the user's currency.
         seconds: Compute time.
+        labels_alone: Labels that labels-only would need for the same half-width.
     """
 
     name: str
@@ -42,6 +45,7 @@ class StrategyPlan:
     labels_saved: float
     cost: float
     seconds: float
+    labels_alone: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,27 @@ class Costs:
         per_gpu_hour: Price of an hour of compute.
         seconds_per_label: Training time for each label in a fit.
         seconds_per_thousand: Prediction time for a thousand texts.
+        per_thousand: Price of a thousand predictions, beside the hours they take.
     """
 
     per_label: float = 0.0
     per_gpu_hour: float = 0.0
     seconds_per_label: float = 0.0
     seconds_per_thousand: float = 0.0
+    per_thousand: float = 0.0
+
+    @property
+    def prices_compute(self) -> bool:
+        """Whether compute can be weighed against labels."""
+        return self.per_label > 0 and (self.per_gpu_hour > 0 or self.per_thousand > 0)
+
+    def seconds(self, fits: int, finetune: int, texts: int) -> float:
+        """Return the compute time of models that are each fitted on `finetune` labels and predict the texts."""
+        return fits * (self.seconds_per_label * finetune + self.seconds_per_thousand * texts / 1000)
+
+    def compute(self, fits: int, finetune: int, texts: int) -> float:
+        """Return the price of that compute."""
+        return self.per_gpu_hour * self.seconds(fits, finetune, texts) / 3600 + self.per_thousand * fits * texts / 1000
 
 
 def split_range(design: Design, finetune_minimum: int) -> tuple[int, int]:
@@ -78,16 +97,45 @@ def best_split(law: Law, design: Design, finetune_minimum: int = 0) -> int:
         low, high = int(candidates[max(best - 1, 0)]), int(candidates[min(best + 1, candidates.size - 1)])
 
 
+def fold_size(n: int, folds: int) -> int:
+    """Return how many labels each model of cross-fit trains on."""
+    return round(n * (folds - 1) / folds)
+
+
+def best_folds(law: Law, design: Design, costs: Costs) -> int:
+    """Return the number of folds K, from 2 to 20, whose gain is worth its compute.
+
+    Where compute has a price, each K is worth the labels that its width saves, less its compute. Otherwise the fewest
+    folds within half a per cent of the narrowest interval, or as many as a minute of compute allows.
+    """
+    folds = np.arange(FOLDS[0], min(FOLDS[1], design.n) + 1)
+    sizes = np.array([fold_size(design.n, int(k)) for k in folds])
+    half = design.rectified(0, np.asarray(law.predict(sizes)))
+    if costs.prices_compute:
+        compute = [costs.compute(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)]
+        worth = [costs.per_label * design.labels_alone(float(width)) for width in half]
+        return int(folds[np.argmax(np.array(worth) - compute)])
+    seconds = np.array([costs.seconds(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)])
+    enough = int(folds[half <= (1 + _WORTHWHILE / 2) * half.min()][0])
+    return max(enough, int(folds[seconds <= _FREE_SECONDS].max(initial=FOLDS[0])))
+
+
 def strategy_records(
-    law: Law, design: Design, costs: Costs, folds: int, finetune_minimum: int, zero_shot: Floats | None
+    law: Law,
+    design: Design,
+    costs: Costs,
+    folds: int,
+    finetune_minimum: int,
+    zero_shot: Floats | None,
+    label_freedom: float | None = None,
 ) -> tuple[StrategyPlan, ...]:
     """Return the record of every strategy; `zero_shot` is (variance, low, high) or None."""
-    s = best_split(law, design, finetune_minimum)
-    fold_size = round(design.n * (folds - 1) / folds)
+    s, size = best_split(law, design, finetune_minimum), fold_size(design.n, folds)
+    alone = design.labels_only() * np.sqrt(_variance_bands(1.0, label_freedom))
     fits: list[tuple[str, int, int, int, Floats]] = [
-        ("labels-only", 0, design.n, 0, np.full(3, design.labels_only())),
+        ("labels-only", 0, design.n, 0, alone),
         ("split", s, design.n - s, 1, design.rectified(s, law_bands(law, s))),
-        ("cross-fit", fold_size, design.n, folds, design.rectified(0, law_bands(law, fold_size))),
+        ("cross-fit", size, design.n, folds, design.rectified(0, law_bands(law, size))),
     ]
     if zero_shot is not None:
         fits.insert(1, ("zero-shot", 0, design.n, 0, design.rectified(0, zero_shot)))
@@ -96,10 +144,14 @@ def strategy_records(
 
 def zero_shot_bands(variance: float | None, degrees_of_freedom: float | None) -> Floats | None:
     """The variance with its 80% interval, as (value, low, high)."""
-    if variance is None or degrees_of_freedom is None:
-        return None if variance is None else np.full(3, variance)
+    return None if variance is None else _variance_bands(variance, degrees_of_freedom)
+
+
+def _variance_bands(variance: float, degrees_of_freedom: float | None) -> Floats:
+    if degrees_of_freedom is None:
+        return np.full(3, variance)
     ends = stats.chi2.ppf([0.9, 0.1], degrees_of_freedom)
-    return variance * np.concatenate([[1.0], degrees_of_freedom / ends])
+    return np.asarray(variance * np.concatenate([[1.0], degrees_of_freedom / ends]))
 
 
 def law_bands(law: Law, s: int) -> Floats:
@@ -112,7 +164,6 @@ def strategy_record(
     design: Design, costs: Costs, name: str, finetune: int, rectify: int, folds: int, half: Floats
 ) -> StrategyPlan:
     """Return a record from half-widths (value, low, high)."""
-    seconds = folds * (costs.seconds_per_label * finetune + costs.seconds_per_thousand * design.m / 1000)
     return StrategyPlan(
         name=name,
         finetune=finetune,
@@ -121,34 +172,25 @@ def strategy_record(
         half_width=float(half[0]),
         interval=(float(half[1]), float(half[2])),
         labels_saved=float(1 - (half[0] / design.labels_only()) ** 2),
-        cost=costs.per_label * design.n + costs.per_gpu_hour * seconds / 3600,
-        seconds=float(seconds),
+        cost=float(costs.per_label * design.n + costs.compute(folds, finetune, design.m)),
+        seconds=float(costs.seconds(folds, finetune, design.m)),
+        labels_alone=round(design.labels_alone(float(half[0]))),
     )
 
 
-def recommend(records: tuple[StrategyPlan, ...]) -> StrategyPlan:
-    """Take the narrowest interval, but the simplest strategy among those that are as good as that."""
-    best = min(record.half_width for record in records)
+def recommend(records: tuple[StrategyPlan, ...], costs: Costs) -> StrategyPlan:
+    """Take the strategy whose labels saved are worth most, less its compute; without prices the narrowest interval.
+
+    Of strategies as good as that the simplest is taken, and never one that is predicted to lose to labels-only by more
+    than 1% in width.
+    """
     simple_first = sorted(records, key=lambda r: ("labels-only", "zero-shot", "split", "cross-fit").index(r.name))
-    return next(record for record in simple_first if record.half_width <= best * (1 + _WORTHWHILE))
-
-
-def reason_for(chosen: StrategyPlan, records: tuple[StrategyPlan, ...]) -> str:
-    """Say in a sentence why a strategy is recommended."""
-    saved = f"{chosen.labels_saved:.0%}"
-    if chosen.name == "labels-only":
-        return "Do not fine-tune: no use of the model is predicted to narrow the interval by more than 1%."
-    gain = f"it is predicted to save {saved} of the labels at the same interval width"
-    if chosen.name == "zero-shot":
-        return f"Rectify the predictions that came with the data on all {chosen.rectify} labels: {gain}, untrained."
-    if chosen.name == "split":
-        return (
-            f"Fine-tune on {chosen.finetune} labels and rectify on the other {chosen.rectify}: {gain}, "
-            "and more folds would not narrow it by 1%."
-        )
-    split = next(record for record in records if record.name == "split")
-    wider = split.half_width / chosen.half_width - 1
-    return (
-        f"Cross-fit with {chosen.folds} folds, so that all {chosen.rectify} labels both train and rectify: {gain}; "
-        f"the best split's would be {wider:.0%} wider."
-    )
+    alone = simple_first[0]
+    if costs.prices_compute:
+        worth = {r.name: costs.per_label * (r.labels_alone or 0) - (r.cost - alone.cost) for r in simple_first}
+        near = _WORTHWHILE * costs.per_label * alone.rectify
+        sound = [r for r in simple_first if r.half_width <= alone.half_width * (1 + _WORTHWHILE)]
+        best = max(worth[r.name] for r in sound)
+        return next(r for r in sound if worth[r.name] >= best - near)
+    narrowest = min(record.half_width for record in records)
+    return next(record for record in simple_first if record.half_width <= narrowest * (1 + _WORTHWHILE))

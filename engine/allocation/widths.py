@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -53,8 +53,15 @@ class Design:
         variance = (1 - share) * self.label_variance / self.n
         return float(self._quantile(np.asarray(self.n - 1.0)) * np.sqrt(variance))
 
+    def labels_alone(self, half_width: float) -> float:
+        """Return about how many labels labels-only would need for a half-width, at most all texts."""
+        variance = (half_width / float(self._quantile(np.asarray(self.n - 1.0)))) ** 2 / self.label_variance
+        if self.population == "these":
+            variance += 1 / (self.n + self.m)
+        return 1 / max(variance, 1e-300)
+
     def _quantile(self, degrees_of_freedom: Floats) -> Floats:
-        return np.asarray(stats.t.ppf((1 + self.confidence) / 2, np.maximum(degrees_of_freedom, 1.0)))
+        return np.asarray(special.stdtrit(np.maximum(degrees_of_freedom, 1.0), (1 + self.confidence) / 2))
 
     def with_labels(self, n: int) -> Design:
         """Return the design with n labels; the further labels are taken from the pool where it is everything."""

@@ -97,7 +97,7 @@ def test_a_useless_model_is_not_fine_tuned():
 
 
 def test_a_model_that_learns_is_cross_fitted_and_the_reason_names_the_numbers():
-    good = made()
+    good = made(folds=10)
     assert good.recommended == "cross-fit"
     assert "10 folds" in good.why
     assert "all 400 labels" in good.why
@@ -169,7 +169,7 @@ def test_more_labels_and_a_larger_pool_never_widen():
 @pytest.mark.parametrize("population", ["these", "larger"])
 def test_the_labels_needed_are_those_of_counting_up(population):
     law = certain(1.5, 0.5, 0.2, 1.0)
-    one = plan(law, n=60, m=240, label_variance=1.0, population=population, zero_shot_variance=0.6)
+    one = plan(law, n=60, m=240, label_variance=1.0, population=population, zero_shot_variance=0.6, folds=10)
 
     def half_width(n):
         again = one.design.with_labels(n)

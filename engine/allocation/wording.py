@@ -1,0 +1,49 @@
+"""Why a strategy is recommended, in a sentence or two."""
+
+from __future__ import annotations
+
+from engine.allocation.strategies import Costs, StrategyPlan
+
+
+def reason_for(chosen: StrategyPlan, records: tuple[StrategyPlan, ...]) -> str:
+    """Say in a sentence why a strategy is recommended."""
+    saved = f"{chosen.labels_saved:.0%}"
+    if chosen.name == "labels-only":
+        better = [record for record in records if record.labels_saved > 0.02]
+        if better:
+            return "Do not fine-tune: the labels that a model would save cost less than its compute."
+        return "Do not fine-tune: no use of the model is predicted to narrow the interval by more than 1%."
+    gain = f"it is predicted to save {saved} of the labels at the same interval width"
+    if chosen.name == "zero-shot":
+        return f"Rectify the predictions that came with the data on all {chosen.rectify} labels: {gain}, untrained."
+    if chosen.name == "split":
+        return (
+            f"Fine-tune on {chosen.finetune} labels and rectify on the other {chosen.rectify}: {gain}, "
+            "and more folds would not be worth their compute."
+        )
+    split = next(record for record in records if record.name == "split")
+    wider = split.half_width / chosen.half_width - 1
+    return (
+        f"Cross-fit with {chosen.folds} folds, so that all {chosen.rectify} labels both train and rectify: {gain}; "
+        f"the best split's would be {wider:.0%} wider."
+    )
+
+
+def label_first(more: int | None, half_width: float | None, n: int) -> str:
+    """Say that labelling comes first; `more` is None where no number of labels reaches the half-width."""
+    if half_width is None:
+        return f" Label more first: what the compute costs buys {more:,} labels, which narrow the interval more."
+    if more is None:
+        return f" No number of labels reaches a half-width of {half_width:.3g} with this pool."
+    return f" Label {more:,} more first: a half-width of {half_width:.3g} takes {n + more:,} labels."
+
+
+def labels_for_compute(chosen: StrategyPlan, records: tuple[StrategyPlan, ...], costs: Costs) -> int:
+    """Return how many labels the compute of the best trained strategy buys, where labels-only is the better buy."""
+    if chosen.name != "labels-only" or not costs.prices_compute:
+        return 0
+    trained = [record for record in records if record.folds and record.labels_saved > 0.02]
+    if not trained:
+        return 0
+    cheapest = min(trained, key=lambda record: record.cost)
+    return int((cheapest.cost - chosen.cost) / costs.per_label)

@@ -1,0 +1,148 @@
+"""Folds chosen by gain and cost, money against labels, and more labels as the answer."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from engine.allocation import Costs, Plan, plan
+from engine.errors import ArgumentError
+from engine.scaling import Law
+
+HOURS = Costs(per_label=1.0, per_gpu_hour=3600.0, seconds_per_label=0.01)
+
+
+def certain(a, alpha, b):
+    sizes = np.array([16.0])
+    return Law(a, alpha, b, 0.0, 1.0, sizes, a * sizes**-alpha + b, 1.0, None, np.tile([a, alpha, b, 0.0], (50, 1)))
+
+
+def made(law=None, **changed):
+    values = {"n": 400, "m": 4000, "label_variance": 1.0, "population": "these"}
+    return plan(law or certain(1.5, 0.5, 0.2), **(values | changed))
+
+
+def half_widths(**changed):
+    return {folds: made(folds=folds, **changed)["cross-fit"].half_width for folds in range(2, 21)}
+
+
+def test_folds_that_cost_nothing_are_as_many_as_may_be():
+    assert made().folds == 20
+    assert made(n=20).folds == 20
+
+
+def test_without_prices_the_fewest_folds_near_the_narrowest_are_taken():
+    one = made(costs=Costs(seconds_per_label=10.0))
+    widths = half_widths()
+    near = [folds for folds, width in widths.items() if width <= 1.005 * min(widths.values())]
+    assert one.folds == min(near) < 20
+
+
+def test_with_prices_the_folds_are_those_worth_most():
+    for hour in (360.0, 3600.0, 36_000.0):
+        costs = Costs(per_label=1.0, per_gpu_hour=hour, seconds_per_label=0.01)
+        worth = {}
+        for folds in range(2, 21):
+            one = made(folds=folds, costs=costs)
+            record = one["cross-fit"]
+            worth[folds] = one.design.labels_alone(record.half_width) - record.cost
+        assert made(costs=costs).folds == max(worth, key=worth.get)
+    dear, cheap = (made(costs=Costs(1.0, hour, 0.01)).folds for hour in (36_000.0, 36.0))
+    assert dear < cheap
+
+
+def test_folds_that_were_asked_for_stay_and_chosen_ones_are_chosen_again():
+    assert made(folds=7).replanned(n=300).folds == 7
+    assert made(folds=7).replanned(folds=4).folds == 4
+    costs = Costs(seconds_per_label=10.0)
+    assert made(costs=costs).replanned(n=60).folds == made(costs=costs, n=60, m=4340).folds
+
+
+def test_dear_compute_is_not_bought_and_labels_are_instead():
+    dear = made(costs=Costs(per_label=0.01, per_gpu_hour=3600.0, seconds_per_label=1.0))
+    assert dear.recommended == "labels-only"
+    assert dear.label_more > 0
+    assert "Label more first" in dear.why
+    # What the compute costs buys labels that narrow more than the compute would have.
+    bought = dear.design.with_labels(min(dear.n + dear.label_more, 4399)).labels_only()
+    assert bought <= min(dear["split"].half_width, dear["cross-fit"].half_width)
+    cheap = made(costs=Costs(per_label=10.0, per_gpu_hour=3600.0, seconds_per_label=0.001))
+    assert (cheap.recommended, cheap.label_more) == ("cross-fit", 0)
+
+
+@pytest.mark.parametrize("hour", [0.0, 360.0, 3600.0, 360_000.0])
+@pytest.mark.parametrize("floor", [0.2, 0.9, 1.0])
+def test_no_recommendation_loses_to_labels_only(hour, floor):
+    one = made(certain(1.5, 0.5, floor), costs=Costs(per_label=1.0, per_gpu_hour=hour, seconds_per_label=0.01))
+    assert one[one.recommended].half_width <= 1.01 * one["labels-only"].half_width
+
+
+def test_a_target_out_of_reach_asks_for_the_labels_that_are_missing():
+    one = made()
+    target = 0.7 * one[one.recommended].half_width
+    short = made(half_width=target)
+    assert short.label_more == short.labels_needed(target) - 400 > 0
+    assert f"Label {short.label_more:,} more first" in short.why
+    assert made(half_width=2 * target).label_more == 0
+    never = plan(certain(1.5, 0.5, 0.2), n=400, m=4000, label_variance=1.0, half_width=1e-7)
+    assert never.label_more is None
+    assert "No number of labels" in never.why
+
+
+def test_labels_alone_are_those_that_labels_only_would_need():
+    for population in ("these", "larger"):
+        one = made(population=population)
+        for record in one.strategies:
+            assert record.labels_alone == pytest.approx(one.labels_only_needed(record.half_width), rel=0.02, abs=2)
+        assert one["labels-only"].labels_alone == 400
+
+
+def test_more_labels_narrow_and_the_gain_is_that_of_planning_again():
+    one = made()
+    narrowest = min(record.half_width for record in one.strategies)
+    again = min(record.half_width for record in one.replanned(n=500).strategies)
+    assert one.gain_of_labels(100) == pytest.approx(1 - again / narrowest)
+    assert 0 < one.gain_of_labels(50) < one.gain_of_labels(100)
+    assert made(n=400, m=1).gain_of_labels() == 0
+
+
+@pytest.mark.parametrize("money", [30.0, 100.0, 433.0])
+def test_money_buys_the_narrowest_interval_that_counting_up_finds(money):
+    one = made(costs=HOURS)
+    found = one.affordable(money)
+    assert found.cost <= money
+    best = np.inf
+    for n in range(20, int(money) + 1):
+        records = one.replanned(n=n).strategies
+        best = min([best, *(record.half_width for record in records if record.cost <= money)])
+    assert found.half_width == pytest.approx(best, rel=0.01)
+
+
+def test_money_without_prices_or_too_little_of_it_is_refused():
+    with pytest.raises(ArgumentError, match="no price"):
+        made().affordable(100.0)
+    for money in (5.0, 0.0, -1.0, float("nan")):
+        with pytest.raises(ArgumentError, match="money is"):
+            made(costs=HOURS).affordable(money)
+
+
+def test_predictions_are_priced_by_the_thousand():
+    one = made(folds=5, costs=Costs(per_label=1.0, per_thousand=2.0))
+    assert one["cross-fit"].cost == pytest.approx(400 + 5 * 4 * 2)
+    assert one["split"].cost == pytest.approx(400 + 4 * 2)
+    assert one["labels-only"].cost == 400
+
+
+def test_labels_only_has_an_interval_where_the_label_variance_is_uncertain():
+    low, high = made(label_degrees_of_freedom=60)["labels-only"].interval
+    assert low < made()["labels-only"].half_width < high
+    assert made()["labels-only"].interval == (made()["labels-only"].half_width,) * 2
+
+
+def test_a_plan_with_prices_survives_json():
+    one = made(costs=HOURS, half_width=0.01, label_degrees_of_freedom=60)
+    again = Plan.from_dict(json.loads(json.dumps(one.to_dict())))
+    assert again.to_dict() == one.to_dict()
+    assert again.replanned().folds == one.folds

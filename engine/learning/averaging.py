@@ -135,6 +135,6 @@ class Copies:
 def _for_prediction(model: Any, attention: str) -> Any:
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     base.set_attn_implementation(attention)
-    if base.is_gradient_checkpointing:
-        base.gradient_checkpointing_disable()
+    if base.is_activation_checkpointing:
+        base.activation_checkpointing_disable()
     return model.eval()

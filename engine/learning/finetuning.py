@@ -19,9 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from engine.errors import ArgumentError
 from engine.learning.averaging import Adapters, Copies, Models
 from engine.learning.blending import outcomes, trust
 from engine.learning.checkpoints import Checkpoints
+from engine.learning.faults import memory_told
 from engine.learning.models import Progress, silent
 from engine.learning.recipe import Recipe
 from engine.learning.training import LossReport, Reader, Training, Watch, residual_loss
@@ -59,8 +61,13 @@ class FineTuned:
         return trusted if self.module.logistic else trusted[:, 0]
 
     def outputs(self, texts: list[str], progress: Progress = silent) -> Floats:
-        """Return the module's own predictions, without bias on the labels, shape (len(texts), k)."""
-        return self.reader.outputs(self.module, texts, progress) + self.offset
+        """Return the module's own predictions, without bias on the labels, shape (len(texts), k).
+
+        Raises:
+            ModelError: The memory does not suffice.
+        """
+        with memory_told(f"predict with model {self.reader.name}", "choose a smaller model"):
+            return self.reader.outputs(self.module, texts, progress) + self.offset
 
     def save(self, folder: Path) -> None:
         """Save the adapter in PEFT's format (or the full weights), the head, the recipe and a model card."""
@@ -98,7 +105,13 @@ def fine_tune(
         report_loss: Called with step and loss; the folds' steps follow each other.
         checkpoints: Folder that keeps how far training has come; one that was stopped goes on from there, and the
             folder is gone at the end. None keeps nothing.
+
+    Raises:
+        ArgumentError: The objective is one of classes, and the labels are numbers.
+        ModelError: The memory does not suffice.
     """
+    if recipe.objective == "cross-entropy" and not classes:
+        raise ArgumentError("The objective cross-entropy is one of classes; for numbers take variance or mean-square.")
     columns = outcomes(y, classes)
     kept = Checkpoints(checkpoints, _key(reader, texts, columns, recipe, seed))
     parts = folds(columns, bool(classes), recipe.folds, seed)
@@ -111,8 +124,9 @@ def fine_tune(
     )
     left_out, heads = np.empty_like(columns), []
     for number, part in enumerate(parts):
-        head = reader.head(models.start())
-        left_out[part] = _fold(reader, head, texts, columns, part, number, recipe, seed, watch, kept)
+        with memory_told(f"fine-tune model {reader.name}"):
+            head = reader.head(models.start())
+            left_out[part] = _fold(reader, head, texts, columns, part, number, recipe, seed, watch, kept)
         heads.append(head)
         models.keep()
     module = reader.settled(models.average(), heads)

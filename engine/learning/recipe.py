@@ -28,7 +28,8 @@ class Recipe:
         epochs: Passes over the labels; more where that would be fewer than `steps` steps.
         steps: Least number of steps of each fold.
         batch_size: Texts in a batch.
-        micro_batch: Most texts that go through the model at once; a larger batch is accumulated from several.
+        micro_batch: Most texts that go through the model at once; a larger batch is accumulated from several. It is
+            halved where the memory of a GPU does not suffice.
         folds: Models trained, each on all labels but one fold.
         patience: Epochs without a better residual variance on the fold left out after which a fold's training stops
             and the best epoch's weights are taken; 0 trains to the end.

@@ -125,6 +125,7 @@ class Training:
         backbone = [p for name, p in named if name.startswith("backbone.")]
         head = [p for name, p in named if not name.startswith("backbone.")]
         self.weights = [*backbone, *head]
+        self.together = self.recipe.micro_batch
         groups = [{"params": backbone, "lr": self.recipe.learning_rate}, {"params": head, "lr": self.recipe.head_rate}]
         self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.01)
         generator = torch.Generator().manual_seed(self.seed)
@@ -191,15 +192,27 @@ class Training:
         self.schedule.load_state_dict(state["schedule"])
 
     def _step(self, batch: list[int]) -> float:
-        parts = np.array_split(batch, math.ceil(len(batch) / self.recipe.micro_batch))
-        loss = self._together(batch) if len(parts) == 1 else self._accumulate([part.tolist() for part in parts])
+        loss = self._backward(batch)
         nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         return loss
 
-    def _together(self, batch: list[int]) -> float:
+    def _backward(self, batch: list[int]) -> float:
+        """The gradient of a batch, in as many parts as fit into the memory of a GPU; returns the loss."""
+        parts = np.array_split(batch, math.ceil(len(batch) / self.together))
+        try:
+            return self._at_once(batch) if len(parts) == 1 else self._accumulate([part.tolist() for part in parts])
+        except torch.OutOfMemoryError:
+            if self.together == 1:
+                raise
+        self.optimizer.zero_grad(set_to_none=True)
+        self.together = math.ceil(self.together / 2)
+        torch.cuda.empty_cache()
+        return self._backward(batch)
+
+    def _at_once(self, batch: list[int]) -> float:
         loss = residual_loss(self._predict(batch), self.targets[batch], self.recipe.objective)
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
@@ -258,7 +271,7 @@ def copy_for_training(model: Any, *, checkpointing: bool) -> Any:
         for name in ("p", "dropout", "attention_dropout", "dropout_rate", "activation_dropout"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
-    copy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    copy.activation_checkpointing_enable({"use_reentrant": False})
     return copy.train()
 
 

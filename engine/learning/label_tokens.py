@@ -106,7 +106,8 @@ class LabelHead(nn.Module):
             mask: One where there is a token, zero where there is padding, same shape.
         """
         p = self.log_probabilities(inputs, mask).exp()
-        return p if self.logistic else (p @ self.values)[:, None]
+        # A product of matrices would be taken in half precision where training is.
+        return p if self.logistic else (p * self.values).sum(-1, keepdim=True)
 
     def log_probabilities(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the log probability of each choice among all of them, shape (batch, k); arguments as for `forward`."""
@@ -197,28 +198,27 @@ class Asked:
         """Return how many texts are longer than the model reads."""
         return sum(map(self.questionnaire.is_cut, texts))
 
-    def head(self, backbone: Any = None) -> LabelHead:
-        """Return the head on the model, or on a copy of it or one with adapters."""
-        module = LabelHead(backbone or self.decoder.model, self.spelling.tails, self.choices.values)
-        return module.to(self.decoder.device)
+    def head(self, backbone: Any) -> LabelHead:
+        """Return the head on the model, on a copy of it, or on one with adapters."""
+        return LabelHead(backbone, self.spelling.tails, self.choices.values).to(self.decoder.device)
 
     def settled(self, backbone: Any, _heads: list[Any]) -> LabelHead:
-        """Return the module that predicts with a trained model: the head has no weights of its own."""
+        """Return the head on a trained backbone; it has nothing of its own to learn."""
         return self.head(backbone).eval()
 
     def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
         """Return expected numbers, shape (len(texts),), or class probabilities, shape (len(texts), k)."""
-        outputs = self.outputs(self.head().eval(), texts, progress)
+        outputs = self.outputs(self.settled(self.base, []), texts, progress)
         return outputs if self.choices.values is None else outputs[:, 0]
 
     @torch.inference_mode()
-    def outputs(self, head: LabelHead, texts: list[str], progress: Progress = silent) -> Floats:
-        """Return what a head gives, shape (len(texts), 1) for numbers or (len(texts), k) for classes."""
+    def outputs(self, module: LabelHead, texts: list[str], progress: Progress = silent) -> Floats:
+        """Return a head's predictions, shape (len(texts), 1) for numbers or (len(texts), k) for classes."""
         ids, done = self.tokenize(texts), 0
-        out = np.empty((len(ids), len(self.choices.names) if head.logistic else 1))
-        for batch in batches(ids, _TOKENS_PER_BATCH // head.rows):
-            with memory_told(f"predict with model {self.decoder.name}", "choose a smaller model"):
-                out[batch] = head(*self.pad([ids[i] for i in batch])).cpu().numpy()
+        out = np.empty((len(ids), len(self.choices.names) if module.logistic else 1))
+        for batch in batches(ids, _TOKENS_PER_BATCH // module.rows):
+            with memory_told(f"predict with model {self.name}", "choose a smaller model"):
+                out[batch] = module(*self.pad([ids[i] for i in batch])).cpu().numpy()
             done += len(batch)
             progress(done / len(ids))
         return out
@@ -228,9 +228,9 @@ class Asked:
         self.save(folder)
 
     def save(self, folder: Path) -> None:
-        """Save what was asked of which model."""
+        """Save what is asked of which model."""
         folder.mkdir(parents=True, exist_ok=True)
-        facts = {"model": self.decoder.name, **asdict(self.choices)}
+        facts = {"model": self.name, **asdict(self.choices)}
         (folder / "choices.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
 
@@ -263,7 +263,14 @@ class LabelTokens:
     asked: Asked
 
     def fit(
-        self, texts: list[str], y: NDArray[Any], *, seed: int, progress: Progress = silent, report_loss: Any = None
+        self,
+        texts: list[str],
+        y: NDArray[Any],
+        *,
+        seed: int,
+        progress: Progress = silent,
+        report_loss: Any = None,
+        checkpoints: Path | None = None,
     ) -> Asked:
         """Return the untrained predictor."""
         return self.asked

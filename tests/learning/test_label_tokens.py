@@ -71,7 +71,7 @@ def test_predictions_are_those_of_an_enumeration(decoder, phrases, name):
     assert shares[-1] == 1
     asked = ask(decoder, choices)
     with torch.no_grad():
-        found = asked.head().eval().log_probabilities(*asked.pad(asked.tokenize(texts)))
+        found = asked.settled(asked.base, []).log_probabilities(*asked.pad(asked.tokenize(texts)))
     np.testing.assert_allclose(found.numpy(), logs, atol=1e-4)
     assert np.ptp(logs, axis=0).max() > 0.1
 
@@ -92,7 +92,7 @@ def test_a_blank_or_a_word_that_belongs_to_every_label_is_read_before_it(decoder
 
 
 def test_of_labels_that_share_tokens_few_rows_are_read(decoder):
-    rows = {name: ask(decoder, choices).head().rows for name, choices in SETS.items()}
+    rows = {name: ask(decoder, choices).head(decoder.model).rows for name, choices in SETS.items()}
     assert rows["ratings"] == rows["classes"] == rows["only one begins another"] == 1
     assert rows["one begins another"] == 1
     assert rows["many"] <= 9
@@ -103,7 +103,7 @@ def test_neither_side_nor_amount_of_padding_matters(decoder, phrases, name):
     asked = ask(decoder, SETS[name])
     ids = asked.tokenize([*phrases[:4], "a long one " * 12])
     with torch.no_grad():
-        head = asked.head().eval()
+        head = asked.settled(asked.base, [])
         alone = torch.cat([head(*decoder.pad([row])) for row in ids])
         for left in (False, True):
             together = head(*decoder.pad(ids, left=left))
@@ -114,7 +114,7 @@ def test_the_gradient_is_that_of_the_expectation(decoder, phrases):
     asked = ask(replace(decoder, model=copy.deepcopy(decoder.model)), RATINGS)
     model = asked.decoder.model
     rows = asked.tokenize(phrases[:3])
-    asked.head()(*asked.pad(rows)).sum().backward()
+    asked.head(asked.base)(*asked.pad(rows)).sum().backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
     firsts = [tail[0] for tail in asked.spelling.tails]
@@ -129,7 +129,7 @@ def test_training_goes_through_the_expectation(decoder, phrases):
     asked = ask(replace(decoder, model=copy.deepcopy(decoder.model)), RATINGS)
     texts = phrases[:8]
     target = torch.tensor([[1.0 + i % 5] for i in range(8)])
-    head = asked.head()
+    head = asked.head(asked.base)
     optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3)
     losses = []
     for _ in range(40):
@@ -143,7 +143,7 @@ def test_training_goes_through_the_expectation(decoder, phrases):
 
 
 def test_the_head_adds_no_weights(decoder):
-    head = ask(decoder, SETS["many"]).head()
+    head = ask(decoder, SETS["many"]).head(decoder.model)
     assert sum(p.numel() for p in head.parameters()) == sum(p.numel() for p in decoder.model.parameters())
     assert set(head.state_dict()) == {f"backbone.{name}" for name in decoder.model.state_dict()}
 

@@ -1,6 +1,6 @@
 """How far a fine-tuned model may be trusted: a weight learnt from predictions of labels that it has not seen.
 
-The weight w in [0, 1] moves the prediction from a cautious one (the mean label, or the probe's) to the fine-tuned one:
+The weight w moves the prediction from a cautious one (the mean label, or the probe's) to the fine-tuned one:
 cautious + w (tuned - cautious). It minimises the variance of the residual of the left-out predictions, and is shrunk
 as James and Stein shrink a mean where the move explains hardly more than chance does.
 """
@@ -20,15 +20,17 @@ def outcomes(y: NDArray[Any], classes: int | None) -> Floats:
     return np.eye(classes)[y] if classes else np.asarray(y, dtype=float)[:, None]
 
 
-def trust(y: Floats, tuned: Floats, cautious: Floats, averaged: int = 1) -> float:
-    """Return the weight of the fine-tuned predictions, from 0 to 1.
+def trust(y: Floats, tuned: Floats, cautious: Floats, *, excess: float = 0.0, most: float = 1.0) -> float:
+    """Return the weight of the fine-tuned predictions, from 0 to `most`.
 
     Args:
         y: Labels as columns, shape (n, k).
         tuned: The fine-tuned predictions of these labels, by models that have not seen them, shape (n, k).
         cautious: The cautious predictions of them, likewise, shape (n, k).
-        averaged: How many models like those that made `tuned` the final model averages. An average of K carries less
-            noise than one: were their errors independent, a slope of b for one would be b / (b + (1 - b) / K).
+        excess: By how much the variance of `tuned`, summed over columns, exceeds that of the final model's
+            predictions. An average of models scatters less than each of them, and the noise it has lost was no part of
+            what the predictions share with the labels: a weight learnt from the single models would be too small.
+        most: Largest weight. Above 1 the final model's predictions are spread out.
     """
     residual, move = _centred(y - cautious), _centred(tuned - cautious)
     length, along = float((move**2).sum()), float((move * residual).sum())
@@ -37,8 +39,11 @@ def trust(y: Floats, tuned: Floats, cautious: Floats, averaged: int = 1) -> floa
         return 0.0
     explained = min(along**2 / length, total)
     noise = (total - explained) / max(y.shape[1] * (len(y) - 2), 1)
-    slope = min(along / length, 1.0) * max(0.0, 1 - noise / explained)
-    return slope / (slope + (1 - slope) / averaged) if slope > 0 else 0.0
+    kept = max(0.0, 1 - noise / explained)
+    remaining = length - excess * len(y)
+    if remaining <= 0:
+        return most if kept > 0 else 0.0
+    return float(min(kept * along / remaining, most))
 
 
 def without_each(y: Floats) -> Floats:
@@ -47,6 +52,11 @@ def without_each(y: Floats) -> Floats:
     A prediction that leaves a label out starts from this mean, which falls as the label rises.
     """
     return np.asarray((y.sum(0) - y) / max(len(y) - 1, 1))
+
+
+def spread(columns: Floats) -> float:
+    """Return the variance of predictions of shape (n, k), summed over columns."""
+    return float(columns.var(0).sum())
 
 
 def _centred(columns: Floats) -> Floats:

@@ -21,7 +21,7 @@ from torch import nn
 
 from engine.errors import ArgumentError
 from engine.learning.averaging import Adapters, Copies, Models
-from engine.learning.blending import outcomes, trust
+from engine.learning.blending import outcomes, spread, trust
 from engine.learning.checkpoints import Checkpoints
 from engine.learning.faults import memory_told
 from engine.learning.models import Progress, silent
@@ -29,6 +29,7 @@ from engine.learning.recipe import Recipe
 from engine.learning.training import LossReport, Reader, Training, Watch, residual_loss
 
 Floats = NDArray[np.float64]
+_MOST_TRUST = 2.0
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,13 @@ class FineTuned:
         reader: How it reads texts.
         module: The trained module, in evaluation mode, its adapter merged.
         recipe: How it was trained.
-        left_out: The labels' predictions, each by a fold's model that has not seen it; shape (s, k).
+        left_out: The labels' predictions, each by a fold's model that has not seen it, shape (s, k). Their mean over
+            a fold is that of all labels, since the variance objective leaves each model's bias as it falls.
+        excess: By how much their variance, summed over columns, exceeds that of the averaged model's predictions.
         mean: Mean label (share of each class), shape (k,).
         offset: Added to the module's output, shape (k,): the variance objective leaves a number's bias as it falls.
-        trust: Predictions are mean + trust * (output - mean).
+        trust: Predictions are mean + trust * (output - mean); above 1 where the average of the folds' models, which
+            agree less the less they know, is too near the mean.
         residual: Residual variance of the predictions of labels left out as a share of the label variance.
     """
 
@@ -50,6 +54,7 @@ class FineTuned:
     module: Any
     recipe: Recipe
     left_out: Floats
+    excess: float
     mean: Floats
     offset: Floats
     trust: float
@@ -132,12 +137,15 @@ def fine_tune(
     module = reader.settled(models.average(), heads)
     kept.clear()
     mean = columns.mean(0)
+    seen = reader.outputs(module, texts, silent)
     # Probabilities are left as they are: shifted, they might leave the range from zero to one.
-    offset = np.zeros(columns.shape[1]) if classes else mean - reader.outputs(module, texts, silent).mean(0)
-    weight = trust(columns, left_out, np.broadcast_to(mean, columns.shape), len(parts))
+    offset = np.zeros(columns.shape[1]) if classes else mean - seen.mean(0)
+    excess = max(spread(left_out) - spread(seen), 0.0)
+    most = 1.0 if classes else _MOST_TRUST
+    weight = trust(columns, left_out, np.broadcast_to(mean, columns.shape), excess=excess, most=most)
     trusted = mean + weight * (left_out - mean)
-    residual = float((columns - trusted).var(0).sum() / max(columns.var(0).sum(), 1e-300))
-    return FineTuned(reader, module, recipe, left_out, mean, offset, weight, residual)
+    residual = spread(columns - trusted) / max(spread(columns), 1e-300)
+    return FineTuned(reader, module, recipe, left_out, excess, mean, offset, weight, residual)
 
 
 def folds(columns: Floats, classes: bool, count: int, seed: int) -> list[NDArray[np.intp]]:
@@ -171,7 +179,8 @@ def _fold(
     unseen = [texts[i] for i in part]
 
     def predict() -> Floats:
-        return reader.outputs(reader.settled(head.backbone, [head]), unseen, silent)
+        found = reader.outputs(reader.settled(head.backbone, [head]), unseen, silent)
+        return np.asarray(found - found.mean(0) + columns.mean(0))
 
     def loss() -> float:
         predictions = torch.as_tensor(predict() / scale, dtype=torch.float32).to(targets.device)

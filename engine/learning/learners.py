@@ -144,7 +144,7 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class Blended:
-    """The probe's predictions, moved towards the fine-tuned model's as far as that is trusted beyond the probe.
+    """The probe's predictions, moved towards the fine-tuned model's as far as those are trusted beyond the probe's.
 
     Attributes:
         probed, tuned: The two.
@@ -160,8 +160,7 @@ class Blended:
         if self.trust == 0 or not texts:
             return self.probed.predict(texts, progress)
         cautious = self.probed.predict(texts, lambda share: progress(share / 3))
-        outputs = self.tuned.outputs(texts, lambda share: progress((1 + 2 * share) / 3))
-        tuned = outputs if self.tuned.module.logistic else outputs[:, 0]
+        tuned = self.tuned.predict(texts, lambda share: progress((1 + 2 * share) / 3))
         return cautious + self.trust * (tuned - cautious)
 
     def save(self, folder: Path) -> None:
@@ -195,7 +194,8 @@ class Auto:
         )
         columns = outcomes(y, self.probe.classes)
         loo = probed.head.loo.reshape(columns.shape) - without_each(columns) + columns.mean(0)
-        return Blended(probed, tuned, trust(columns, tuned.left_out, loo, tuned.recipe.folds))
+        left_out = tuned.mean + tuned.trust * (tuned.left_out - tuned.mean)
+        return Blended(probed, tuned, trust(columns, left_out, loo, excess=tuned.trust**2 * tuned.excess))
 
 
 @dataclass(frozen=True)

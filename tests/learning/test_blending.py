@@ -24,7 +24,9 @@ def test_trust_is_the_slope_of_the_residual_on_the_move(rng):
     y = cautious + 0.6 * signal + rng.normal(size=(4000, 1))
     assert trust(y, tuned, cautious) == pytest.approx(0.6, abs=0.05)
     assert trust(y + 7, tuned - 2, cautious) == pytest.approx(trust(y, tuned, cautious))
-    assert trust(y, tuned, cautious, averaged=3) == pytest.approx(0.6 / (0.6 + 0.4 / 3), abs=0.05)
+    assert trust(y, tuned, cautious, excess=0.25) == pytest.approx(0.6 / 0.75, abs=0.06)
+    assert trust(y, tuned, cautious, excess=0.9) == 1
+    assert trust(y, tuned, cautious, excess=0.6, most=2.0) == pytest.approx(0.6 / 0.4, abs=0.1)
     assert trust(cautious + 3 * signal, tuned, cautious) == 1
 
 
@@ -66,8 +68,8 @@ def test_auto_takes_the_better(tiny_encoder, phrases, tmp_path, rng, classes):
     columns = np.eye(2)[y] if classes else y[:, None]
     module = lora.fit(phrases[:12], y[:12], seed=0)
     probe = Probe(bench.cache, classes)
-    knows = replace(module, left_out=0.9 * columns, mean=columns.mean(0), trust=1.0)
-    guesses = replace(module, left_out=-columns, mean=columns.mean(0), trust=1.0)
+    knows = replace(module, left_out=0.9 * columns, mean=columns.mean(0), trust=1.0, excess=0.0)
+    guesses = replace(module, left_out=-columns, mean=columns.mean(0), trust=1.0, excess=0.0)
     assert Auto(probe, Fixed(knows)).fit(phrases, y, seed=0).trust > 0.9
     cautious = Auto(probe, Fixed(guesses)).fit(phrases, y, seed=0)
     assert cautious.trust == 0
@@ -89,3 +91,14 @@ def test_auto_fits_predicts_and_saves(tiny_encoder, phrases, tmp_path, rng, clas
     model.save(tmp_path / "model")
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert {"adapter_model.safetensors", "head.safetensors", "head.npz", "blend.json"} <= names
+
+
+def test_the_weight_of_an_average_is_learnt_from_single_models(rng):
+    """Three models share what they know; each alone has as much noise again. Their average is to be spread out."""
+    known, y_noise = rng.normal(size=(6000, 1)), rng.normal(size=(6000, 1))
+    singles = 0.5 * known + rng.normal(size=(6000, 3))
+    average = singles.mean(1, keepdims=True)
+    y = known + y_noise
+    excess = float(singles[:, :1].var() - average.var())
+    weight = trust(y, singles[:, :1], np.zeros_like(y), excess=excess, most=2.0)
+    assert weight == pytest.approx(np.cov(y[:, 0], average[:, 0])[0, 1] / average.var(), abs=0.08)

@@ -123,6 +123,7 @@ def _seconds(call: Callable[[], torch.Tensor], times: int = 5) -> float:
 
 @cache
 def _blocks_serve(dtype: torch.dtype) -> bool:
-    if not (torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX")):
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (onednn and torch.backends.cpu.get_cpu_capability().startswith("AVX")):
         return False
     return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

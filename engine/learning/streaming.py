@@ -1,0 +1,199 @@
+"""Predictions of a pool of any size, from Parquet to Parquet, in shards.
+
+A shard holds the rows as they came and their predictions. It is written under another name and then renamed, so that a
+shard is there in full or not at all, and it carries a hash of the predictor and of its rows: a run that was
+interrupted goes on after its last shard, and what has changed since is predicted anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from engine.errors import ArgumentError, DataError
+from engine.learning.models import Progress, silent
+
+_MARK = b"labelwise"
+_COLUMN = "prediction"
+
+
+class Keyed(Protocol):
+    """A predictor with a hash that tells it from others."""
+
+    @property
+    def key(self) -> str:
+        """The hash."""
+
+    def predict(self, texts: list[str], progress: Progress = silent) -> NDArray[np.float64]:
+        """Return predictions, shape (len(texts), k)."""
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What came of a pool.
+
+    Attributes:
+        shards: The files, in the order of the rows.
+        rows: Rows in all.
+        missing: Rows without a text, whose prediction is missing too.
+        computed: Shards computed now; the others were there.
+    """
+
+    shards: list[Path]
+    rows: int
+    missing: int
+    computed: int
+
+
+def predict_parquet(
+    predictor: Keyed,
+    source: Path,
+    target: Path,
+    *,
+    text: str,
+    classes: Sequence[str] = (),
+    shard_rows: int = 20_000,
+    progress: Progress = silent,
+) -> Streamed:
+    """Predict every row of a Parquet file into a folder of Parquet files; no more than a shard is held in memory.
+
+    Args:
+        predictor: What predicts.
+        source: A Parquet file.
+        target: Folder of the shards, part-00000.parquet and so on; made if it is not there.
+        text: Column with the text; its missing cells have no prediction.
+        classes: Names of the classes; their probabilities are columns "prediction NAME". Empty for numbers,
+            whose column is "prediction".
+        shard_rows: Rows of a shard.
+        progress: Called with the share of rows done.
+
+    Raises:
+        DataError: The file or its columns do not serve.
+        ArgumentError: The folder cannot be written, or the classes are not the predictor's.
+    """
+    columns = [f"{_COLUMN} {name}" for name in classes] or [_COLUMN]
+    try:
+        with pq.ParquetFile(source, pre_buffer=False) as file:
+            _check(file.schema_arrow, source.name, text, columns)
+            return _predict_all(predictor, file, target, text, columns, shard_rows, progress)
+    except FileNotFoundError:
+        raise DataError(f"There is no file {source}: check the name and the folder.") from None
+    except pa.ArrowInvalid:
+        raise DataError(f"{source.name} cannot be read as Parquet: export it again.") from None
+    except OSError as fault:
+        where = fault.filename or target
+        raise ArgumentError(f"{where} cannot be written ({fault.strerror or fault}); name another folder.") from None
+
+
+def _check(schema: Any, name: str, text: str, columns: list[str]) -> None:
+    if text not in schema.names:
+        there = ", ".join(f"'{title}'" for title in schema.names)
+        raise DataError(f"{name} has no column '{text}'; it has {there}.")
+    kind = schema.field(text).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise DataError(f"{name}, column '{text}' holds {kind}, not text; name the column with the text.")
+    if taken := [column for column in columns if column in schema.names]:
+        raise DataError(f"{name} has a column '{taken[0]}' already, where a prediction would stand; rename it.")
+
+
+def _predict_all(
+    predictor: Keyed, file: Any, target: Path, text: str, columns: list[str], shard_rows: int, progress: Progress
+) -> Streamed:
+    target.mkdir(parents=True, exist_ok=True)
+    rows, total, missing, computed = 0, max(file.metadata.num_rows, 1), 0, 0
+    shards: list[Path] = []
+    for table in _shards(file, shard_rows):
+        texts = table.column(text).to_pylist()
+        missing += texts.count(None)
+        path = target / f"part-{len(shards):05d}.parquet"
+        mark = _mark(predictor.key, columns, table)
+        if _marked(path) != mark:
+
+            def part(share: float, rows: int = rows, size: int = len(texts)) -> None:
+                progress((rows + share * size) / total)
+
+            _write(path, _with_predictions(table, texts, predictor, columns, part), mark)
+            computed += 1
+        shards.append(path)
+        rows += len(texts)
+        progress(rows / total)
+    _remove_later(target, len(shards))
+    return Streamed(shards, rows, missing, computed)
+
+
+def _shards(file: Any, rows: int) -> Iterator[Any]:
+    """Tables of so many rows, but for the last; batches end with row groups, shards do not."""
+    waiting: list[Any] = []
+    count = 0
+    for batch in file.iter_batches(batch_size=rows):
+        while len(batch):
+            piece = batch.slice(0, rows - count)
+            batch = batch.slice(len(piece))
+            waiting.append(piece)
+            count += len(piece)
+            if count == rows:
+                yield pa.Table.from_batches(waiting).combine_chunks()
+                waiting, count = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting).combine_chunks()
+
+
+def _mark(key: str, columns: list[str], table: Any) -> bytes:
+    content = pa.BufferOutputStream()
+    table = table.replace_schema_metadata(None)  # where pandas notes how many rows the whole file has
+    with pa.ipc.new_stream(content, table.schema) as stream:
+        stream.write_table(table)
+    digest = hashlib.sha256("\0".join([key, *columns]).encode())
+    digest.update(content.getvalue())
+    return digest.hexdigest().encode()
+
+
+def _marked(path: Path) -> bytes | None:
+    """The mark of a shard; None where there is none that can be read."""
+    try:
+        return dict(pq.read_metadata(path).metadata or {}).get(_MARK)
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _with_predictions(
+    table: Any, texts: list[str | None], predictor: Keyed, columns: list[str], progress: Progress
+) -> Any:
+    there = [i for i, text in enumerate(texts) if text is not None]
+    values = np.full((len(texts), len(columns)), np.nan)
+    if there:
+        predictions = predictor.predict([text for text in texts if text is not None], progress)
+        if predictions.shape[1] != len(columns):
+            raise ArgumentError(f"The model predicts {predictions.shape[1]} columns, but {len(columns)} are named.")
+        values[there] = predictions
+    for name, column in zip(columns, values.T, strict=True):
+        table = table.append_column(name, pa.array(column, from_pandas=True))  # a missing number, not nan
+    return table
+
+
+def _write(path: Path, table: Any, mark: bytes) -> None:
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), _MARK: mark}), part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _remove_later(target: Path, count: int) -> None:
+    """Remove our own shards beyond the last, which an earlier, larger pool left."""
+    for path in target.glob("part-*.parquet"):
+        number = path.stem.removeprefix("part-")
+        if number.isdigit() and int(number) >= count and _marked(path) is not None:
+            path.unlink()

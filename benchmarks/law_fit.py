@@ -1,6 +1,6 @@
 """Predicted against measured residual variance at 2, 4 and 8 times the largest size fitted.
 
-python benchmarks/law_fit.py [--pilots 100,250,500,1000] [--draws 20] [--seeds 8]
+python benchmarks/law_fit.py [--pilots 100,250,500,1000] [--draws 20] [--seeds 4]
 
 The probe on five questions with human ratings (see residual_variance.py). Each draw opens some labels, as the pilot of
 a run does: trials at growing sizes, cross-validated inside them, and a law fitted to the trials. The truth at a larger
@@ -31,6 +31,7 @@ from engine.runs import home
 from engine.scaling import Law, fit_law
 
 TIMES = (2, 4, 8)
+LARGEST = 3200  # size up to which the truth is measured
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pilots", default="100,250,500,1000")
     parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--tasks", default=",".join(TASKS))
     options = parser.parse_args()
     offline_environment()
@@ -98,9 +99,9 @@ def main() -> None:
         task = Task(bench.cache.states(texts), y)
         for pilot in map(int, options.pilots.split(",")):
             largest = max(len(train) for _, train, _ in Sealing(np.arange(pilot), pilot).trials(5))
-            reached = [times for times in TIMES if times * largest < 0.9 * len(y)]
+            reached = [times for times in TIMES if times * largest <= min(LARGEST, 0.9 * len(y))]
             truths = {times: truth(task, times * largest, options.seeds) for times in reached}
-            for draw in range(options.draws):
+            for draw in range(options.draws if reached else 0):
                 chosen = np.random.default_rng([draw, pilot]).permutation(len(y))[:pilot]
                 trials, law = opened(task, chosen)
                 for times, value in truths.items():

@@ -16,7 +16,7 @@ FEWEST_TO_RECTIFY = 10
 _FEWEST_TO_FINETUNE = 8
 _TRIED = 1000  # splits tried at once
 FOLDS = (2, 20)
-_FREE_SECONDS = 60.0  # compute that is not worth saving where it has no price
+FREE_SECONDS = 60.0  # compute that is not worth saving where it has no price
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,10 @@ def best_folds(law: Law, design: Design, costs: Costs) -> int:
     half = design.rectified(0, np.asarray(law.predict(sizes)))
     if costs.prices_compute:
         compute = [costs.compute(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)]
-        worth = [costs.per_label * design.labels_alone(float(width)) for width in half]
-        return int(folds[np.argmax(np.array(worth) - compute)])
+        return int(folds[np.argmax(costs.per_label * design.labels_alone(half) - compute)])
     seconds = np.array([costs.seconds(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)])
     enough = int(folds[half <= (1 + _WORTHWHILE / 2) * half.min()][0])
-    return max(enough, int(folds[seconds <= _FREE_SECONDS].max(initial=FOLDS[0])))
+    return max(enough, int(folds[seconds <= FREE_SECONDS].max(initial=FOLDS[0])))
 
 
 def strategy_records(
@@ -174,7 +173,7 @@ def strategy_record(
         labels_saved=float(1 - (half[0] / design.labels_only()) ** 2),
         cost=float(costs.per_label * design.n + costs.compute(folds, finetune, design.m)),
         seconds=float(costs.seconds(folds, finetune, design.m)),
-        labels_alone=round(design.labels_alone(float(half[0]))),
+        labels_alone=round(float(design.labels_alone(float(half[0])))),
     )
 
 

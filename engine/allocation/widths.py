@@ -53,12 +53,12 @@ class Design:
         variance = (1 - share) * self.label_variance / self.n
         return float(self._quantile(np.asarray(self.n - 1.0)) * np.sqrt(variance))
 
-    def labels_alone(self, half_width: float) -> float:
-        """Return about how many labels labels-only would need for a half-width, at most all texts."""
-        variance = (half_width / float(self._quantile(np.asarray(self.n - 1.0)))) ** 2 / self.label_variance
+    def labels_alone(self, half_width: float | Floats) -> Floats:
+        """Return about how many labels labels-only would need for half-widths, at most all texts."""
+        variance = (np.asarray(half_width) / self._quantile(np.asarray(self.n - 1.0))) ** 2 / self.label_variance
         if self.population == "these":
-            variance += 1 / (self.n + self.m)
-        return 1 / max(variance, 1e-300)
+            variance = variance + 1 / (self.n + self.m)
+        return np.asarray(1 / np.maximum(variance, 1e-300))
 
     def _quantile(self, degrees_of_freedom: Floats) -> Floats:
         return np.asarray(special.stdtrit(np.maximum(degrees_of_freedom, 1.0), (1 + self.confidence) / 2))

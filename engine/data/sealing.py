@@ -1,23 +1,30 @@
 """Sealing: which labels may be looked at before the estimate, decided by the data and a seed alone.
 
-The split may be chosen only from labels of the fine-tuning part; the rectification labels stay sealed until the
-estimate. All draws are determined by the data set's key and the seed, so the same study gives the same hold-outs, the
-same trials and the same folds on every run.
+The split may be chosen only from labels of the fine-tuning part: the pilot opens them step by step, and those not yet
+opened stay sealed until the estimate. All draws are determined by the data set's key and the seed, so the same study
+gives the same hold-outs, the same trials and the same folds on every run.
+
+Under cross-fit the labels that the pilot opened rectify too, and this is honest for two reasons. No label rectifies a
+model that it trained. And what the pilot chose (the strategy, the number of folds) it chose by how far cross-validated
+residuals scatter, while the estimate errs by their mean: changing the sign of all residuals changes the second and not
+the first, so where they scatter evenly about their mean the choice tells nothing of the error. The interval is measured
+after the choice, from all labels. How often it covers is measured in benchmarks/allocation_regret.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import ArgumentError
+
 Rows = NDArray[np.intp]
 
-_PILOT_SHARE = 0.3
-_FEWEST_PILOT = 40
-_FIRST_SIZE = 16
-_FEWEST_HELD_OUT = 4
+_FIRST_STEP = 64  # labels at most
+_SMALLEST_TRIAL, _FEWEST_TO_TRAIN = 12, 5
+_PARTS, _FEWEST_HELD_OUT = 5, 4
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Sealing:
 
     Attributes:
         order: All labelled rows in random order, shape (n,); the pilot takes the first, a split the first s.
-        pilot_size: How many of them the pilot may look at.
+        pilot_size: How many of them the pilot has opened.
     """
 
     order: Rows
@@ -34,9 +41,24 @@ class Sealing:
 
     @classmethod
     def of(cls, key: str, n: int, seed: int) -> Sealing:
-        """Return the sealing of a data set by its key."""
-        order = generator(key, seed).permutation(n)
-        return cls(order, min(max(round(_PILOT_SHARE * n), _FEWEST_PILOT), n // 2))
+        """Return the sealing of a data set by its key, opened for the first step: half of the labels, or a half of a
+        half and so on, at most 64."""
+        first = n // 2
+        while first > _FIRST_STEP:
+            first //= 2
+        return cls(generator(key, seed).permutation(n), first)
+
+    def steps(self) -> list[int]:
+        """Return how many labels the pilot has opened after this step and each further one: twice as many, to half."""
+        further, size = [], len(self.order) // 2
+        while size > self.pilot_size:
+            further.append(size)
+            size //= 2
+        return [self.pilot_size, *further[::-1]]
+
+    def opened(self, count: int) -> Sealing:
+        """Return the sealing once the pilot has opened `count` labels."""
+        return replace(self, pilot_size=count)
 
     @property
     def pilot(self) -> Rows:
@@ -52,16 +74,17 @@ class Sealing:
 
         Each seed holds out its own fifth of the pilot, the same at every size, and adds labels in its own order: the
         curve does not jump because another hold-out was drawn, and all fifths together leave no label unused. A small
-        pilot has fewer and larger parts: a line through two held-out labels would leave no residual.
+        pilot has fewer and larger parts: a line through two held-out labels would leave no residual. The sizes of a
+        step are among those of the next.
         """
         pilot = self.pilot
-        parts = max(min(max(seeds, 5), len(pilot) // _FEWEST_HELD_OUT), 2)
+        parts = max(min(max(seeds, _PARTS), len(pilot) // _FEWEST_HELD_OUT), 2)
         trials = []
         for seed in range(min(seeds, parts)):
             holdout = pilot[seed::parts]
             rest = np.setdiff1d(pilot, holdout, assume_unique=True)
             rest = np.random.default_rng([seed, len(pilot)]).permutation(rest)
-            trials += [(seed, rest[:size], holdout) for size in _sizes(len(rest))]
+            trials += [(seed, rest[:size], holdout) for size in _sizes(len(pilot), parts)]
         return sorted(trials, key=lambda trial: (len(trial[1]), trial[0]))
 
     def folds(self, count: int) -> list[Rows]:
@@ -74,10 +97,27 @@ def generator(key: str, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, *(int(key[i : i + 8], 16) for i in range(0, 32, 8))])
 
 
-def _sizes(largest: int) -> list[int]:
-    """Sizes that double from 16 and end at `largest`; a last doubling that comes close to it is left out."""
-    sizes, size = [], _FIRST_SIZE
-    while size < 0.75 * largest:
+def require_sealed(opened: Rows, rectify: Rows) -> None:
+    """Refuse to rectify a split with labels that the pilot has opened.
+
+    Raises:
+        ArgumentError: Some of the rows were opened.
+    """
+    seen = np.intersect1d(opened, rectify)
+    if seen.size:
+        raise ArgumentError(
+            f"{seen.size:,} labels were opened to choose the split and cannot rectify it; fine-tune on at least "
+            f"{opened.size:,} labels."
+        )
+
+
+def _sizes(pilot: int, parts: int) -> list[int]:
+    """What is left of the pilot beside a hold-out, and the same of each half of it, down to a dozen labels."""
+    sizes: list[int] = []
+    while pilot > 1:
+        size = pilot - -(-pilot // parts)
+        if size < (_SMALLEST_TRIAL if len(sizes) > 1 else _FEWEST_TO_TRAIN):
+            break
         sizes.append(size)
-        size *= 2
-    return [*sizes, largest]
+        pilot //= 2
+    return sizes[::-1] or [pilot - -(-pilot // parts)]

@@ -43,7 +43,8 @@ def answer(job: Job, made: Plan | None) -> Estimate:
     _save_predictions(job, predictions)
     job.record("estimate", estimate.to_dict())
     job.record("details strategy", {"strategy": name, "finetune": len(predictions.trained)})
-    job.record("rows", _used_rows(predictions))
+    pilot = job.sealing.pilot.tolist() if made else []
+    job.record("rows", {"pilot": pilot, **_used_rows(predictions)})
     return estimate
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from engine.allocation import Costs, Plan, plan
+from engine.allocation import Costs, Design, Plan, RampUpStep, best_folds, plan, weigh
 from engine.data.sealing import Rows
 from engine.learning.trials import outcomes, residual_variance, run_trial
 from engine.scaling import Law, fit_law
@@ -14,12 +14,30 @@ from engine.worker.asking import asked
 from engine.worker.coslow import record_curve
 from engine.worker.job import PILOT, SECONDS_TO_PREDICT, Job
 
-SEEDS = {"probe": 5, "lora": 3, "full": 3}
+SEEDS = {"probe": 5, "lora": 3, "full": 3, "auto": 3}
 
 
 def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
-    """Trials at growing sizes, the law fitted to them, and the seconds that a label of a fit took."""
+    """Open labels step by step while that is worth it; return the last law, and the seconds a label of a fit took."""
     job.report.stage(PILOT)
+    steps, taken = job.sealing.steps(), []
+    for number, opened in enumerate(steps):
+        job.sealing = job.sealing.opened(opened)
+        frame, zero_shot = _trials(job, coslow, number, len(steps)), _zero_shot(job)[0]
+        law = _law(job, frame, zero_shot)
+        job.record("law", law.to_dict())
+        pace = float(frame["seconds"].sum() / frame["size"].sum())
+        step = _weigh(job, law, steps[number + 1 : number + 2], pace, zero_shot)
+        taken.append(step.to_dict())
+        if not step.goes_on:
+            break
+    job.record("ramp-up", {"steps": taken, "rows": job.sealing.pilot.tolist()})
+    print(f"         the pilot opened {job.sealing.pilot_size} of {job.dataset.n} labels")
+    return law, pace
+
+
+def _trials(job: Job, coslow: float | None, number: int, steps: int) -> pd.DataFrame:
+    """The trials inside the labels opened so far, one row each; `number` of `steps` tells the progress."""
     data, name = job.dataset, job.settings.learner
     trials = job.sealing.trials(SEEDS[name])
     work = sum(len(train) for _, train, _ in trials)
@@ -29,26 +47,35 @@ def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
         share, before = len(train) / work, done / work
 
         def compute(seed: int = seed, train: Rows = train, holdout: Rows = holdout) -> dict[str, Any]:
-            learner = job.bench.learner(name, job.settings.objective, job.dataset.classes)
+            learner = job.bench.learner(name, job.settings.objective, data.classes)
             trial = run_trial(name, learner, list(data.texts), data.y, job.classes, train, holdout, seed, progress)
             print(f"         {name} on {trial.size} labels, seed {seed}: residual variance {trial.variance:.4g}")
             return trial.to_dict()
 
         def progress(part: float, share: float = share, before: float = before) -> None:
-            job.report(before + share * part)
+            job.report((number + before + share * part) / steps)
 
         # The probe has a closed form: no objective to choose.
         objective = "" if name == "probe" else job.settings.objective
-        inputs = ["trial", name, objective, len(train), seed]
+        inputs = ["trial", name, objective, job.sealing.pilot_size, len(train), seed]
         rows.append(job.step(f"trial {name} {len(train):05d} {seed}", inputs, compute))
         done += len(train)
         if (len(train), seed) in last_of_size:
             record_curve(job, coslow, pd.DataFrame(rows))
-    frame = pd.DataFrame(rows)
-    freedom = frame["degrees_of_freedom"].to_numpy()
-    law = fit_law(frame["size"], frame["variance"], degrees_of_freedom=freedom, label_variance=_label_variance(job))
-    job.record("law", law.to_dict())
-    return law, float(frame["seconds"].sum() / frame["size"].sum())
+    return pd.DataFrame(rows)
+
+
+def _law(job: Job, trials: pd.DataFrame, zero_shot: float | None) -> Law:
+    # Fine-tuning begins at the model's own answers; a probe, or predictions of another model, do not.
+    begins = job.settings.learner != "probe" and job.dataset.predictions is None
+    return fit_law(
+        trials["size"],
+        trials["variance"],
+        degrees_of_freedom=trials["degrees_of_freedom"],
+        holdouts=trials["seed"],
+        label_variance=_label_variance(job),
+        zero_shot_variance=zero_shot if begins else None,
+    )
 
 
 def _label_variance(job: Job) -> float:
@@ -57,10 +84,46 @@ def _label_variance(job: Job) -> float:
     return max(float(columns.var(0, ddof=1).mean()), 1e-12)
 
 
+def _weigh(job: Job, law: Law, following: list[int], pace: float, zero_shot: float | None) -> RampUpStep:
+    """Weigh the next step's gain against its trials and the splits that it forecloses."""
+    data, settings, question = job.dataset, job.settings, job.study.question
+    # A split that the user has chosen is not to be overtaken by the pilot.
+    if settings.strategy == "split" and settings.finetune is not None:
+        following = [size for size in following if size <= settings.finetune]
+    further = job.sealing.opened(following[0]).trials(SEEDS[settings.learner]) if following else []
+    design = Design(data.n, data.m, _label_variance(job), question.population, question.confidence)
+    costs = _costs(job, pace)
+    return weigh(
+        law,
+        design,
+        opened=job.sealing.pilot_size,
+        following=following[0] if following else None,
+        folds=_folds(job) or best_folds(law, design, costs),
+        costs=costs,
+        seconds=pace * sum(len(train) for _, train, _ in further),
+        strategy=settings.strategy,
+        zero_shot_variance=zero_shot,
+    )
+
+
+def _folds(job: Job) -> int | None:
+    """The user's number of folds; None where the plan is to choose it."""
+    settings = job.settings
+    return None if settings.strategy == "auto" else min(settings.folds, job.dataset.n)
+
+
+def _costs(job: Job, seconds_per_label: float) -> Costs:
+    trained = job.settings.learner != "probe"
+    return Costs(
+        per_label=job.settings.cost_per_label,
+        seconds_per_label=seconds_per_label,
+        seconds_per_thousand=1000 * SECONDS_TO_PREDICT if trained else 0.01,
+    )
+
+
 def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
     """The strategies side by side, from what the pilot's labels tell."""
     data, settings, question = job.dataset, job.settings, job.study.question
-    trained = settings.learner != "probe"
     zero_shot, freedom = _zero_shot(job)
     made = plan(
         law,
@@ -69,16 +132,13 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         label_variance=_label_variance(job),
         population=question.population,
         confidence=question.confidence,
-        folds=min(settings.folds, data.n),
+        folds=_folds(job),
         finetune_minimum=job.sealing.pilot_size,
         zero_shot_variance=zero_shot,
         zero_shot_degrees_of_freedom=freedom,
+        label_degrees_of_freedom=job.sealing.pilot_size - 1,
         half_width=settings.half_width,
-        costs=Costs(
-            per_label=settings.cost_per_label,
-            seconds_per_label=seconds_per_label,
-            seconds_per_thousand=1000 * SECONDS_TO_PREDICT if trained else 0.01,
-        ),
+        costs=_costs(job, seconds_per_label),
     )
     job.record("plan", made.to_dict())
     print(f"         {made.why}")

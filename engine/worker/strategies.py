@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.allocation import Plan
-from engine.data.sealing import Rows
+from engine.data.sealing import Rows, require_sealed
 from engine.errors import ArgumentError
 from engine.runs import fingerprint, home
 from engine.worker.asking import asked
@@ -78,6 +78,7 @@ def _split(job: Job, made: Plan | None) -> Predictions:
     s = max(asked, job.sealing.pilot_size)
     s = min(s, job.dataset.n - 10)
     train, rectify = job.sealing.split(s)
+    require_sealed(job.sealing.pilot, rectify)
     labels, pool = _fit_and_predict(job, train, rectify, 0, job.report)
     return Predictions(train, rectify, labels, pool)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.data.sealing import Sealing, generator
+from engine.data.sealing import Sealing, generator, require_sealed
+from engine.errors import ArgumentError
 
 KEY = hashlib.sha256(b"a data set").hexdigest()
 
@@ -48,7 +50,32 @@ def test_each_seed_keeps_its_holdout_and_adds_labels_in_its_own_order():
     assert sorted(held) == sorted(Sealing.of(KEY, 400, 0).pilot)
     sizes = [len(train) for _, train, _ in trials]
     assert sizes == sorted(sizes)
-    assert set(sizes) == {16, 32, 64, 96}
+    assert set(sizes) == {20, 40}
+
+
+@given(n=st.integers(20, 5000), seed=st.integers(0, 3))
+def test_the_pilot_opens_twice_as_many_labels_at_each_step_and_never_more_than_half(n, seed):
+    sealing = Sealing.of(KEY, n, seed)
+    steps = sealing.steps()
+    assert steps[0] == sealing.pilot_size <= 64
+    assert steps[-1] == n // 2
+    assert all(after in (2 * before, 2 * before + 1) for before, after in pairwise(steps))
+    assert sealing.opened(steps[-1]).steps() == steps[-1:]
+    for before, after in pairwise(steps):
+        assert set(sealing.opened(before).pilot) < set(sealing.opened(after).pilot)
+        sizes, later = ({len(t) for _, t, _ in sealing.opened(count).trials(5)} for count in (before, after))
+        assert sizes < later
+
+
+def test_a_split_is_never_rectified_with_a_label_that_chose_it():
+    sealing = Sealing.of(KEY, 400, 0)
+    require_sealed(sealing.pilot, sealing.split(sealing.pilot_size)[1])
+    with pytest.raises(ArgumentError, match="1 labels were opened"):
+        require_sealed(sealing.pilot, sealing.split(sealing.pilot_size - 1)[1])
+
+
+def test_where_nothing_is_to_be_rectified_all_labels_are_opened_at_once():
+    assert Sealing.of(KEY, 400, 0).opened(400).steps() == [400]
 
 
 @given(n=st.integers(20, 500), count=st.integers(2, 20))

@@ -28,7 +28,7 @@ def made_law():
 
 
 def made_plan(**changed):
-    values = {"n": 300, "m": 900, "label_variance": 1.3, "population": "these", "zero_shot_variance": 0.9}
+    values = {"n": 300, "m": 900, "label_variance": 1.3, "population": "these", "zero_shot_variance": 0.9, "folds": 10}
     return plan(made_law(), **(values | changed))
 
 

@@ -17,7 +17,7 @@ from engine.learning.cosines import Batch, cosines
 from engine.learning.dialogues import Dialogue, Questionnaire
 from engine.learning.faults import memory_told
 from engine.learning.gradients import low_confidence, median_cosine
-from engine.learning.models import Kept, Progress, batches, device, load, padded, readable, silent
+from engine.learning.models import Kept, Progress, batches, load, padded, readable, silent
 
 _MOST_TOKENS = 1024
 _MOST_ANSWER = 16
@@ -155,7 +155,7 @@ def load_decoder(name: str, *, keep: Kept = "beginning") -> Decoder:
             f"The tokenizer of model {name} does not tell which letters a token covers; choose a model with a "
             "tokenizer.json."
         )
-    return Decoder(name, key, tokenizer, model, device())
+    return Decoder(name, key, tokenizer, model, model.device)
 
 
 @dataclass(frozen=True)

@@ -22,17 +22,19 @@ _INSTRUCTION, _TEXT, _ANSWER = "LABELWISEINSTRUCTION", "LABELWISETEXT", "LABELWI
 _SAMPLE = "text"
 
 
-def instruction(y: NDArray[Any], classes: Sequence[str] | None) -> str:
+def instruction(y: NDArray[Any], classes: Sequence[str] | None, about: str = "") -> str:
     """Return what to ask of a text: for one of the classes, or for a number within the range of the ratings.
 
     Args:
         y: The ratings, shape (n,), of which the range is told; not looked at where there are classes.
         classes: Names of the classes, or None for numbers.
+        about: What the label is called, such as valence or topic.
     """
+    by = f" by {about.replace('_', ' ').strip()}" if about.strip() else ""
     if classes is not None:
-        return f"Classify the text. Answer with one of: {', '.join(classes)}. Answer with nothing else."
+        return f"Classify the text{by}. Answer with one of: {', '.join(classes)}. Answer with nothing else."
     number = "whole number" if np.all(y == np.round(y)) else "number"
-    return f"Rate the text. Answer with a {number} from {np.min(y):g} to {np.max(y):g}. Answer with nothing else."
+    return f"Rate the text{by}. Answer with a {number} from {np.min(y):g} to {np.max(y):g}. Answer with nothing else."
 
 
 def answers(y: NDArray[Any], classes: Sequence[str] | None) -> list[str]:

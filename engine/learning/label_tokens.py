@@ -18,12 +18,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peft import PeftModel
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from engine.errors import ArgumentError
-from engine.learning.decoders import Decoder, logits_at
+from engine.learning.decoders import Decoder, load_decoder, logits_at
 from engine.learning.dialogues import Questionnaire, Spelling, answers, instruction
-from engine.learning.faults import memory_told
+from engine.learning.faults import loading_told, memory_told
 from engine.learning.models import Progress, batches, silent
 
 _MOST_NUMBERS = 11
@@ -40,10 +42,12 @@ class Choices:
     Attributes:
         names: The labels as the assistant writes them, k of them.
         values: The numbers that they stand for, k of them; None for classes.
+        about: What the label is called, such as valence or topic; the model is told.
     """
 
     names: tuple[str, ...]
     values: tuple[float, ...] | None = None
+    about: str = ""
 
     def __post_init__(self) -> None:
         if len({name.strip() for name in self.names}) < max(len(self.names), 2):
@@ -52,21 +56,21 @@ class Choices:
             )
 
     @classmethod
-    def of(cls, y: NDArray[Any], classes: Sequence[str] | None = None) -> Self:
+    def of(cls, y: NDArray[Any], classes: Sequence[str] | None = None, about: str = "") -> Self:
         """Return the classes, or the numbers of the scale on which the ratings y, shape (n,), lie."""
-        return cls(tuple(classes)) if classes else cls.between(float(np.min(y)), float(np.max(y)))
+        return cls(tuple(classes), None, about) if classes else cls.between(float(np.min(y)), float(np.max(y)), about)
 
     @classmethod
-    def between(cls, low: float, high: float) -> Self:
+    def between(cls, low: float, high: float, about: str = "") -> Self:
         """Return the whole numbers from low to high (or beyond them), or 11 at equal distances where they are more."""
         low, high = floor(low), max(ceil(high), floor(low) + 1)
         values = np.linspace(low, high, int(min(high - low + 1, _MOST_NUMBERS)))
-        return cls(tuple(answers(values, None)), tuple(values.tolist()))
+        return cls(tuple(answers(values, None)), tuple(values.tolist()), about)
 
     @property
     def instruction(self) -> str:
         """What is asked of a text."""
-        return instruction(np.array(self.values), None) if self.values else instruction(np.empty(0), self.names)
+        return instruction(np.array(self.values or ()), None if self.values else self.names, self.about)
 
 
 class LabelHead(nn.Module):
@@ -244,6 +248,30 @@ def ask(decoder: Decoder, choices: Choices) -> Asked:
     longest = max(len(name.encode("utf-8", "replace")) for name in choices.names)  # no token is less than a byte
     questionnaire = decoder.questionnaire(choices.instruction, longest + _ROOM_AROUND)
     return Asked(decoder, choices, questionnaire, questionnaire.spell(choices.names))
+
+
+def load_asked(folder: Path, model: str) -> tuple[Asked, LabelHead]:
+    """Load what `save` or `save_head` kept: the question, and the head on the model, fine-tuned where it was.
+
+    Args:
+        folder: Where it was saved.
+        model: Hub name or folder of the base model.
+
+    Raises:
+        ModelError: The model cannot be found, loaded or trusted.
+    """
+    facts = json.loads((folder / "choices.json").read_text(encoding="utf-8"))
+    choices = Choices(tuple(facts["names"]), tuple(facts["values"]) if facts["values"] else None, facts["about"])
+    asked = ask(load_decoder(model), choices)
+    backbone = asked.base
+    with loading_told(str(folder)):
+        if (folder / "adapter_config.json").is_file():
+            backbone = PeftModel.from_pretrained(backbone, folder).merge_and_unload()
+        elif (folder / "config.json").is_file():
+            backbone = AutoModelForCausalLM.from_pretrained(
+                folder, trust_remote_code=False, use_safetensors=True, dtype=backbone.dtype
+            )
+    return asked, asked.settled(backbone.eval(), [])
 
 
 def zero_shot(decoder: Decoder, texts: list[str], choices: Choices, progress: Progress = silent) -> Floats:

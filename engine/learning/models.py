@@ -77,7 +77,8 @@ class Encoder:
         # Half a surrogate pair, as a broken export leaves it, is no text to a tokenizer.
         clean = [text.encode("utf-8", "replace").decode() for text in texts]
         ids: list[list[int]] = self.tokenizer(clean, truncation=True, max_length=most)["input_ids"]
-        return ids
+        # A decoder's tokenizer may set nothing around a text: of an empty one nothing would be left to read.
+        return [row or [self.tokenizer.pad_token_id or 0] for row in ids]
 
 
 def device() -> torch.device:

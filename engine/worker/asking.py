@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def asked(job: Job, texts: Sequence[str], progress: Callable[[float], None]) -> 
     model = job.settings.model
     if not is_decoder(model):
         return None
-    choices = Choices.of(job.dataset.y[job.sealing.pilot], job.dataset.classes)
+    choices = Choices.of(job.dataset.y[job.sealing.pilot], job.dataset.classes, about=job.study.roles.label)
     decoder = cache(lambda: load_decoder(model))
     parts = []
     for start in range(0, len(texts), _PART):
@@ -39,7 +40,7 @@ def asked(job: Job, texts: Sequence[str], progress: Callable[[float], None]) -> 
             progress(min(start + share * _PART, len(texts)) / len(texts))
 
         part = list(texts[start : start + _PART])
-        path = home() / "cache" / "predictions" / f"{fingerprint(VERSION, 'asked', model, choices.names, part)}.npy"
+        path = home() / "cache" / "predictions" / f"{fingerprint(VERSION, 'asked', model, asdict(choices), part)}.npy"
         if not path.exists():
             _write(path, zero_shot(decoder(), part, choices, share_done))
         parts.append(np.load(path))

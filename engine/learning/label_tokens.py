@@ -8,6 +8,7 @@ without training, and fine-tuning the decoder goes through the same expectation.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from peft import PeftModel
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, DynamicCache
 
 from engine.errors import ArgumentError
 from engine.learning.decoders import Decoder, load_decoder, logits_at
@@ -102,28 +103,38 @@ class LabelHead(nn.Module):
         """Rows that the model reads for each text."""
         return len(self.contexts)
 
-    def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: torch.Tensor, mask: torch.Tensor, past: Any = None) -> torch.Tensor:
         """Return expected numbers, shape (batch, 1), or class probabilities, shape (batch, k).
 
         Args:
             inputs: Tokens of the prompts, shape (batch, tokens), padded on either side.
             mask: One where there is a token, zero where there is padding, same shape.
+            past: What `read_ahead` made of tokens that stand before all of these.
         """
-        p = self.log_probabilities(inputs, mask).exp()
+        p = self.log_probabilities(inputs, mask, past).exp()
         # A product of matrices would be taken in half precision where training is.
         return p if self.logistic else (p * self.values).sum(-1, keepdim=True)
 
-    def log_probabilities(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def log_probabilities(self, inputs: torch.Tensor, mask: torch.Tensor, past: Any = None) -> torch.Tensor:
         """Return the log probability of each choice among all of them, shape (batch, k); arguments as for `forward`."""
         rows, lengths = self._rows(inputs, mask)
         row, depth = self.nodes.T
         owner = torch.arange(len(inputs), device=rows.device)[:, None] * self.rows + row
         place = lengths[:, None] - 1 + depth
-        logits = logits_at(self.backbone, rows, owner.flatten(), place.flatten()).float()
+        if past is not None:
+            past = copy.deepcopy(past)
+            past.batch_repeat_interleave(len(rows))
+        logits = logits_at(self.backbone, rows, owner.flatten(), place.flatten(), past).float()
         logits = logits.view(len(inputs), len(self.nodes), -1)
         choice, node, token = self.steps.T
         steps = logits[:, node, token] - logits.logsumexp(-1)[:, node]
         return steps.new_zeros(len(inputs), len(self.values)).index_add(1, choice, steps).log_softmax(-1)
+
+    def read_ahead(self, ids: list[int]) -> Any:
+        """Return the model's cache of these tokens, to be read once for many texts; None where it keeps none such."""
+        read = self.backbone(input_ids=torch.tensor([ids], device=self.values.device), use_cache=True)
+        past = getattr(read, "past_key_values", None)
+        return past if isinstance(past, DynamicCache) else None
 
     def _rows(self, inputs: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Each prompt followed by each context, padded on the right, and the lengths of the prompts."""
@@ -133,6 +144,12 @@ class LabelHead(nn.Module):
         place = lengths[:, None, None] + torch.arange(depth, device=rows.device)
         rows.scatter_(2, place.expand(-1, count, -1), self.contexts.expand(len(rows), -1, -1))
         return rows.flatten(0, 1), lengths
+
+
+def _shared(ids: list[list[int]]) -> int:
+    """The number of tokens that stand before what sets the prompts apart; 0 for fewer than two."""
+    shortest = min(map(len, ids), default=0) - 1
+    return next((k for k in range(shortest) if len({row[k] for row in ids}) > 1), shortest) if len(ids) > 1 else 0
 
 
 def _tree(tails: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[tuple[int, int]], list[tuple[int, int, int]]]:
@@ -206,6 +223,9 @@ class Asked:
         """Return the head on the model, on a copy of it, or on one with adapters."""
         return LabelHead(backbone, self.spelling.tails, self.choices.values).to(self.decoder.device)
 
+    def below(self, _ids: list[list[int]], _layers: int) -> None:
+        """Return None: the model reads each prompt with several answers behind it."""
+
     def settled(self, backbone: Any, _heads: list[Any]) -> LabelHead:
         """Return the head on a trained backbone; it has nothing of its own to learn."""
         return self.head(backbone).eval()
@@ -220,11 +240,15 @@ class Asked:
         """Return a head's predictions, shape (len(texts), 1) for numbers or (len(texts), k) for classes."""
         ids, done = self.tokenize(texts), 0
         out = np.empty((len(ids), len(self.choices.names) if module.logistic else 1))
-        for batch in batches(ids, _TOKENS_PER_BATCH // module.rows):
-            with memory_told(f"predict with model {self.name}", "choose a smaller model"):
-                out[batch] = module(*self.pad([ids[i] for i in batch])).cpu().numpy()
-            done += len(batch)
-            progress(done / len(ids))
+        with memory_told(f"predict with model {self.name}", "choose a smaller model"):
+            # The question stands before every text: it is read once.
+            shared = _shared(ids)
+            past = module.read_ahead(ids[0][:shared]) if shared else None
+            start = 0 if past is None else shared
+            for batch in batches(ids, _TOKENS_PER_BATCH // module.rows):
+                out[batch] = module(*self.pad([ids[i][start:] for i in batch]), past).cpu().numpy()
+                done += len(batch)
+                progress(done / len(ids))
         return out
 
     def save_head(self, _module: LabelHead, folder: Path) -> None:

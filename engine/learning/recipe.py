@@ -25,8 +25,10 @@ class Recipe:
         head_rate: Peak learning rate of the head, on pooled states scaled to a mean square of one per coordinate. It
             is small so that the encoder learns; a head that learns fast, or starts from the probe's solution, has
             fitted the labels before the encoder moves.
-        epochs: Passes over the labels; more where that would be fewer than `steps` steps.
+        epochs: Passes over the labels; one less where the others alone are `enough` steps, more where they are fewer
+            than `steps` steps.
         steps: Least number of steps of each fold.
+        enough: Steps of each fold that suffice.
         batch_size: Texts in a batch.
         micro_batch: Most texts that go through the model at once; a larger batch is accumulated from several. It is
             halved where the memory of a GPU does not suffice.
@@ -43,7 +45,8 @@ class Recipe:
     learning_rate: float = 1e-3
     head_rate: float = 1e-4
     epochs: int = 4
-    steps: int = 30
+    steps: int = 20
+    enough: int = 70
     batch_size: int = 16
     micro_batch: int = 16
     folds: int = 3
@@ -66,4 +69,6 @@ class Recipe:
 
     def passes(self, labels: int) -> int:
         """Return the passes over so many labels."""
-        return max(self.epochs, math.ceil(self.steps / math.ceil(labels / self.batch_size)))
+        steps = math.ceil(labels / self.batch_size)  # in one pass
+        epochs = self.epochs - ((self.epochs - 1) * steps >= self.enough)
+        return max(epochs, math.ceil(self.steps / steps))

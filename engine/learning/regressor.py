@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
+from engine.learning.below import Below
 from engine.learning.models import Encoder, Progress, mean_pool, silent
 from engine.learning.prediction import pooled_layers
 from engine.learning.probe import Head
@@ -155,6 +156,10 @@ class Pooled:
     def pad(self, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return input ids and attention mask of a batch on the model's device."""
         return self.encoder.pad(ids)
+
+    def below(self, ids: list[list[int]], layers: int) -> Below | None:
+        """Return the states of texts below a layer; None where they are too large to keep."""
+        return Below.of(self.encoder, ids, layers)
 
     def head(self, backbone: Any) -> TrainedHead:
         """Return a head that has yet to be trained."""

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from engine.learning.below import Below, Choose
 from engine.learning.checkpoints import Checkpoints
 from engine.learning.models import Progress
 from engine.learning.recipe import Recipe
@@ -53,6 +54,9 @@ class Reader(Protocol):
 
         A class label's columns are its probabilities, a number's one column is in units of the label.
         """
+
+    def below(self, ids: list[list[int]], layers: int) -> Below | None:
+        """Return the states of texts below layer `layers` where all that the model reads of them are these tokens."""
 
     def settled(self, backbone: Any, heads: list[nn.Module]) -> nn.Module:
         """Return the module that predicts with a trained backbone and the mean of the heads trained with it."""
@@ -110,6 +114,7 @@ class Training:
         scale: That deviation; predictions are divided by it.
         recipe: Settings.
         seed: Seed of the order of batches.
+        below: The states of the texts below the first layer that trains; None computes them anew at each step.
     """
 
     reader: Reader
@@ -119,6 +124,7 @@ class Training:
     scale: float
     recipe: Recipe
     seed: int
+    below: Below | None = None
 
     def __post_init__(self) -> None:
         named = [(name, p) for name, p in self.module.named_parameters() if p.requires_grad]
@@ -126,6 +132,7 @@ class Training:
         head = [p for name, p in named if not name.startswith("backbone.")]
         self.weights = [*backbone, *head]
         self.together = self.recipe.micro_batch
+        self._choose: Choose | None = None
         groups = [{"params": backbone, "lr": self.recipe.learning_rate}, {"params": head, "lr": self.recipe.head_rate}]
         self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.01)
         generator = torch.Generator().manual_seed(self.seed)
@@ -145,8 +152,14 @@ class Training:
             watch: Told of each step.
             checkpoints: Where the state is kept as training goes.
             name: Of this training's checkpoint.
-            held_out: Returns the loss on labels left out, for early stopping; None trains to the end.
+            held_out: Returns the loss on labels left out, for early stopping; None trains to the end. It is asked
+                while no states stand in for layers: `below` is None with it.
         """
+        with self.below.standing_in(self.module.backbone) if self.below else nullcontext() as self._choose:
+            self._run(watch, checkpoints, name, held_out)
+        self._choose = None
+
+    def _run(self, watch: Watch, checkpoints: Checkpoints, name: str, held_out: Callable[[], float] | None) -> None:
         start, best, worse, taken = 0, math.inf, 0, None
         state = checkpoints.read(name)
         if state is not None:
@@ -236,6 +249,8 @@ class Training:
     def _predict(self, batch: list[int]) -> torch.Tensor:
         """Predictions in units of the targets, shape (batch, k)."""
         inputs, mask = self.reader.pad([self.ids[i] for i in batch])
+        if self._choose is not None:
+            self._choose(batch, mask)
         with half_precision(inputs.device):
             predictions: torch.Tensor = self.module(inputs, mask)
         return predictions.float() / self.scale

@@ -111,9 +111,10 @@ def test_classes_are_learnt_as_probabilities(tiny_encoder, phrases):
 
 
 def test_few_labels_are_passed_over_more_often():
-    recipe = Recipe(epochs=5, steps=50, batch_size=16)
+    recipe = Recipe(epochs=5, steps=50, enough=150, batch_size=16)
     assert recipe.passes(33) * 3 >= 50
-    assert recipe.passes(800) == 5
+    assert recipe.passes(500) == 5
+    assert recipe.passes(800) == 4  # four passes are enough steps
 
 
 @pytest.mark.parametrize("classes", [None, 2])

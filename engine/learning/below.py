@@ -1,0 +1,115 @@
+"""The states below the layers that train, computed once: no step changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from engine.learning.models import Encoder, batches
+
+_MOST_BYTES = 5e8
+Choose = Callable[[list[int], torch.Tensor], None]
+
+
+def layers_of(model: Any) -> tuple[str, nn.ModuleList]:
+    """Return the name of the stack of a model's layers, and the stack; an empty one where it is no list."""
+    count = getattr(model.config, "num_hidden_layers", 0)
+    stacks = (
+        (name, part) for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == count
+    )
+    return next(stacks, ("", nn.ModuleList()))
+
+
+class _Given(nn.Module):
+    """Stands in for a layer: hands on what it is given, or the states that were computed before."""
+
+    def __init__(self, layer: nn.Module, *, wraps: bool) -> None:
+        super().__init__()
+        self.states: torch.Tensor | None = None
+        self._wraps = wraps
+        # Not a part of this module, so that its weights are counted once.
+        object.__setattr__(self, "layer", layer)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["layer"], name)  # such as the kind of attention, which some models ask for
+
+    def forward(self, states: torch.Tensor, *_: Any, **__: Any) -> Any:
+        """Return the states in the form of the layer's own answer."""
+        out = states if self.states is None else self.states
+        return (out,) if self._wraps else out
+
+
+@dataclass(frozen=True)
+class Below:
+    """Token states of texts below the first layer that trains.
+
+    Attributes:
+        count: How many layers stand still, one or more.
+        states: Of each text, shape (tokens, width).
+        wraps: Whether a layer answers with a tuple.
+    """
+
+    count: int
+    states: list[torch.Tensor]
+    wraps: bool
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, encoder: Encoder, ids: list[list[int]], count: int) -> Self | None:
+        """Return the states of texts, given as tokens, after `count` layers; None where they are too large to keep."""
+        if count < 1 or 4 * sum(map(len, ids)) * encoder.width > _MOST_BYTES:
+            return None
+        kept: list[Any] = []
+        states, wraps = [torch.empty(0)] * len(ids), False
+        layer = layers_of(encoder.model)[1][count - 1]
+        hook = layer.register_forward_hook(lambda _layer, _inputs, out: kept.append(out))
+        try:
+            for batch in batches(ids):
+                inputs, mask = encoder.pad([ids[i] for i in batch])
+                encoder.model(input_ids=inputs, attention_mask=mask)
+                out = kept.pop()
+                wraps = isinstance(out, tuple)
+                found = (out[0] if wraps else out)[mask.bool()]
+                for i, part in zip(batch, torch.split(found, [len(ids[i]) for i in batch]), strict=True):
+                    states[i] = part.clone()
+        finally:
+            hook.remove()
+        return cls(count, states, wraps)
+
+    def rows(self, rows: Sequence[int]) -> Self:
+        """Return the states of some of the texts."""
+        return replace(self, states=[self.states[i] for i in rows])
+
+    @contextmanager
+    def standing_in(self, model: Any) -> Iterator[Choose]:
+        """Put the states in the place of the layers that stand still.
+
+        Yields:
+            A function that says which texts come next, by their positions and the mask (batch, tokens), which is one
+            where they have a token.
+        """
+        stack = layers_of(model)[1]
+        layers = list(stack[: self.count])
+        given = [_Given(layer, wraps=self.wraps) for layer in layers]
+
+        def choose(batch: list[int], mask: torch.Tensor) -> None:
+            parts = torch.cat([self.states[i] for i in batch])
+            states = parts.new_zeros(*mask.shape, parts.shape[1])
+            states[mask.bool()] = parts
+            given[-1].states = states
+
+        for place, stand_in in enumerate(given):
+            stack[place] = stand_in
+        try:
+            yield choose
+        finally:
+            for place, layer in enumerate(layers):
+                stack[place] = layer

@@ -2,12 +2,12 @@
 
 python benchmarks/allocation_regret.py [--draws 100] [--labels 200,500,1000] [--tasks valence,films] [--learner probe]
 
-Each draw takes n random labels, the other texts being the pool: all rows are the population, whose mean is known. As in
-a run the pilot opens labels step by step, the law is fitted, the plan recommends, and the recommendation is carried out.
-Beside it, on the same draw: labels-only, splits that fine-tune on a quarter or half of the labels, cross-fit with five
-and ten folds, and the split of Wang, Ye & Zhao (arXiv 2511.19486) with the learner's true law known and lambda = 1. The
-best of the fixed ones over all draws of a task is the best in hindsight. Coverage is that of nominal 95% intervals. The
-three ratings of EmoBank share their draws. Texts are embedded once. The last line is one JSON object.
+Each draw takes n random labels, the other texts being the pool: all rows are the population, whose mean is known. As
+in a run the pilot opens labels step by step, the law is fitted, the plan recommends, and the recommendation is carried
+out. Beside it, on the same draw: labels-only, splits that fine-tune on a quarter or half of the labels, cross-fit with
+five and ten folds, and the split of Wang, Ye & Zhao (arXiv 2511.19486) with the learner's true law known and lambda = 1.
+The best of the fixed ones over all draws of a task is the best in hindsight. Coverage is that of nominal 95% intervals.
+The three ratings of EmoBank share their draws. Texts are embedded once. The last line is one JSON object.
 
 With the probe decompositions are shared between ratings and the fits are those of engine.learning.probe, checked on the
 first draw. With --learner auto (or lora) every fit is a real one: give --draws 5. --rows FILE keeps each draw as a JSON

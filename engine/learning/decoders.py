@@ -190,7 +190,9 @@ class Answered:
         return Batch(losses, tuple(inputs.shape), [(k, 0, len(dialogue.ids)) for k, dialogue in enumerate(chosen)])
 
 
-def logits_at(model: Any, inputs: torch.Tensor, owner: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+def logits_at(
+    model: Any, inputs: torch.Tensor, owner: torch.Tensor, place: torch.Tensor, past: Any = None
+) -> torch.Tensor:
     """Return logits at some places only, shape (places, vocabulary): of a long text they would fill the memory.
 
     Args:
@@ -198,6 +200,7 @@ def logits_at(model: Any, inputs: torch.Tensor, owner: torch.Tensor, place: torc
         inputs: Token ids, padded on the right, shape (rows, tokens).
         owner: Row of each place, shape (places,).
         place: Its position in the row, shape (places,).
+        past: The model's cache of what stands before each row, as many tokens for each; it is used up.
     """
 
     def choose(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -206,7 +209,7 @@ def logits_at(model: Any, inputs: torch.Tensor, owner: torch.Tensor, place: torc
     hook = model.get_output_embeddings().register_forward_pre_hook(choose)
     try:
         # Padding on the right lies in the future of every token: a causal model needs no mask against it.
-        logits: torch.Tensor = model(input_ids=inputs, use_cache=False).logits
+        logits: torch.Tensor = model(input_ids=inputs, past_key_values=past, use_cache=past is not None).logits
     finally:
         hook.remove()
     return logits[0]

@@ -13,7 +13,7 @@ import torch
 from tiny_models import TEMPLATE
 
 from engine.errors import ArgumentError, ModelError
-from engine.learning.label_tokens import Choices, LabelTokens, ask, load_asked, zero_shot
+from engine.learning.label_tokens import Choices, LabelHead, LabelTokens, ask, load_asked, zero_shot
 
 RATINGS = Choices.between(1, 5)
 SETS = {
@@ -258,3 +258,21 @@ def test_a_gpu_predicts_what_the_cpu_does(decoder, phrases):
     there = replace(decoder, model=copy.deepcopy(decoder.model).to("cuda"), device=torch.device("cuda"))
     for choices in SETS.values():
         np.testing.assert_allclose(zero_shot(there, phrases, choices), zero_shot(decoder, phrases, choices), rtol=1e-4)
+
+
+def test_the_question_is_read_once(decoder, phrases, monkeypatch):
+    asked = ask(decoder, SETS["many"])
+    read = []
+    hook = decoder.model.model.layers[0].register_forward_pre_hook(lambda _layer, args: read.append(args[0].shape))
+    try:
+        ahead = asked.predict(phrases[:20])
+    finally:
+        hook.remove()
+    prompts = asked.tokenize(phrases[:20])
+    question = read[0][1]
+    assert read[0][0] == 1
+    assert question > len(prompts[0]) / 2
+    assert all(tokens < max(map(len, prompts)) - question + 8 for _, tokens, _ in read[1:])
+    monkeypatch.setattr(LabelHead, "read_ahead", lambda *_: None)
+    np.testing.assert_allclose(asked.predict(phrases[:20]), ahead, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(asked.predict(phrases[:1]), ahead[:1], rtol=1e-4, atol=1e-6)

@@ -23,7 +23,9 @@ from engine.learning.packed import PackedEncoder, can_pack
 from engine.learning.products import bfloat16_products, split_pays
 
 Floats = NDArray[np.float32]
-_TOKENS = 2048  # in a batch: enough for the products to run at full speed, few enough to stay in a core's cache
+# Tokens in a batch: enough for the products to run at full speed, few enough to stay in a core's cache; of a small pool
+# fewer, so that every core has several batches and none waits long for the last.
+_FEWEST, _MOST, _EACH = 512, 2048, 4
 _WORTH = 1024  # tokens in all; with fewer, preparing the weights takes longer than it saves
 
 
@@ -97,7 +99,8 @@ def _shared_out(
     """Batches and their pooled states, each computed by one of as many threads as torch would use."""
     threads = torch.get_num_threads()
     split = dtype == torch.float32 and split_pays()
-    work = list(_batches(ids))[::-1]  # long texts first, so that the threads end together
+    tokens = min(max(sum(map(len, ids)) // (_EACH * threads), _FEWEST), _MOST)
+    work = list(_batches(ids, tokens))[::-1]  # long texts first, so that the threads end together
     with bfloat16_products() if split else nullcontext():
         packed = PackedEncoder(model, dtype, split=split)
         pool = ThreadPoolExecutor(min(threads, len(work)), initializer=torch.set_num_threads, initargs=(1,))
@@ -110,12 +113,12 @@ def _shared_out(
             torch.set_num_threads(threads)  # or threads started later would have the workers' number
 
 
-def _batches(ids: list[list[int]]) -> Iterator[list[int]]:
-    """Positions of texts, the shortest first, in batches of about so many tokens."""
+def _batches(ids: list[list[int]], most: int) -> Iterator[list[int]]:
+    """Positions of texts, the shortest first, in batches of at most so many tokens (or of one text)."""
     batch: list[int] = []
     tokens = 0
     for i in sorted(range(len(ids)), key=lambda i: len(ids[i])):
-        if batch and tokens + len(ids[i]) > _TOKENS:
+        if batch and tokens + len(ids[i]) > most:
             yield batch
             batch, tokens = [], 0
         batch.append(i)

@@ -119,8 +119,8 @@ class Questionnaire:
                 )
         begun = [any(ids is not other and other[: len(ids)] == ids for other in whole) for ids in whole]
         whole = [[*ids, self._end(answer)] if b else ids for ids, b, answer in zip(whole, begun, answers, strict=True)]
-        common = _shared(whole)
-        kept = _shared([before, whole[0][:common]])
+        common = shared_tokens(whole)
+        kept = shared_tokens([before, whole[0][:common]])
         return Spelling(len(before) - kept, whole[0][kept:common], [ids[common:] for ids in whole])
 
     def _end(self, answer: str) -> int:
@@ -207,6 +207,6 @@ class Questionnaire:
         return text
 
 
-def _shared(rows: list[list[int]]) -> int:
-    """The number of tokens with which all rows begin."""
+def shared_tokens(rows: list[list[int]]) -> int:
+    """Return the number of tokens with which all rows begin."""
     return next((k for k, tokens in enumerate(zip(*rows, strict=False)) if len(set(tokens)) > 1), min(map(len, rows)))

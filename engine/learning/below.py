@@ -28,10 +28,10 @@ def layers_of(model: Any) -> tuple[str, nn.ModuleList]:
 class _Given(nn.Module):
     """Stands in for a layer: hands on what it is given, or the states that were computed before."""
 
-    def __init__(self, layer: nn.Module, *, wraps: bool) -> None:
+    def __init__(self, layer: nn.Module, *, parts: int) -> None:
         super().__init__()
         self.states: torch.Tensor | None = None
-        self._wraps = wraps
+        self._parts = parts
         # Not a part of this module, so that its weights are counted once.
         object.__setattr__(self, "layer", layer)
 
@@ -44,7 +44,7 @@ class _Given(nn.Module):
     def forward(self, states: torch.Tensor, *_: Any, **__: Any) -> Any:
         """Return the states in the form of the layer's own answer."""
         out = states if self.states is None else self.states
-        return (out,) if self._wraps else out
+        return (out, *[None] * (self._parts - 1)) if self._parts else out
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Below:
     Attributes:
         count: How many layers stand still, one or more.
         states: Of each text, shape (tokens, width).
-        wraps: Whether a layer answers with a tuple.
+        parts: How many parts the tuple has with which a layer answers; 0 where it answers with its states alone.
     """
 
     count: int
     states: list[torch.Tensor]
-    wraps: bool
+    parts: int
 
     @classmethod
     @torch.no_grad()
@@ -68,7 +68,7 @@ class Below:
         if count < 1 or 4 * sum(map(len, ids)) * encoder.width > _MOST_BYTES:
             return None
         kept: list[Any] = []
-        states, wraps = [torch.empty(0)] * len(ids), False
+        states, parts = [torch.empty(0)] * len(ids), 0
         layer = layers_of(encoder.model)[1][count - 1]
         hook = layer.register_forward_hook(lambda _layer, _inputs, out: kept.append(out))
         try:
@@ -76,13 +76,13 @@ class Below:
                 inputs, mask = encoder.pad([ids[i] for i in batch])
                 encoder.model(input_ids=inputs, attention_mask=mask)
                 out = kept.pop()
-                wraps = isinstance(out, tuple)
-                found = (out[0] if wraps else out)[mask.bool()]
+                parts = len(out) if isinstance(out, tuple) else 0
+                found = (out[0] if parts else out)[mask.bool()]
                 for i, part in zip(batch, torch.split(found, [len(ids[i]) for i in batch]), strict=True):
                     states[i] = part.clone()
         finally:
             hook.remove()
-        return cls(count, states, wraps)
+        return cls(count, states, parts)
 
     def rows(self, rows: Sequence[int]) -> Self:
         """Return the states of some of the texts."""
@@ -98,12 +98,12 @@ class Below:
         """
         stack = layers_of(model)[1]
         layers = list(stack[: self.count])
-        given = [_Given(layer, wraps=self.wraps) for layer in layers]
+        given = [_Given(layer, parts=self.parts) for layer in layers]
 
         def choose(batch: list[int], mask: torch.Tensor) -> None:
-            parts = torch.cat([self.states[i] for i in batch])
-            states = parts.new_zeros(*mask.shape, parts.shape[1])
-            states[mask.bool()] = parts
+            tokens = torch.cat([self.states[i] for i in batch])
+            states = tokens.new_zeros(*mask.shape, tokens.shape[1])
+            states[mask.bool()] = tokens
             given[-1].states = states
 
         for place, stand_in in enumerate(given):

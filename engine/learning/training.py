@@ -26,6 +26,8 @@ LossReport = Callable[[int, float], None]
 # Batches of like length are cut from so many batches' worth of texts drawn at random.
 _SORTED_BATCHES = 8
 _LEAST_PROBABILITY = 1e-12
+# DeBERTa's first version masks with the smallest number of single precision, which half precision cannot hold.
+_SINGLE = {"deberta"}
 
 
 class Reader(Protocol):
@@ -251,13 +253,15 @@ class Training:
         inputs, mask = self.reader.pad([self.ids[i] for i in batch])
         if self._choose is not None:
             self._choose(batch, mask)
-        with half_precision(inputs.device):
+        with half_precision(inputs.device, self.reader.base.config.model_type):
             predictions: torch.Tensor = self.module(inputs, mask)
         return predictions.float() / self.scale
 
 
-def half_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Return a context in which products are taken in bfloat16, where the device has instructions for them."""
+def half_precision(device: torch.device, kind: str) -> AbstractContextManager[Any]:
+    """Return a context in which products are taken in bfloat16, where device and kind of model allow for it."""
+    if kind in _SINGLE:
+        return nullcontext()
     if device.type == "cuda":
         return torch.autocast("cuda", torch.bfloat16)
     if device.type == "cpu" and has_half_products():

@@ -32,6 +32,7 @@ _LEARNERS = {
     "probe": "a small head was fitted on the texts' representations by a frozen language model",
     "lora": "a language model was fine-tuned with low-rank adapters (LoRA)",
     "full": "all weights of a language model were fine-tuned",
+    "auto": "a head on a frozen language model and one fine-tuned with low-rank adapters (LoRA) were blended",
 }
 
 

@@ -19,8 +19,8 @@ from engine.runs.answers import Answers
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 RunKind = Literal["select", "efficiency", "calibration", "plan", "run"]
-LEARNERS = ("probe", "lora", "full")
-OBJECTIVES = ("variance", "mean-square")
+LEARNERS = ("probe", "lora", "full", "auto")
+OBJECTIVES = ("variance", "mean-square", "cross-entropy")
 STRATEGIES = ("auto", "labels-only", "zero-shot", "split", "cross-fit")
 ESTIMANDS = ("mean", "shares", "quantile", "groups")
 POPULATIONS = ("these", "larger")
@@ -112,9 +112,10 @@ class RunSettings:
     """How a run is to be done; stored with the run.
 
     Attributes:
-        learner: "probe" (frozen encoder, closed-form head), "lora" or "full".
+        learner: "probe" (frozen encoder, closed-form head), "lora", "full", or "auto" (probe and LoRA, blended by how
+            well each predicts labels that it has not seen).
         model: Hub name or folder of the model.
-        objective: Fine-tuning loss: the "variance" of the residual or its "mean-square".
+        objective: Fine-tuning loss: the "variance" of the residual, its "mean-square" or, of classes, "cross-entropy".
         strategy: "auto" takes the plan's recommendation.
         finetune: Number of labels to fine-tune on under "split"; None takes the plan's optimum.
         folds: Number of folds K under "cross-fit".

@@ -115,7 +115,12 @@ def _fit_and_predict(
         texts = [data.texts[i] for i in train]
         losses = _loss_writer(job, number)
         model = learner.fit(
-            texts, data.y[train], seed=settings.seed, progress=lambda x: progress(x / 2), report_loss=losses
+            texts,
+            data.y[train],
+            seed=settings.seed,
+            progress=lambda x: progress(x / 2),
+            report_loss=losses,
+            checkpoints=job.run.folder / "checkpoints" / str(number),
         )
         model.save(job.run.folder / "models" / str(number))
         every = [data.texts[i] for i in rectify] + list(data.pool_texts)

@@ -19,7 +19,6 @@ from engine.learning.label_tokens import Choices, ask, load_asked
 from engine.learning.models import embed, is_decoder, load_encoder
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled, Units
-from engine.learning.training import has_half_products
 
 TOKENIZER = byte_pairs()
 SIZES = {
@@ -221,11 +220,7 @@ def test_every_adapter_learns_through_the_expectation(writer, texts):
 # Fine-tuned
 
 
-# Its mask takes the smallest number of single precision, which half precision cannot hold.
-OVERFLOWS = pytest.mark.xfail(has_half_products(), raises=RuntimeError, reason="DeBERTa 1 trains in single precision.")
-
-
-@pytest.mark.parametrize("family", [pytest.param(f, marks=OVERFLOWS if f == "Deberta" else ()) for f in FAMILIES])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path):
     y = np.arange(len(texts)) % 4 + 1.0
     if family in DECODERS:

@@ -66,7 +66,7 @@ def weigh(
         folds: Number of folds K under cross-fit.
         costs: Prices and times.
         seconds: Compute time of the next step's trials.
-        strategy: "auto", or the one strategy that the user asks for.
+        strategy: "split" or "cross-fit" where the user asks for it; with any other all are weighed.
         zero_shot_variance: Residual variance of predictions that came with the data, if any.
     """
     splits = _candidates(opened, following, design.n)
@@ -105,17 +105,17 @@ def _losses(
     step = max(len(law.draws) // _DRAWS, 1)
     curves = law.curves(np.append(splits, size))[::step]
     columns, fits, sizes, minimum = [], [], [], []
-    if strategy in ("auto", "split"):
+    if strategy != "cross-fit":
         columns.append(design.rectified(splits, curves[:, :-1]))
         fits += [1] * len(splits)
         sizes += splits.tolist()
         minimum += splits.tolist()
-    if strategy in ("auto", "cross-fit"):
+    if strategy != "split":
         columns.append(design.rectified(0, curves[:, -1:]))
         fits.append(folds)
         sizes.append(size)
         minimum.append(np.inf)
-    if strategy == "auto":
+    if strategy not in ("split", "cross-fit"):
         known = [design.labels_only()]
         if zero_shot_variance is not None:
             known.append(float(design.rectified(0, zero_shot_variance)))

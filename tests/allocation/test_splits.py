@@ -58,6 +58,23 @@ def test_with_an_endless_pool_the_optimum_solves_the_published_condition(n, a, a
     assert found == pytest.approx(8 + int(np.argmin(objective)), abs=max(2, 0.005 * n))
 
 
+@settings(deadline=None, max_examples=30)
+@given(
+    n=st.integers(300, 20_000),
+    a=st.floats(0.1, 10.0),
+    alpha=st.floats(0.15, 1.5),
+    b=st.floats(0.0, 1.0),
+)
+def test_for_any_law_the_optimum_is_the_root_of_the_published_condition_and_the_best_of_all_splits(n, a, alpha, b):
+    every = np.arange(8, n - 9)
+    objective = (a * every**-alpha + b) / (n - every)
+    found = best_split(certain(a, alpha, b), Design(n, ENDLESS, 1e6, "larger", 0.95))
+    # The quantile of t, and reading the law between knots, bend the objective by less than the flat region notices.
+    assert objective[found - 8] <= objective.min() * (1 + 2e-4 + 4 / n)
+    at_root = np.interp(np.clip(root(n, a, alpha, b), 8, n - 10), every, objective)
+    assert at_root == pytest.approx(objective.min(), rel=1e-3)
+
+
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0])
 def test_without_a_floor_the_optimum_is_a_fixed_share(alpha):
     n = 10_000

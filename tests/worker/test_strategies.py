@@ -130,6 +130,12 @@ def test_no_trial_sees_a_sealed_label(in_process, quick_coslow, store, monkeypat
     assert not seen & set(steps["rows"]["rectify"])
 
 
+@pytest.mark.parametrize("strategy", ["labels-only", "zero-shot"])
+def test_a_plan_weighs_all_strategies_whatever_was_asked_for(in_process, quick_coslow, store, strategy):
+    _, results, _ = finished(in_process, make_study(store), "plan", strategy=strategy)
+    assert results.plan.recommended
+
+
 def test_auto_chooses_the_folds_and_cross_fit_takes_those_asked_for(in_process, quick_coslow, store):
     study = make_study(store)
     _, chosen, _ = finished(in_process, study, "plan")

@@ -10,11 +10,9 @@ The last line is one JSON object.
 
 import argparse
 import json
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,8 +30,6 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--skip-slow", action="store_true", help="leave out ppi-python's median")
     chosen = options.parse_args()
-    # A neighbour of this file is called coverage.py, which would hide the package of that name from ppi-python.
-    sys.path[:] = [place for place in sys.path if Path(place or ".").resolve() != Path(__file__).resolve().parent]
     figures: dict[str, Any] = {}
     print(
         f"{'estimator':10} {'pool':>9} {'ours ms':>10} {'ppi ms':>12} {'faster':>9} {'wanted':>7} {'times inputs':>13}"

@@ -57,8 +57,10 @@ def _trials(job: Job, coslow: float | None, number: int, steps: int) -> pd.DataF
 
         # The probe has a closed form: no objective to choose.
         objective = "" if name == "probe" else job.settings.objective
-        inputs = ["trial", name, objective, job.sealing.pilot_size, len(train), seed]
-        rows.append(job.step(f"trial {name} {len(train):05d} {seed}", inputs, compute))
+        opened = job.sealing.pilot_size
+        inputs = ["trial", name, objective, opened, len(train), seed]
+        # Named by the step too: a run that resumes in a later step finds the earlier ones' trials again.
+        rows.append(job.step(f"trial {name} {opened:05d} {len(train):05d} {seed}", inputs, compute))
         done += len(train)
         if (len(train), seed) in last_of_size:
             record_curve(job, coslow, pd.DataFrame(rows))

@@ -48,7 +48,8 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
         key="learner",
         horizontal=True,
     )
-    strategies = [name for name in STRATEGIES if name != "zero-shot" or study.roles.prediction]
+    writes = st.session_state.get("model", engine.RunSettings().model) != engine.RunSettings().model
+    strategies = [name for name in STRATEGIES if name != "zero-shot" or study.roles.prediction or writes]
     left, right = st.columns(2)
     strategy = left.selectbox("Strategy", strategies, format_func=STRATEGIES.get, key="strategy")
     folds = right.slider("Folds of cross-fit", 2, 20, int(wishes.get("folds") or 10), key="run_folds")

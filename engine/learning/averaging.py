@@ -17,6 +17,8 @@ from torch import nn
 from engine.learning.below import layers_of
 from engine.learning.training import copy_for_training
 
+SCALING = 2
+
 
 class Models(Protocol):
     """Models trained one after another from one start."""
@@ -26,6 +28,9 @@ class Models(Protocol):
 
     def keep(self) -> None:
         """Keep the model that has been trained."""
+
+    def take_up(self, number: int) -> None:
+        """Go back to one of the models, counted from zero."""
 
     def average(self) -> Any:
         """Return the average of those kept, in evaluation mode."""
@@ -48,7 +53,7 @@ class Adapters:
 
     Args:
         model: The base model; it is copied.
-        rank: Of each adapter; alpha is twice as much.
+        rank: Of each adapter; alpha is SCALING times as much.
         seed: Of the start.
         frozen: Share of the layers, from the lowest up, that get no adapter.
         checkpointing: Whether activations are computed again in the backward pass.
@@ -58,7 +63,7 @@ class Adapters:
         self._attention = model.config._attn_implementation
         self._base, self._seed = copy_for_training(model, checkpointing=checkpointing), seed
         targets = adapted(model, frozen)
-        self._config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets)
+        self._config = LoraConfig(r=rank, lora_alpha=SCALING * rank, lora_dropout=0.0, target_modules=targets)
         self._model: PeftModel | None = None
         self._names: list[str] = []
 
@@ -79,6 +84,11 @@ class Adapters:
 
     def keep(self) -> None:
         """Keep the adapter that has been trained."""
+
+    def take_up(self, number: int) -> None:
+        """Make an adapter the active one."""
+        assert self._model is not None
+        self._model.set_adapter(self._names[number])
 
     def average(self) -> Any:
         """Return the model with the average of the adapters, named "default" and merged for prediction."""
@@ -122,6 +132,10 @@ class Copies:
             if value.is_floating_point():
                 kept = self._total.get(name)
                 self._total[name] = value.double() if kept is None else kept + value.double()
+
+    def take_up(self, number: int) -> None:
+        """Refuse: a copy that was kept is part of the average."""
+        raise NotImplementedError
 
     def average(self) -> Any:
         """Return the model with the average of the weights."""

@@ -11,22 +11,23 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from engine.errors import ArgumentError
-from engine.learning.averaging import Adapters, Copies, Models
-from engine.learning.below import Below, layers_of
+from engine.learning.averaging import SCALING, Adapters, Copies, Models, adapted
+from engine.learning.below import layers_of
 from engine.learning.blending import outcomes, spread, trust
 from engine.learning.checkpoints import Checkpoints
 from engine.learning.faults import memory_told
 from engine.learning.models import Progress, silent
 from engine.learning.recipe import Recipe
+from engine.learning.together import Together
 from engine.learning.training import LossReport, Reader, Training, Watch, residual_loss
 
 Floats = NDArray[np.float64]
@@ -130,15 +131,30 @@ def fine_tune(
     )
     ids = reader.tokenize(texts)
     below = None
-    if recipe.method == "lora" and not (recipe.patience or recipe.checkpointing):
+    if recipe.method == "lora" and not (recipe.patience or recipe.checkpointing or recipe.side_by_side):
         below = reader.below(ids, int(recipe.frozen * len(layers_of(reader.base)[1])))
-    left_out, heads = np.empty_like(columns), []
-    for number, part in enumerate(parts):
-        with memory_told(f"fine-tune model {reader.name}"):
+    scale = float(columns.std()) or 1.0 if columns.shape[1] == 1 else 1.0  # several classes are one-hot
+    left_out, made = np.empty_like(columns), []
+    with memory_told(f"fine-tune model {reader.name}"):
+        for number, part in enumerate(parts):
+            rest = np.setdiff1d(np.arange(len(texts)), part).tolist()
             head = reader.head(models.start())
-            left_out[part] = _fold(reader, head, texts, ids, below, columns, part, number, recipe, seed, watch, kept)
-        heads.append(head)
-        models.keep()
+            targets = torch.as_tensor(columns / scale, dtype=torch.float32).to(reader.base.device)
+            known = below.rows(rest) if below else None
+            order = 1009 * seed + number
+            training = Training(reader, head, [ids[i] for i in rest], targets[rest], scale, recipe, order, known)
+            fold = _Fold(number, training, [texts[i] for i in part], targets[part], columns.mean(0))
+            made.append(fold)
+            if not recipe.side_by_side:
+                fold.train(watch, kept)
+                left_out[part] = fold.predict()
+                models.keep()
+        if recipe.side_by_side:
+            _train_side_by_side(reader, made, recipe, watch)
+            for fold, part in zip(made, parts, strict=True):
+                models.take_up(fold.number)
+                left_out[part] = fold.predict()
+    heads = [fold.training.module for fold in made]
     module = reader.settled(models.average(), heads)
     kept.clear()
     mean = columns.mean(0)
@@ -162,46 +178,51 @@ def folds(columns: Floats, classes: bool, count: int, seed: int) -> list[NDArray
     return [order[j::count] for j in range(count)]
 
 
-def _fold(
-    reader: Reader,
-    head: nn.Module,
-    texts: list[str],
-    ids: list[list[int]],
-    below: Below | None,
-    columns: Floats,
-    part: NDArray[np.intp],
-    number: int,
-    recipe: Recipe,
-    seed: int,
-    watch: Watch,
-    kept: Checkpoints,
-) -> Floats:
-    """Train on all labels but a fold, in place; return predictions of the fold, shape (len(part), k)."""
-    rest = np.setdiff1d(np.arange(len(texts)), part)
-    # Several classes are one-hot: their unit is one.
-    scale = float(columns.std()) or 1.0 if columns.shape[1] == 1 else 1.0
-    targets = torch.as_tensor(columns / scale, dtype=torch.float32).to(next(head.parameters()).device)
-    known = below.rows(rest.tolist()) if below else None
-    own = [ids[i] for i in rest]
-    training = Training(reader, head, own, targets[rest], scale, recipe, seed=1009 * seed + number, below=known)
-    unseen = [texts[i] for i in part]
+@dataclass
+class _Fold:
+    """The training on all labels but a fold, and what it knows of the fold.
 
-    def predict() -> Floats:
-        found = reader.outputs(reader.settled(head.backbone, [head]), unseen, silent)
-        return np.asarray(found - found.mean(0) + columns.mean(0))
+    Attributes:
+        number: Of the fold.
+        training: On the other labels.
+        unseen: The fold's texts.
+        targets: Their labels in units of the deviation, shape (texts, k).
+        mean: Mean label, shape (k,).
+    """
 
-    def loss() -> float:
-        predictions = torch.as_tensor(predict() / scale, dtype=torch.float32).to(targets.device)
-        return float(residual_loss(predictions, targets[part], recipe.objective))
+    number: int
+    training: Training
+    unseen: list[str]
+    targets: torch.Tensor
+    mean: Floats
 
-    done = kept.read(f"fold-{number}")
-    if done is not None:
-        training.take(done["weights"])
-        watch(sum(map(len, training.plan)))
-        return predict()
-    training.run(watch, kept, f"step-{number}", loss if recipe.patience else None)
-    kept.write(f"fold-{number}", {"weights": training.weights_now()})
-    return predict()
+    def train(self, watch: Watch, kept: Checkpoints) -> None:
+        """Train in place, or take the weights of a checkpoint."""
+        name = f"fold-{self.number}"
+        done = kept.read(name)
+        if done is not None:
+            self.training.take(done["weights"])
+            watch(sum(map(len, self.training.plan)))
+            return
+        self.training.run(watch, kept, f"step-{self.number}", self._loss if self.training.recipe.patience else None)
+        kept.write(name, {"weights": self.training.weights_now()})
+
+    def predict(self) -> Floats:
+        """Return predictions of the fold, their mean that of all labels, shape (texts, k)."""
+        reader, head = self.training.reader, self.training.module
+        found = reader.outputs(reader.settled(head.backbone, [head]), self.unseen, silent)
+        return np.asarray(found - found.mean(0) + self.mean)
+
+    def _loss(self) -> float:
+        predictions = torch.as_tensor(self.predict() / self.training.scale, dtype=torch.float32)
+        return float(residual_loss(predictions.to(self.targets.device), self.targets, self.training.recipe.objective))
+
+
+def _train_side_by_side(reader: Reader, made: list[_Fold], recipe: Recipe, watch: Watch) -> None:
+    """Train the folds in one batch; those whose plans have other numbers of steps, each among themselves."""
+    trainings = sorted((fold.training for fold in made), key=lambda training: len(training.plan))
+    for _, group in groupby(trainings, key=lambda training: len(training.plan)):
+        Together(reader.base, adapted(reader.base, recipe.frozen), list(group), SCALING).run(watch)
 
 
 def _key(reader: Reader, texts: list[str], columns: Floats, recipe: Recipe, seed: int) -> str:

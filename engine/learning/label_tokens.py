@@ -220,6 +220,12 @@ class Asked:
     def below(self, _ids: list[list[int]], _layers: int) -> None:
         """Return None: the model reads each prompt with several answers behind it."""
 
+    def read_together(
+        self, backbone: Any, heads: list[Any], inputs: torch.Tensor, mask: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Return the predictions of each of equally many rows in turn; the head is the same for all of them."""
+        return list(self.head(backbone)(inputs, mask).chunk(len(heads)))
+
     def settled(self, backbone: Any, _heads: list[Any]) -> LabelHead:
         """Return the head on a trained backbone; it has nothing of its own to learn."""
         return self.head(backbone).eval()

@@ -35,6 +35,7 @@ class Recipe:
         folds: Models trained, each on all labels but one fold.
         patience: Epochs without a better residual variance on the fold left out after which a fold's training stops
             and the best epoch's weights are taken; 0 trains to the end.
+        side_by_side: Whether the folds' adapters train in one batch, which a GPU is glad of.
         checkpointing: Whether activations are computed again in the backward pass rather than kept.
     """
 
@@ -51,6 +52,7 @@ class Recipe:
     micro_batch: int = 16
     folds: int = 3
     patience: int = 0
+    side_by_side: bool = False
     checkpointing: bool = False
 
     @classmethod
@@ -63,6 +65,7 @@ class Recipe:
             objective,
             rank=_RANKS[size],
             learning_rate=(_FULL_RATES if method == "full" else _LORA_RATES)[size],
+            side_by_side=method == "lora" and weights < _CHECKPOINTED and model.device.type == "cuda",
             micro_batch=4 if weights >= _CHECKPOINTED else 16,
             checkpointing=weights >= _CHECKPOINTED,
         )

@@ -111,7 +111,10 @@ class TrainedHead(nn.Module):
 
     def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return predictions of shape (batch, k), numbers in units of the label."""
-        states = self.backbone(input_ids=inputs, attention_mask=mask).last_hidden_state
+        return self.read(self.backbone(input_ids=inputs, attention_mask=mask).last_hidden_state, mask)
+
+    def read(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return predictions, shape (batch, k), from the backbone's last states, shape (batch, tokens, width)."""
         with torch.autocast(states.device.type, enabled=False):
             scores = self.linear((mean_pool(states.float(), mask) - self.centre) / self.units.spread)
             return probabilities(scores) if self.units.logistic else self.units.location + self.units.scale * scores
@@ -164,6 +167,14 @@ class Pooled:
     def head(self, backbone: Any) -> TrainedHead:
         """Return a head that has yet to be trained."""
         return TrainedHead(backbone, self.units).to(self.encoder.device)
+
+    def read_together(
+        self, backbone: Any, heads: list[TrainedHead], inputs: torch.Tensor, mask: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Return each head's predictions of its own rows, of which the batch has equally many for each in turn."""
+        states = backbone(input_ids=inputs, attention_mask=mask).last_hidden_state
+        parts = zip(heads, states.chunk(len(heads)), mask.chunk(len(heads)), strict=True)
+        return [head.read(*part) for head, *part in parts]
 
     def settled(self, backbone: Any, heads: list[Any]) -> Regressor:
         """Return the module that predicts with a trained backbone and the mean of the heads, in units of the label."""

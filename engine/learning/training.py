@@ -57,6 +57,11 @@ class Reader(Protocol):
         A class label's columns are its probabilities, a number's one column is in units of the label.
         """
 
+    def read_together(
+        self, backbone: Any, heads: list[Any], inputs: torch.Tensor, mask: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Return each head's predictions of its own rows, of which the batch has equally many for each in turn."""
+
     def below(self, ids: list[list[int]], layers: int) -> Below | None:
         """Return the states of texts below layer `layers` where all that the model reads of them are these tokens."""
 

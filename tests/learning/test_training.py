@@ -257,7 +257,7 @@ def test_the_lowest_layers_get_no_adapter(tiny_encoder):
 
 def test_settings_follow_the_size_of_the_model(tiny_encoder):
     assert Recipe.suited(tiny_encoder.model, "lora", "variance") == Recipe()
-    with torch.device("meta"):
+    with torch.device("meta"):  # no memory
         large = torch.nn.Linear(50_000, 50_000)
     recipe = Recipe.suited(large, "full", "mean-square")
     assert recipe.checkpointing
@@ -314,3 +314,29 @@ def test_the_layers_are_back_after_training_and_after_a_fault(tiny_encoder, phra
     with pytest.raises(Stopped):
         fail()
     assert list(stack) == layers
+
+
+# ----------------------------------------------------------- many adapters in one batch
+
+
+@pytest.mark.usefixtures("in_single_precision")
+@pytest.mark.parametrize("count", [60, 53])  # with 53 the folds' batches are of other sizes
+@pytest.mark.parametrize("classes", [None, 2])
+def test_adapters_side_by_side_end_as_one_after_another(tiny_encoder, phrases, y, count, classes):
+    labels = (y > 0).astype(int)[:count] if classes else y[:count]
+    texts, reader = phrases[:count], reader_of(tiny_encoder, phrases[:count], labels, classes)
+    options = {"classes": classes, "seed": 4}
+    recipe = replace(QUICK, folds=3, frozen=0.0)
+    alone = fine_tune(reader, texts, labels, recipe=recipe, **options)
+    beside = fine_tune(reader, texts, labels, recipe=replace(recipe, side_by_side=True), **options)
+    np.testing.assert_allclose(beside.left_out, alone.left_out, atol=2e-3)
+    np.testing.assert_allclose(beside.outputs(phrases), alone.outputs(phrases), atol=2e-3)
+
+
+@pytest.mark.usefixtures("in_single_precision")
+def test_decoders_train_side_by_side_too(decoder, phrases, y):
+    ratings = np.clip(y, -1, 1) + 2
+    reader, recipe = ask(decoder, Choices.of(ratings)), replace(QUICK, frozen=0.0)
+    alone = fine_tune(reader, phrases, ratings, classes=None, recipe=recipe, seed=1)
+    beside = fine_tune(reader, phrases, ratings, classes=None, recipe=replace(recipe, side_by_side=True), seed=1)
+    np.testing.assert_allclose(beside.left_out, alone.left_out, atol=2e-3)

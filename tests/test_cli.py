@@ -132,6 +132,7 @@ def test_plan_run_report_and_delete(capsys, tmp_path):
     assert {path.name for path in out.iterdir()} == {
         "estimate.csv",
         "estimate.json",
+        "labels.csv",
         "predictions.parquet",
         "report.html",
         "settings.json",

@@ -92,7 +92,8 @@ def _finish(options: Arguments, store: Store, run: Run) -> None:
     (folder / "estimate.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     results.estimate.to_frame().to_csv(folder / "estimate.csv", index=False)
     (folder / "settings.json").write_text(settings_json(store, run.id), encoding="utf-8")
-    shutil.copyfile(run.folder / "predictions.parquet", folder / "predictions.parquet")
+    for name in ("predictions.parquet", "labels.csv"):
+        shutil.copyfile(run.folder / name, folder / name)
     write_report(store, run.id, folder / "report.html")
     if options.json:
         print(json.dumps(record))

@@ -40,6 +40,8 @@ def settings_json(store: Store, run_id: str) -> str:
             "settings": run.settings.to_dict(),
         },
         "details": read_results(store, run).details,
+        # Which labelled rows, counted from 0 in the order of the data, did what.
+        "rows": store.step_results(run_id).get("rows"),
         "versions": versions(),
         "command": command_line(study, run),
     }

@@ -25,8 +25,9 @@ class Results:
     Attributes:
         selection: Texts chosen to be labelled.
         efficiency: Data-efficiency curve.
-        trials: Pilot trials, one row each: learner, size, seed, variance (residual variance on unseen labels, in
-            squared units of the label), score (1 - variance / label variance), degrees_of_freedom, seconds.
+        trials: Pilot trials of the last step of the ramp-up, one row each: learner, size, seed, variance (residual
+            variance on unseen labels, in squared units of the label), score (1 - variance / label variance),
+            degrees_of_freedom, seconds.
         law: The law fitted to the trials.
         plan: The strategies side by side.
         estimate: The rectified answer.
@@ -47,7 +48,7 @@ class Results:
 def read_results(store: Store, run: Run) -> Results:
     """Return what a run has found so far; a run under way has part of it."""
     steps = store.step_results(run.id)
-    trials = [value for name, value in sorted(steps.items()) if name.startswith("trial ")]
+    trials = _of_last_step({name: value for name, value in sorted(steps.items()) if name.startswith("trial ")})
     details = [value for name, value in sorted(steps.items()) if name.startswith("details")]
     losses = run.folder / "losses.csv"
     return Results(
@@ -61,6 +62,13 @@ def read_results(store: Store, run: Run) -> Results:
         details={key: value for part in details for key, value in part.items()},
         losses=pd.read_csv(losses) if losses.exists() else Results().losses,
     )
+
+
+def _of_last_step(trials: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The trials inside the labels that were opened last; earlier steps tried the same sizes inside fewer labels."""
+    # "trial LEARNER OPENED SIZE SEED"; what is no pilot has no steps, and its names lack OPENED.
+    steps = {name: words[2] if len(words := name.split()) == 5 else "" for name in trials}
+    return [value for name, value in trials.items() if steps[name] == max(steps.values())]
 
 
 def _trials(rows: list[dict[str, Any]]) -> pd.DataFrame:

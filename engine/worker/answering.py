@@ -43,8 +43,9 @@ def answer(job: Job, made: Plan | None) -> Estimate:
     _save_predictions(job, predictions)
     job.record("estimate", estimate.to_dict())
     job.record("details strategy", {"strategy": name, "finetune": len(predictions.trained)})
-    pilot = job.sealing.pilot.tolist() if made else []
-    job.record("rows", {"pilot": pilot, **_used_rows(predictions)})
+    used = {"pilot": job.sealing.pilot.tolist() if made else [], **_used_rows(predictions)}
+    job.record("rows", used)
+    _save_labels(job, predictions, used)
     return estimate
 
 
@@ -60,6 +61,18 @@ def _save_predictions(job: Job, predictions: Predictions) -> None:
     else:
         frame["prediction"] = values
     frame.to_parquet(job.run.folder / "predictions.parquet", index=False)
+
+
+def _save_labels(job: Job, predictions: Predictions, used: dict[str, list[int]]) -> None:
+    """Every labelled row with what it was used for: opened by the pilot, fine-tuned, rectified, and its fold."""
+    data, every = job.dataset, np.arange(job.dataset.n)
+    labels = np.array(data.classes)[data.y] if data.classes else data.y
+    frame = pd.DataFrame({"text": data.texts, "label": labels})
+    frame["opened by the pilot"] = np.isin(every, used["pilot"])
+    frame["used to"] = np.where(np.isin(every, used["finetune"]), "fine-tune", "rectify")
+    if predictions.folds is not None:
+        frame["fold"] = predictions.folds
+    frame.to_csv(job.run.folder / "labels.csv", index=False)
 
 
 def _used_rows(predictions: Predictions) -> dict[str, list[int]]:

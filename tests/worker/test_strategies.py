@@ -10,6 +10,7 @@ import pytest
 from made_studies import make_study, rows
 
 from engine.data.sealing import Sealing
+from engine.report import settings_json
 from engine.runs import RunSettings, RunState, open_store, read_results
 
 STEPS = {
@@ -95,7 +96,7 @@ def test_the_pilots_labels_never_rectify_under_split(in_process, quick_coslow, s
 
 def test_the_store_says_which_labels_the_pilot_opened_and_why_it_stopped(in_process, quick_coslow, store):
     study = make_study(store, labels=300)
-    _, results, steps = finished(in_process, study, strategy="split")
+    run, results, steps = finished(in_process, study, strategy="split")
     ramp, used, n = steps["ramp-up"], steps["rows"], 300
     opened = [step["opened"] for step in ramp["steps"]]
     assert opened == Sealing.of(study.dataset().key, n, 0).steps()[: len(opened)]
@@ -104,6 +105,12 @@ def test_the_store_says_which_labels_the_pilot_opened_and_why_it_stopped(in_proc
     assert len(ramp["rows"]) == opened[-1] == results.plan.finetune_minimum == results.details["pilot_labels"]
     assert not set(ramp["rows"]) & set(used["rectify"])
     assert sorted([*used["finetune"], *used["rectify"]]) == list(range(n))
+    assert json.loads(settings_json(store, run.id))["rows"] == used
+    table = pd.read_csv(run.folder / "labels.csv")
+    assert list(table["text"]) == list(study.dataset().texts)
+    assert set(np.flatnonzero(table["opened by the pilot"])) == set(ramp["rows"])
+    assert set(np.flatnonzero(table["used to"] == "fine-tune")) == set(used["finetune"])
+    assert set(np.flatnonzero(table["used to"] == "rectify")) == set(used["rectify"])
     # The trials shown are those of the last step, which the law rests on.
     assert sorted(results.trials["size"]) == sorted(results.law.sizes)
 

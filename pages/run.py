@@ -25,6 +25,7 @@ OBJECTIVES = {
     "mean-square": "Mean square of the residual",
     "cross-entropy": "Cross-entropy",
 }
+SERVICES = {"": "Nothing", "tensorboard": "TensorBoard", "mlflow": "MLflow", "wandb": "Weights & Biases"}
 GIB = 2**30
 
 
@@ -59,11 +60,15 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
             "Labels used to fine-tune", min_value=0, max_value=parts.dataset(study).n - 10, step=1,
             value=wishes.get("s"), key="finetune", placeholder="as the plan finds best",
         )  # fmt: skip
-    with st.expander("Model, objective and seed", icon=":material/tune:"):
+    with st.expander("Model, objective, seed and reporting", icon=":material/tune:"):
         model = st.text_input("Model", engine.RunSettings().model, key="model", max_chars=200)
         objectives = [name for name in OBJECTIVES if name != "cross-entropy" or parts.dataset(study).classes]
         objective = st.selectbox("Fine-tuning objective", objectives, format_func=OBJECTIVES.get, key="objective")
         seed = st.number_input("Seed", min_value=0, max_value=2**31 - 1, value=0, step=1, key="seed")
+        report_to = st.selectbox(
+            "Report losses to", list(SERVICES), format_func=SERVICES.get, key="report_to",
+            help="Settings, losses and residual variances are passed on; no text, label or prediction is.",
+        )  # fmt: skip
     return engine.RunSettings(
         learner=learner,
         model=model.strip(),
@@ -74,6 +79,7 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
         seed=int(seed or 0),
         cost_per_label=float(wishes.get("price") or 0.0),
         half_width=wishes.get("target") or None,
+        report_to=report_to,
     )
 
 
@@ -123,6 +129,8 @@ def settings_words(run: engine.Run) -> str:
     if chosen.strategy == "split" and chosen.finetune is not None:
         words.append(f"{chosen.finetune} labels to fine-tune")
     words += [f"{chosen.folds} folds", f"{OBJECTIVES[chosen.objective].lower()}", chosen.model, f"seed {chosen.seed}"]
+    if chosen.report_to:
+        words.append(f"losses to {SERVICES[chosen.report_to]}")
     return ", ".join(words)
 
 

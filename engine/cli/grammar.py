@@ -14,7 +14,7 @@ from engine.cli import runs as do_runs
 from engine.cli import selecting as do_selecting
 from engine.cli.estimating import estimate as do_estimate
 from engine.runs import DEFAULT_MODEL, RunSettings
-from engine.runs.states import DRAWS, ESTIMANDS, LEARNERS, OBJECTIVES, POPULATIONS, STRATEGIES
+from engine.runs.states import DRAWS, ESTIMANDS, LEARNERS, OBJECTIVES, POPULATIONS, SERVICES, STRATEGIES
 
 Arguments = argparse.Namespace
 _FORMATS = "CSV, TSV, Excel, JSONL or Parquet"
@@ -173,3 +173,4 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=int, default=defaults.folds, metavar="K")
     parser.add_argument("--cost-per-label", type=float, default=0.0, metavar="MONEY")
     parser.add_argument("--half-width", type=float, metavar="H", help="target half-width, in units of the label")
+    parser.add_argument("--report-to", choices=SERVICES, default="", help="service that is passed losses, but no text")

@@ -51,5 +51,8 @@ def open_study(options: Arguments, store: Store) -> Study:
 
 def chosen_settings(options: Arguments) -> RunSettings:
     """Return the settings of a run."""
-    names = ("learner", "model", "objective", "strategy", "finetune", "folds", "seed", "cost_per_label", "half_width")
+    names = (
+        "learner", "model", "objective", "strategy", "finetune", "folds", "seed", "cost_per_label", "half_width",
+        "report_to",
+    )  # fmt: skip
     return RunSettings(**{name: getattr(options, name) for name in names})

@@ -109,7 +109,7 @@ def fine_tune(
         recipe: Settings.
         seed: Seed of the adapter's start, the folds and the order of batches.
         progress: Called with the share done after each step.
-        report_loss: Called with step and loss; the folds' steps follow each other.
+        report_loss: Called with step, loss and learning rate; the folds' steps follow each other.
         checkpoints: Folder that keeps how far training has come; one that was stopped goes on from there, and the
             folder is gone at the end. None keeps nothing.
 

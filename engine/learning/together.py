@@ -80,10 +80,11 @@ class Together:
             losses = self._backward(list(batches))
             for model in range(len(self._trainings)):
                 self._clip(model)
+            rate = float(self._schedule.get_last_lr()[0])
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
             self._schedule.step()
-            watch(sum(map(len, batches)), float(losses.detach().mean()))
+            watch(sum(map(len, batches)), float(losses.detach().mean()), rate)
         for model, training in enumerate(self._trainings):
             training.take([*(p.detach()[model] for p in self._adapters), *(p.detach() for p in self._heads[model])])
 

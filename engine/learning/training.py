@@ -21,7 +21,7 @@ from engine.learning.models import Progress
 from engine.learning.recipe import Recipe
 
 Floats = NDArray[np.float64]
-LossReport = Callable[[int, float], None]
+LossReport = Callable[[int, float, float], None]  # step, loss, learning rate
 
 # Batches of like length are cut from so many batches' worth of texts drawn at random.
 _SORTED_BATCHES = 8
@@ -99,13 +99,13 @@ class Watch:
     seen: int = 0
     step: int = 0
 
-    def __call__(self, count: int, loss: float | None = None) -> None:
-        """Count texts of a step; without a loss, of steps that were done before."""
+    def __call__(self, count: int, loss: float | None = None, rate: float = 0.0) -> None:
+        """Count texts of a step with its loss and learning rate; without a loss, of steps that were done before."""
         self.seen += count
         if loss is not None:
             self.step += 1
             if self.report_loss is not None:
-                self.report_loss(self.step, loss)
+                self.report_loss(self.step, loss, rate)
         self.progress(min(self.seen / self.texts, 1.0))
 
 
@@ -174,7 +174,8 @@ class Training:
             self._restore(state)
             watch(sum(map(len, self.plan[:start])))
         for step in range(start, len(self.plan)):
-            watch(len(self.plan[step]), self._step(self.plan[step]))
+            rate = float(self.schedule.get_last_lr()[0])
+            watch(len(self.plan[step]), self._step(self.plan[step]), rate)
             if held_out is not None and step + 1 in self.epoch_ends:
                 loss = held_out()
                 better = loss < best

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engine.learning.blending import outcomes
 from engine.learning.learners import Learner
 from engine.learning.models import Progress, silent
+from engine.learning.training import LossReport
 
 __all__ = ["Trial", "outcomes", "residual_variance", "run_trial"]
 
@@ -71,10 +72,11 @@ def run_trial(
     holdout: NDArray[np.intp],
     seed: int,
     progress: Progress = silent,
+    report_loss: LossReport | None = None,
 ) -> Trial:
     """Fit on the rows `train` and score on the rows `holdout`."""
     start = perf_counter()
-    model = learner.fit([texts[i] for i in train], y[train], seed=seed, progress=progress)
+    model = learner.fit([texts[i] for i in train], y[train], seed=seed, progress=progress, report_loss=report_loss)
     predictions = model.predict([texts[i] for i in holdout])
     columns = predictions if classes else predictions[:, None]
     variance, spread, freedom = residual_variance(outcomes(y[holdout], classes), columns)

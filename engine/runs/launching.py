@@ -17,6 +17,7 @@ import psutil
 from filelock import FileLock
 
 from engine.errors import RunError
+from engine.runs.preflight import require_service
 from engine.runs.states import Run, RunKind, RunSettings, RunState, Study, home
 from engine.runs.store import Store, now
 
@@ -36,7 +37,11 @@ def start_run(store: Store, study: Study, kind: RunKind, settings: RunSettings) 
 
     An active run of the same study, kind and settings is returned instead of a second one, so that a double click
     starts one run.
+
+    Raises:
+        ArgumentError: The service that the run reports to is not installed.
     """
+    require_service(settings.report_to)
     with FileLock(home() / "launch.lock"):
         # A run whose worker died is not under way, whatever the store last heard of it.
         reconcile(store)

@@ -6,10 +6,12 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 
 import psutil
 
 from engine.data import Dataset
+from engine.errors import ArgumentError
 from engine.runs.states import DEFAULT_MODEL, RunSettings
 
 # As measured with the default model on two cores; a GPU is some twenty times faster.
@@ -53,8 +55,25 @@ def gpu_name() -> str | None:
     return names[0] if answer.returncode == 0 and names else None
 
 
+def require_service(name: str) -> None:
+    """Require the package of the service that a run reports to; an empty name is none.
+
+    Raises:
+        ArgumentError: It is not installed.
+    """
+    if name and find_spec(name) is None:
+        raise ArgumentError(
+            f"The run is to report to {name}, which is not installed; `pip install {name}`, or report to nothing."
+        )
+
+
 def preflight(dataset: Dataset, settings: RunSettings) -> Preflight:
-    """Estimate device, memory and time of a run."""
+    """Estimate device, memory and time of a run.
+
+    Raises:
+        ArgumentError: The service that the run reports to is not installed.
+    """
+    require_service(settings.report_to)
     gpu, cores = gpu_name(), psutil.cpu_count() or 1
     seconds = _SECONDS_TO_START + _seconds(dataset, settings) / (_GPU_SPEEDUP if gpu else max(cores / 2, 0.5))
     needed = _WORKER_BYTES[settings.learner] + 4000 * dataset.m

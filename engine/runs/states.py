@@ -24,6 +24,7 @@ OBJECTIVES = ("variance", "mean-square", "cross-entropy")
 STRATEGIES = ("auto", "labels-only", "zero-shot", "split", "cross-fit")
 ESTIMANDS = ("mean", "shares", "quantile", "groups")
 POPULATIONS = ("these", "larger")
+SERVICES = ("tensorboard", "mlflow", "wandb")
 DRAWS = ("confidence", "random")
 MOST_SELECTED = 1000
 
@@ -125,6 +126,8 @@ class RunSettings:
         count: Number of texts to select for labelling, from 1 to 1,000; only "select" uses it and `draw`.
         draw: How they are drawn: by the model's "confidence", from the tenth where it is lowest, or at "random".
         answers: What may be answered about a text, where the labels do not tell; a model that writes is asked for it.
+        report_to: Service that is passed settings, losses and residual variances, but no text, label or prediction:
+            "tensorboard", "mlflow" or "wandb"; empty for none.
     """
 
     learner: str = "probe"
@@ -139,6 +142,7 @@ class RunSettings:
     count: int = 32
     draw: str = "confidence"
     answers: Answers | None = None
+    report_to: str = ""
 
     def __post_init__(self) -> None:
         _require("learner", self.learner, LEARNERS)
@@ -153,6 +157,8 @@ class RunSettings:
         if self.half_width is not None and not self.half_width > 0:
             raise ArgumentError(f"half_width is {self.half_width}, but it must be above zero.")
         _require("draw", self.draw, DRAWS)
+        if self.report_to:
+            _require("report_to", self.report_to, SERVICES)
         if not 1 <= self.count <= MOST_SELECTED:
             raise ArgumentError(f"count is {self.count}, but it must lie from 1 to {MOST_SELECTED:,}.")
 

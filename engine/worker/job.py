@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from engine.data import Dataset
 from engine.data.sealing import Sealing
 from engine.learning.learners import Workbench
+from engine.learning.tracking import Tracker
 from engine.runs import Run, RunSettings, Store, Study, fingerprint, home
 from engine.runs.progress import ProgressReport
 
@@ -32,6 +33,7 @@ class Job:
     dataset: Dataset
     sealing: Sealing
     report: ProgressReport
+    tracker: Tracker = field(default_factory=Tracker)
 
     @property
     def settings(self) -> RunSettings:

@@ -48,7 +48,9 @@ def _trials(job: Job, coslow: float | None, number: int, steps: int) -> pd.DataF
 
         def compute(seed: int = seed, train: Rows = train, holdout: Rows = holdout) -> dict[str, Any]:
             learner = job.bench.learner(name, job.settings.objective, data.classes)
-            trial = run_trial(name, learner, list(data.texts), data.y, job.classes, train, holdout, seed, progress)
+            texts, losses = list(data.texts), job.tracker.steps_of(f"trial {len(train)} {seed}")
+            trial = run_trial(name, learner, texts, data.y, job.classes, train, holdout, seed, progress, losses)
+            job.tracker.log({"trial/labels": trial.size, "trial/residual_variance": trial.variance})
             print(f"         {name} on {trial.size} labels, seed {seed}: residual variance {trial.variance:.4g}")
             return trial.to_dict()
 

@@ -10,8 +10,10 @@ from time import perf_counter, sleep
 from engine.data import Dataset
 from engine.data.sealing import Sealing
 from engine.errors import DataError, LabelwiseError, RunStopped
+from engine.learning.tracking import tracked
 from engine.rectification.dataset import check_estimand
 from engine.runs import Run, RunState, Store, Study, now, open_store, reconcile
+from engine.runs.preflight import require_service
 from engine.runs.progress import ProgressReport
 from engine.worker.answering import answer
 from engine.worker.calibrating import COSLOW_LABELS, calibration_trials, measure_curve
@@ -101,6 +103,7 @@ def execute(run_id: str) -> int:
     report.listen()
     live = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
     try:
+        require_service(run.settings.report_to)
         _await_turn(store, run_id, report)
         study = store.study(run.study_id)
         dataset = _dataset(run, study)
@@ -110,7 +113,9 @@ def execute(run_id: str) -> int:
         elif not dataset.m:  # nothing is to be rectified, so nothing is sealed
             sealing = replace(sealing, pilot_size=dataset.n)
         report.expect(_stages(run, dataset, sealing))
-        _work(Job(store, store.run(run_id), study, dataset, sealing, report))
+        facts = {**run.settings.to_dict(), "kind": run.kind, "labels": dataset.n, "pool": dataset.m}
+        with tracked(run.settings.report_to, run_id, facts, run.folder) as tracker:
+            _work(Job(store, store.run(run_id), study, dataset, sealing, report, tracker))
         ending = {"to": RunState.FINISHED, "stage": "Finished", "progress": 1.0}
     except RunStopped as stop:
         ending = {"to": RunState.STOPPED, "stage": "Stopped", "error": str(stop)}

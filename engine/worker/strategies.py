@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.allocation import Plan
 from engine.data.sealing import Rows, require_sealed
 from engine.errors import ArgumentError
+from engine.learning.training import LossReport
 from engine.runs import fingerprint, home
 from engine.worker.asking import asked
 from engine.worker.job import VERSION, Job
@@ -132,12 +133,13 @@ def _fit_and_predict(
         return kept["rectify"], kept["pool"]
 
 
-def _loss_writer(job: Job, number: int) -> Callable[[int, float], None]:
-    path = job.run.folder / "losses.csv"
+def _loss_writer(job: Job, number: int) -> LossReport:
+    path, told = job.run.folder / "losses.csv", job.tracker.steps_of(f"fit {number}")
     if not path.exists():
         path.write_text("fit,step,loss\n", encoding="utf-8")
 
-    def write(step: int, loss: float) -> None:
+    def write(step: int, loss: float, rate: float) -> None:
+        told(step, loss, rate)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{number},{step},{loss:.6g}\n")
 

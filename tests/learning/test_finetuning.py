@@ -92,7 +92,7 @@ def tuned(tiny_encoder, phrases):
 def test_lora_learns(tiny_encoder, phrases, objective):
     losses = []
     recipe = replace(QUICK, objective=objective, epochs=12)
-    model = tune(tiny_encoder, phrases, labels(phrases), recipe=recipe, report_loss=lambda _s, x: losses.append(x))
+    model = tune(tiny_encoder, phrases, labels(phrases), recipe=recipe, report_loss=lambda _, x, __: losses.append(x))
     assert len(losses) == 12 * 3 * 3
     assert np.mean(losses[-4:]) < 0.75 * np.mean(losses[:4])
     predicted = model.predict(phrases)

@@ -43,7 +43,7 @@ class Stopped(Exception):
 
 
 def killed_at(step):
-    def report(number, _loss):
+    def report(number, *_):
         if number == step:
             raise Stopped
 
@@ -63,7 +63,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
         fine_tune(reader, phrases, y, **options, checkpoints=tmp_path / "kept", report_loss=killed_at(step))
     steps = []
     resumed = fine_tune(
-        reader, phrases, y, **options, checkpoints=tmp_path / "kept", report_loss=lambda n, _: steps.append(n)
+        reader, phrases, y, **options, checkpoints=tmp_path / "kept", report_loss=lambda n, *_: steps.append(n)
     )
     assert len(steps) == 8 - (step - 1)  # two folds of two batches, two epochs; the step itself was not written down
     for name, value in state(whole).items():
@@ -271,7 +271,7 @@ def test_a_decoder_is_fine_tuned_through_its_label_tokens(decoder, phrases, y, t
     losses = []
     recipe = replace(QUICK, epochs=8, frozen=0.0, batch_size=30)
     model = fine_tune(
-        reader, phrases, ratings, classes=None, recipe=recipe, seed=0, report_loss=lambda _, x: losses.append(x)
+        reader, phrases, ratings, classes=None, recipe=recipe, seed=0, report_loss=lambda _, x, _rate: losses.append(x)
     )
     assert np.mean(losses[6:8]) < 0.9 * np.mean(losses[:2])  # of the first fold
     assert model.predict(phrases).shape == (60,)

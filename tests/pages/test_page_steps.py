@@ -1,6 +1,9 @@
 """Predict, Plan, Run, Results and Report on stored results, and on what goes wrong."""
 
+import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import pytest
 import stored
@@ -131,6 +134,23 @@ def test_the_run_page_says_what_it_needs_and_starts_one_run(
     assert "You can close this tab" in words(app)
     visit("run", study=planned.id)
     assert started == ["run"]
+
+
+def test_a_run_reports_where_it_is_told_to_or_says_what_to_install(
+    visit: Visit, store: engine.Store, planned: engine.Study, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = visit("run", study=planned.id)
+    for service in ("mlflow", "wandb"):
+        monkeypatch.setitem(sys.modules, service, None)
+        app.selectbox(key="report_to").set_value(service).run()
+        assert f"pip install {service}" in words(app)
+    installed = ModuleType("wandb")
+    installed.__spec__ = ModuleSpec("wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", installed)
+    app.run()
+    app.button(key="start").click().run()
+    (run,) = (run for run in store.runs(planned.id) if run.kind == "run")
+    assert run.settings.report_to == "wandb"
 
 
 def test_a_run_under_way_shows_its_own_settings_on_every_page(

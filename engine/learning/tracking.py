@@ -1,0 +1,107 @@
+"""Passing a run's figures on to TensorBoard, MLflow or Weights & Biases, through accelerate's trackers.
+
+Passed on are the run's settings (numbers, and the names of learner, model, objective and strategy), the loss and the
+learning rate of each step, and the residual variance of each fit. No text, label or prediction leaves the machine.
+Where a service keeps them is for its own environment variables to say (MLFLOW_TRACKING_URI, WANDB_MODE); the events of
+TensorBoard lie in the run's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.tracking import GeneralTracker, MLflowTracker, TensorBoardTracker, WandBTracker
+
+from engine.errors import RunError
+from engine.learning.training import LossReport
+
+_PROJECT = "labelwise"
+_EVENTS = "events"
+
+_MADE: dict[str, Callable[[str, Path], GeneralTracker]] = {
+    "tensorboard": lambda _run, folder: TensorBoardTracker(_EVENTS, folder),
+    "mlflow": lambda run, _folder: MLflowTracker(_PROJECT, run_name=run),
+    "wandb": lambda run, folder: WandBTracker(_PROJECT, name=run, dir=str(folder)),
+}
+
+
+class Tracker:
+    """Passes figures on to a service, or to none.
+
+    Args:
+        service: Where they go; None passes nothing on.
+    """
+
+    def __init__(self, service: GeneralTracker | None = None) -> None:
+        self._service, self._step = service, 0
+
+    def steps_of(self, fit: str) -> LossReport:
+        """Return what takes the loss and the learning rate of each step of a fit of this name."""
+
+        def report(_step: int, loss: float, rate: float) -> None:
+            self.log({f"{fit}/loss": loss, f"{fit}/learning_rate": rate})
+
+        return report
+
+    def log(self, values: dict[str, float]) -> None:
+        """Pass figures on; each call is one step, since not every service lets fits count steps of their own.
+
+        A service that fails costs the run its figures there and nothing else.
+        """
+        if self._service is None:
+            return
+        self._step += 1
+        try:
+            self._service.log(values, step=self._step)
+        except Exception as fault:  # noqa: BLE001 (the services raise what they like)
+            print(f"         {self._service.name} takes no more figures ({_first_line(fault)}); the run goes on")
+            self._service = None
+
+    def finish(self) -> None:
+        """Tell the service that no more will come."""
+        if self._service is not None:
+            self._service.finish()
+
+
+@contextmanager
+def tracked(service: str, run: str, settings: dict[str, Any], folder: Path) -> Iterator[Tracker]:
+    """Pass the figures of a run on while the context lasts.
+
+    Args:
+        service: "tensorboard", "mlflow" or "wandb"; empty passes nothing on.
+        run: The run's name there.
+        settings: Its settings; what is neither number nor name is left out.
+        folder: The run's folder.
+
+    Raises:
+        RunError: The service cannot be started.
+    """
+    tracker = Tracker(_started(service, run, settings, folder) if service else None)
+    try:
+        yield tracker
+    finally:
+        tracker.finish()
+
+
+def _started(service: str, run: str, settings: dict[str, Any], folder: Path) -> GeneralTracker:
+    PartialState()  # of which accelerate's log asks whether this is the main process
+    try:
+        made = _MADE[service](run, folder)
+        made.start()
+        made.store_init_configuration(
+            {name: v for name, v in settings.items() if isinstance(v, bool | int | float | str)}
+        )
+    except Exception as fault:  # the services raise what they like
+        raise RunError(
+            f"{service} could not be started ({_first_line(fault)}); set it up as its own documentation says, or "
+            "report to nothing."
+        ) from fault
+    return made
+
+
+def _first_line(fault: Exception) -> str:
+    return (str(fault).strip().splitlines() or [type(fault).__name__])[0].rstrip(".")

@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from residual_variance import TASKS, rows_of
 from scipy.optimize import least_squares
+from shared_probe import Fit, probe_of
 from tqdm import tqdm
 
 from engine.data.sealing import Sealing
 from engine.learning.learners import Workbench
 from engine.learning.models import DEFAULT_MODEL, offline_environment
-from engine.learning.probe import fit_layers
 from engine.learning.trials import residual_variance
 from engine.runs import home
 from engine.scaling import Law, fit_law
@@ -35,34 +37,48 @@ LARGEST = 3200  # size up to which the truth is measured
 
 
 @dataclass(frozen=True)
-class Task:
-    """Pooled states (rows, layers, width) and ratings (rows,) of one question."""
+class Corpus:
+    """Texts with one or more ratings of each, y of shape (rows, ratings), and the probe."""
 
-    states: np.ndarray
+    names: list[str]
     y: np.ndarray
+    fit: Fit
 
-    def score(self, train: np.ndarray, test: np.ndarray) -> tuple[float, float, float]:
-        """Return residual variance, label variance and degrees of freedom on `test` of the probe fitted on `train`."""
-        head = fit_layers(self.states[train], self.y[train], None)
-        predictions = head.predict(self.states[test].reshape(len(test), -1))
-        return residual_variance(self.y[test, None], predictions[:, None])
+    def scores(self, train: np.ndarray, test: np.ndarray) -> list[tuple[float, float, float]]:
+        """Return residual variance, label variance and degrees of freedom of each rating on `test`."""
+        predictions = self.fit(train, test)
+        return [residual_variance(self.y[test, k, None], predictions[:, k, None]) for k in range(len(self.names))]
 
 
-def opened(task: Task, rows: np.ndarray) -> tuple[pd.DataFrame, Law]:
-    """Return the trials inside the opened rows and the law fitted to them."""
-    trials = []
-    for seed, train, holdout in Sealing(np.arange(len(rows)), len(rows)).trials(5):
-        variance, _, freedom = task.score(rows[train], rows[holdout])
-        trials.append({"size": len(train), "seed": seed, "variance": variance, "freedom": freedom})
-    frame = pd.DataFrame(trials)
-    law = fit_law(
-        frame["size"],
-        frame["variance"],
-        degrees_of_freedom=frame["freedom"],
-        holdouts=frame["seed"],
-        label_variance=float(task.y[rows].var(ddof=1)),
-    )
-    return frame, law
+def corpora(bench: Workbench, tasks: list[str]) -> Iterator[Corpus]:
+    """Return the texts, with the ratings that are asked for."""
+    files = defaultdict(list)
+    for name in tasks:
+        files[TASKS[name][0]].append(name)
+    for names in files.values():
+        texts, y = rows_of(names[0])[0], np.column_stack([rows_of(name)[1] for name in names])
+        yield Corpus(names, y, probe_of(bench.cache.states(texts), y))
+
+
+def opened(corpus: Corpus, rows: np.ndarray) -> list[tuple[pd.DataFrame, Law]]:
+    """Return, for each rating, the trials inside the opened rows and the law fitted to them."""
+    trials = [
+        (len(train), seed, corpus.scores(rows[train], rows[holdout]))
+        for seed, train, holdout in Sealing(np.arange(len(rows)), len(rows)).trials(5)
+    ]
+    found = []
+    for k in range(len(corpus.names)):
+        records = [(size, seed, scores[k][0], scores[k][2]) for size, seed, scores in trials]
+        frame = pd.DataFrame(records, columns=["size", "seed", "variance", "freedom"])
+        law = fit_law(
+            frame["size"],
+            frame["variance"],
+            degrees_of_freedom=frame["freedom"],
+            holdouts=frame["seed"],
+            label_variance=float(corpus.y[rows, k].var(ddof=1)),
+        )
+        found.append((frame, law))
+    return found
 
 
 def plain_fit(trials: pd.DataFrame, size: float) -> float:
@@ -74,13 +90,25 @@ def plain_fit(trials: pd.DataFrame, size: float) -> float:
     return float(fitted[0] * size ** -fitted[1] + fitted[2])
 
 
-def truth(task: Task, size: int, seeds: int) -> float:
-    """Return the mean residual variance at a size, on all rows that did not train."""
+def truths(corpus: Corpus, size: int, seeds: int) -> np.ndarray:
+    """Return the mean residual variance of each rating at a size, on all rows that did not train."""
     found = []
     for seed in range(seeds):
-        order = np.random.default_rng([seed, size]).permutation(len(task.y))
-        found.append(task.score(order[:size], order[size:])[0])
-    return float(np.mean(found))
+        order = np.random.default_rng([seed, size]).permutation(len(corpus.y))
+        found.append([score[0] for score in corpus.scores(order[:size], order[size:])])
+    return np.mean(found, axis=0)
+
+
+def compared(corpus: Corpus, pilot: int, draws: int, seeds: int) -> Iterator[dict[str, object]]:
+    """Return a row for each draw of `pilot` labels, each rating and each larger size."""
+    largest = max(len(train) for _, train, _ in Sealing(np.arange(pilot), pilot).trials(5))
+    reached = [times for times in TIMES if times * largest <= min(LARGEST, 0.9 * len(corpus.y))]
+    true = {times: truths(corpus, times * largest, seeds) for times in reached}
+    for draw in range(draws if reached else 0):
+        chosen = np.random.default_rng([draw, pilot]).permutation(len(corpus.y))[:pilot]
+        for k, (trials, law) in enumerate(opened(corpus, chosen)):
+            for times, values in true.items():
+                yield compare(corpus.names[k], pilot, times, values[k], trials, law, float(corpus.y[:, k].var()))
 
 
 def main() -> None:
@@ -93,19 +121,10 @@ def main() -> None:
     options = parser.parse_args()
     offline_environment()
     bench = Workbench.open(DEFAULT_MODEL, home() / "cache")
-    rows = []
-    for name in tqdm(options.tasks.split(","), desc="tasks"):
-        texts, y = rows_of(name)
-        task = Task(bench.cache.states(texts), y)
-        for pilot in map(int, options.pilots.split(",")):
-            largest = max(len(train) for _, train, _ in Sealing(np.arange(pilot), pilot).trials(5))
-            reached = [times for times in TIMES if times * largest <= min(LARGEST, 0.9 * len(y))]
-            truths = {times: truth(task, times * largest, options.seeds) for times in reached}
-            for draw in range(options.draws if reached else 0):
-                chosen = np.random.default_rng([draw, pilot]).permutation(len(y))[:pilot]
-                trials, law = opened(task, chosen)
-                for times, value in truths.items():
-                    rows.append(compare(name, pilot, times, value, trials, law, float(y.var())))
+    rows: list[dict[str, object]] = []
+    for corpus in corpora(bench, options.tasks.split(",")):
+        for pilot in tqdm(list(map(int, options.pilots.split(","))), desc=", ".join(corpus.names)):
+            rows += compared(corpus, pilot, options.draws, options.seeds)
     report(pd.DataFrame(rows))
 
 

@@ -183,6 +183,30 @@ def test_more_labels_and_a_larger_pool_never_widen():
     assert (np.diff(widths) <= 0).all()
 
 
+@settings(deadline=None, max_examples=30)
+@given(
+    n=st.integers(20, 2000),
+    m=st.integers(10, 10**5),
+    more=st.floats(1.05, 4.0),
+    a=st.floats(0.1, 5.0),
+    alpha=st.floats(0.1, 1.5),
+    b=st.floats(0.0, 1.0),
+)
+def test_for_any_law_every_strategy_narrows_with_labels_and_none_widens_with_the_pool(n, m, more, a, alpha, b):
+    law = certain(a, alpha, b, 1.0)
+
+    def half_widths(n, m, population="larger"):
+        one = plan(law, n=n, m=m, label_variance=1.0, folds=10, population=population)
+        return np.array([record.half_width for record in one.strategies])
+
+    before = half_widths(n, m)
+    assert (half_widths(int(np.ceil(n * more)), m) < before).all()
+    assert (half_widths(n, int(np.ceil(m * more))) <= before * (1 + 1e-9)).all()
+    # Where the texts are everything, further labels are taken from the pool.
+    taken = min(int(np.ceil(n * more)) - n, m - 1)
+    assert (half_widths(n + taken, m - taken, "these") < half_widths(n, m, "these")).all()
+
+
 @pytest.mark.parametrize("population", ["these", "larger"])
 def test_the_labels_needed_are_those_of_counting_up(population):
     law = certain(1.5, 0.5, 0.2, 1.0)

@@ -21,11 +21,12 @@ from engine.learning.training import LossReport
 
 _PROJECT = "labelwise"
 _EVENTS = "events"
+_FIGURES_ALONE = {"console": "off", "save_code": False, "disable_git": True}  # else W&B sends what the run prints too
 
 _MADE: dict[str, Callable[[str, Path], GeneralTracker]] = {
     "tensorboard": lambda _run, folder: TensorBoardTracker(_EVENTS, folder),
     "mlflow": lambda run, _folder: MLflowTracker(_PROJECT, run_name=run),
-    "wandb": lambda run, folder: WandBTracker(_PROJECT, name=run, dir=str(folder)),
+    "wandb": lambda run, folder: WandBTracker(_PROJECT, name=run, dir=str(folder), settings=_FIGURES_ALONE),
 }
 
 
@@ -52,19 +53,21 @@ class Tracker:
 
         A service that fails costs the run its figures there and nothing else.
         """
-        if self._service is None:
-            return
         self._step += 1
-        try:
-            self._service.log(values, step=self._step)
-        except Exception as fault:  # noqa: BLE001 (the services raise what they like)
-            print(f"         {self._service.name} takes no more figures ({_first_line(fault)}); the run goes on")
-            self._service = None
+        self._tell(lambda service: service.log(values, step=self._step))
 
     def finish(self) -> None:
         """Tell the service that no more will come."""
-        if self._service is not None:
-            self._service.finish()
+        self._tell(lambda service: service.finish())
+
+    def _tell(self, call: Callable[[GeneralTracker], None]) -> None:
+        if self._service is None:
+            return
+        try:
+            call(self._service)
+        except Exception as fault:  # noqa: BLE001 (the services raise what they like)
+            print(f"         {self._service.name} takes no more figures ({_first_line(fault)}); the run goes on")
+            self._service = None
 
 
 @contextmanager

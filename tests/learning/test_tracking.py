@@ -53,7 +53,9 @@ def test_weights_and_biases_is_passed_them(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     with tracked("wandb", "run", SETTINGS, tmp_path) as tracker:
         tracker.steps_of("fit 0")(1, 0.5, 0.01)
-    wandb.init.assert_called_once_with(project="labelwise", name="run", dir=str(tmp_path))
+    given = wandb.init.call_args.kwargs
+    assert (given["project"], given["name"], given["dir"]) == ("labelwise", "run", str(tmp_path))
+    assert given["settings"]["console"] == "off"
     wandb.config.update.assert_called_once_with(
         {"learner": "lora", "seed": 3, "cost_per_label": 0.5}, allow_val_change=True
     )

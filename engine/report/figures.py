@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from engine.allocation import Plan
 from engine.data import Dataset
@@ -63,8 +66,8 @@ def _add_scores(figure: go.Figure, scores: dict[int, float]) -> None:
     )
 
 
-def _add_dots(figure: go.Figure, x: pd.Series, y: pd.Series, hover: str) -> None:
-    marker = {"color": faded(PRIMARY, 0.45), "size": 7}
+def _add_dots(figure: go.Figure, x: ArrayLike, y: ArrayLike, hover: str, colour: str = PRIMARY) -> None:
+    marker = {"color": faded(colour, 0.45), "size": 7}
     figure.add_scatter(
         x=np.maximum(x, 1), y=y, customdata=x, mode="markers", marker=marker, hovertemplate=hover, name="trials"
     )
@@ -87,29 +90,41 @@ def _add_badge(figure: go.Figure, text: str, measured: bool) -> None:
     figure.update_layout(margin_t=48)
 
 
-def law_figure(law: Law, trials: pd.DataFrame | None = None, *, upto: float | None = None) -> go.Figure:
+def law_figure(
+    law: Law,
+    trials: pd.DataFrame | None = None,
+    *,
+    upto: float | None = None,
+    name: str = "",
+    others: Mapping[str, Law] | None = None,
+) -> go.Figure:
     """Residual variance against fine-tuning labels with its 80% band; dashed beyond the largest trial.
 
     Args:
         law: The fitted law.
         trials: Pilot trials with the columns size and variance; the law's own by default.
         upto: Largest number of labels shown; twice the largest trial by default.
+        name: What the law is of, such as "LoRA", written at its end.
+        others: Laws of other learners by their names, drawn beside it with their own trials.
     """
-    seen = float(law.sizes.max())
+    beside = dict(others or {})
+    sizes, variances = (law.sizes, law.variances) if trials is None else (trials["size"], trials["variance"])
+    seen = float(max([np.max(sizes), *(one.sizes.max() for one in (law, *beside.values()))]))
     end = max(float(upto or 2 * seen), 1.05 * seen)
-    start = max(float(law.sizes.min()) / 1.5, 1.0)
+    start = max(float(min([np.min(sizes), *(one.sizes.min() for one in (law, *beside.values()))])) / 1.5, 1.0)
     figure = go.Figure()
     x = np.geomspace(start, end, 160)
+    for other, one in beside.items():
+        _add_dots(
+            figure, one.sizes, one.variances, f"%{{x:,}} labels: %{{y:.3g}}<extra>trial of {other}</extra>", LABELS
+        )
+        _add_law(figure, one, x, LABELS, other)
     low, high = law.interval(x)
     add_band(figure, x, low, high, PRIMARY)
-    hover = "%{x:,.0f} labels: %{y:.3g}<extra>law</extra>"
-    for part, dash in ((np.append(x[x < seen], seen), "solid"), (np.insert(x[x > seen], 0, seen), "dash")):
-        line = {"color": PRIMARY, "width": 3, "dash": dash}
-        figure.add_scatter(x=part, y=law.predict(part), mode="lines", line=line, hovertemplate=hover, name="law")
-    sizes, variances = (law.sizes, law.variances) if trials is None else (trials["size"], trials["variance"])
-    _add_dots(figure, pd.Series(sizes), pd.Series(variances), "%{x:,} labels: %{y:.3g}<extra>one trial</extra>")
+    _add_law(figure, law, x, PRIMARY, name)
+    _add_dots(figure, sizes, variances, "%{x:,} labels: %{y:.3g}<extra>one trial</extra>")
     framed(figure, "Fine-tuning labels (logarithmic scale)", "Residual variance (label units squared)")
-    top = [float(np.max(high)), float(np.max(variances))]
+    top = [float(np.max(high)), float(np.max(variances)), *(float(one.variances.max()) for one in beside.values())]
     if law.label_variance is not None:
         add_level(figure, law.label_variance, "variance of the labels", LABELS, "dot")
         top.append(law.label_variance)
@@ -117,6 +132,20 @@ def law_figure(law: Law, trials: pd.DataFrame | None = None, *, upto: float | No
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
     figure.update_yaxes(range=[0, 1.12 * max(top)])
     return figure
+
+
+def _add_law(figure: go.Figure, law: Law, x: np.ndarray, colour: str, name: str) -> None:
+    """Add the curve of a law, dashed beyond its largest trial, with its name at the end."""
+    seen = float(law.sizes.max())
+    hover = f"%{{x:,.0f}} labels: %{{y:.3g}}<extra>law{f' of {name}' if name else ''}</extra>"
+    for part, dash in ((np.append(x[x < seen], seen), "solid"), (np.insert(x[x > seen], 0, seen), "dash")):
+        line = {"color": colour, "width": 3 if colour == PRIMARY else 2, "dash": dash}
+        figure.add_scatter(x=part, y=law.predict(part), mode="lines", line=line, hovertemplate=hover, name="law")
+    if name:
+        figure.add_annotation(
+            text=name, x=float(np.log10(x[-1])), y=float(law.predict(x[-1])), xanchor="right", yanchor="bottom",
+            showarrow=False, font={"color": colour},
+        )  # fmt: skip
 
 
 def _log_ticks(start: float, end: float) -> list[int]:
@@ -134,8 +163,7 @@ def plan_figure(plan: Plan, s: float | None = None, unit: str = "") -> go.Figure
     """
     x, half = plan.splits, np.asarray(plan.width(plan.splits))
     figure = go.Figure()
-    left, right = plan.flat_region
-    figure.add_vrect(x0=left, x1=right, fillcolor=faded(SPLIT, 0.09), line_width=0, layer="below")
+    _add_regions(figure, plan)
     add_band(figure, x, *plan.width_interval(x), SPLIT)
     share = unit == "share"
     shown = "±%{y:.1%}" if share else f"±%{{y:.3g}}{' ' + unit if unit else ''}"
@@ -150,8 +178,31 @@ def plan_figure(plan: Plan, s: float | None = None, unit: str = "") -> go.Figure
     said = "percentage points" if share else unit
     framed(figure, f"Labels used to fine-tune, of {plan.n:,}", "Half-width of the interval" + (said and f" ({said})"))
     figure.update_yaxes(range=[0, top], tickformat=".1%" if share else None)
-    figure.update_xaxes(range=[0, plan.n])
+    figure.update_xaxes(range=[_plan_start(plan), plan.n])
     return figure
+
+
+def _plan_start(plan: Plan) -> float:
+    """Left end of the axis: none of the labels, or shortly before the first split that the pilot leaves."""
+    low = float(plan.splits[0])
+    return max(low - 0.15 * (plan.n - low), 0.0) if plan.finetune_minimum > 0 else 0.0
+
+
+def _add_regions(figure: go.Figure, plan: Plan) -> None:
+    """Shade the flat region and the labels that the pilot has opened, each with its name."""
+    (left, right), start = plan.flat_region, _plan_start(plan)
+    figure.add_vrect(x0=left, x1=right, fillcolor=faded(SPLIT, 0.1), line_width=0, layer="below")
+    late = left - start > 0.7 * (plan.n - start)
+    figure.add_annotation(
+        text="within 2% of the best", x=right if late else left, y=1, yref="paper", yanchor="top",
+        xanchor="right" if late else "left", showarrow=False, font={"color": SPLIT, "size": 11},
+    )  # fmt: skip
+    if start < plan.finetune_minimum:
+        figure.add_vrect(x0=0, x1=plan.finetune_minimum, fillcolor=faded(LABELS, 0.1), line_width=0, layer="below")
+        figure.add_annotation(
+            text="opened by the pilot", x=(start + plan.finetune_minimum) / 2, y=0.99, yref="paper", textangle=-90,
+            yanchor="top", showarrow=False, font={"color": LABELS, "size": 11},
+        )  # fmt: skip
 
 
 def _plan_top(plan: Plan, half: np.ndarray) -> float:

@@ -55,17 +55,17 @@ def save(store: engine.Store, run: engine.Run, results: dict[str, dict]) -> None
         store.save_step_result(run.id, name, f"{run.id} {name}", value)
 
 
-def trial_rows(variance: float) -> list[dict]:
-    """Return trials whose residual variance falls with their size."""
+def trial_rows(variance: float, learner: str = "probe", share: float = 1.0) -> list[dict]:
+    """Return trials whose residual variance falls with their size; `share` of it is left."""
     rng = np.random.default_rng(1)
     rows = []
     for size in SIZES:
         for seed in range(3):
-            residual = min(0.15 + 3.2 * size**-0.5, variance) * float(np.exp(rng.normal(0, 0.05)))
+            residual = share * min(0.15 + 3.2 * size**-0.5, variance) * float(np.exp(rng.normal(0, 0.05)))
             score = 1 - residual / variance
             rows.append(
                 {
-                    "learner": "probe",
+                    "learner": learner,
                     "size": size,
                     "seed": seed,
                     "variance": residual,
@@ -84,11 +84,11 @@ def add_efficiency(store: engine.Store, study: engine.Study) -> engine.Run:
     return finish(store, run)
 
 
-def planned(study: engine.Study) -> dict[str, dict]:
+def planned(study: engine.Study, learner: str = "probe", share: float = 1.0) -> dict[str, dict]:
     """Return trials, law and plan as a pilot stores them."""
     data = study.dataset()
     variance = float(np.var(data.y, ddof=1))
-    rows = trial_rows(variance)
+    rows = trial_rows(variance, learner, share)
     law = engine.fit_law([r["size"] for r in rows], [r["variance"] for r in rows], label_variance=variance)
     plan = engine.plan(
         law, n=data.n, m=data.m, label_variance=variance, population=study.question.population,
@@ -98,10 +98,10 @@ def planned(study: engine.Study) -> dict[str, dict]:
     return {**trials, "law": law.to_dict(), "plan": plan.to_dict()}
 
 
-def add_plan(store: engine.Store, study: engine.Study) -> engine.Run:
-    """Add a finished pilot."""
-    run = store.create_run(study.id, "plan", engine.RunSettings())
-    save(store, run, planned(study))
+def add_plan(store: engine.Store, study: engine.Study, learner: str = "probe", share: float = 1.0) -> engine.Run:
+    """Add a finished pilot of a learner that leaves this share of the probe's residual variance."""
+    run = store.create_run(study.id, "plan", engine.RunSettings(learner=learner))
+    save(store, run, planned(study, learner, share))
     return finish(store, run)
 
 

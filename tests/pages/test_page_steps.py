@@ -1,4 +1,4 @@
-"""Predict, Plan, Run, Results and Report on stored results, and on what goes wrong."""
+"""Predict, Run, Results and Report on stored results, and on what goes wrong."""
 
 import sys
 from collections.abc import Callable
@@ -54,71 +54,12 @@ def test_a_failed_prediction_shows_its_sentence_and_a_way_on(visit: Visit, store
     assert app.button(key="resume_prediction")
 
 
-# ----------------------------------------------------------------------------- plan
-
-
 @pytest.fixture
 def planned(store: engine.Store) -> engine.Study:
     """The sample with a finished pilot."""
     study = stored.sample(store)
     stored.add_plan(store, study)
     return study
-
-
-def test_the_pilot_starts_by_itself(visit: Visit, store: engine.Store, started: list[str]) -> None:
-    app = visit("plan", study=stored.sample(store).id)
-    assert started == ["plan"]
-    assert app.progress
-
-
-def test_moving_the_slider_changes_the_width(visit: Visit, planned: engine.Study) -> None:
-    app = visit("plan", study=planned.id)
-    before = [metric.value for metric in app.metric]
-    app.slider(key="s").set_value(300).run()
-    after = [metric.value for metric in app.metric]
-    assert before[0] != after[0]
-    assert before[1:] == after[1:]
-    assert "300 fine-tune, 100 rectify" in words(app)
-
-
-def test_more_folds_and_a_price_change_the_cards(visit: Visit, planned: engine.Study) -> None:
-    app = visit("plan", study=planned.id)
-    app.slider(key="folds").set_value(3).run()
-    assert "Cross-fit, 3 folds" in words(app)
-    app.number_input(key="price").set_value(2.0).run()
-    assert "Cost: **800.00**" in words(app)
-
-
-def test_a_target_says_how_many_labels_it_takes(visit: Visit, planned: engine.Study) -> None:
-    app = visit("plan", study=planned.id)
-    app.number_input(key="target").set_value(0.05).run()
-    assert "without a model" in words(app)
-    app.number_input(key="target").set_value(0.000001).run()
-    assert "Target" in words(app)
-
-
-def test_the_share_link_brings_back_the_view(visit: Visit, planned: engine.Study) -> None:
-    app = visit("plan", study=planned.id)
-    app.slider(key="s").set_value(200).run()
-    app.slider(key="folds").set_value(5).run()
-    link = next(code.value for code in app.code if "study=" in code.value)
-    parameters = dict(pair.split("=") for pair in link.split("?")[1].split("&"))
-    again = visit("plan", **parameters)
-    assert again.slider(key="s").value == 200
-    assert again.slider(key="folds").value == 5
-    assert [metric.value for metric in again.metric] == [metric.value for metric in app.metric]
-
-
-@pytest.mark.parametrize(
-    "parameters", [{"s": "99999"}, {"s": "-5"}, {"s": "many"}, {"folds": "1000"}, {"price": "-3"}, {"target": "nan"}]
-)
-def test_values_of_the_address_are_brought_into_bounds(
-    visit: Visit, planned: engine.Study, parameters: dict[str, str]
-) -> None:
-    app = visit("plan", study=planned.id, **parameters)
-    assert len(app.metric) == 3
-    assert 8 <= app.slider(key="s").value <= 390
-    assert 2 <= app.slider(key="folds").value <= 20
 
 
 # ------------------------------------------------------------------------------ run
@@ -257,13 +198,6 @@ def test_results_follow_a_run_under_way(visit: Visit, store: engine.Store, plann
     assert any("Fitting models" in bar.text for bar in app.progress)
     store.update_run(run.id, state="failed", error="Out of memory: take the probe.")
     assert "Out of memory" in words(visit("results", study=planned.id, run=run.id))
-
-
-@pytest.mark.parametrize("question", [{"estimand": "groups"}, {"estimand": "quantile", "q": 0.9}])
-def test_the_plan_says_of_what_its_widths_are(visit: Visit, store: engine.Store, question: dict) -> None:
-    study = stored.own(store, **question)
-    stored.add_plan(store, study)
-    assert "The widths below are those of" in words(visit("plan", study=study.id))
 
 
 def test_the_report_follows_headline_and_figures(visit: Visit, store: engine.Store, planned: engine.Study) -> None:

@@ -1,0 +1,81 @@
+"""The law behind a plan: while trials land on it, and once it is known, beside the laws of other learners."""
+
+import pandas as pd
+import streamlit as st
+
+import engine
+from pages import parts
+
+SHORT = {"probe": "Probe", "lora": "LoRA", "full": "Full", "auto": "Probe and LoRA"}
+
+
+def has_plan(store: engine.Store, run: engine.Run) -> bool:
+    """Whether a run has ended with a plan."""
+    made = run.kind in (parts.PLAN, parts.RUN) and run.state is engine.RunState.FINISHED
+    return made and parts.results_of(store, run).plan is not None
+
+
+def pilots(store: engine.Store, study: engine.Study) -> dict[str, engine.Run]:
+    """Return the newest run with a plan for each learner, the newest first."""
+    found: dict[str, engine.Run] = {}
+    for run in store.runs(study.id):
+        if run.settings.learner not in found and has_plan(store, run):
+            found[run.settings.learner] = run
+    return found
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _fitted(key: str, _trials: pd.DataFrame) -> engine.Law:
+    return engine.fit_law(
+        _trials["size"],
+        _trials["variance"],
+        degrees_of_freedom=_trials["degrees_of_freedom"].to_numpy(float),
+        holdouts=_trials["seed"],
+    )
+
+
+def law_so_far(run: engine.Run, results: engine.Results) -> engine.Law | None:
+    """Return the law of a run, fitted to the trials that have landed; None before the second size."""
+    if results.law is not None:
+        return results.law
+    if results.trials["size"].nunique() < 2:
+        return None
+    return _fitted(f"{run.id} {len(results.trials)}", results.trials)
+
+
+def _beside(store: engine.Store, study: engine.Study, run: engine.Run) -> dict[str, engine.Law]:
+    """The laws of the study's pilots of other learners, by their names."""
+    known = {learner: parts.results_of(store, one).law for learner, one in pilots(store, study).items()}
+    return {SHORT[name]: law for name, law in known.items() if law is not None and name != run.settings.learner}
+
+
+def show_law(store: engine.Store, study: engine.Study, run: engine.Run, results: engine.Results) -> None:
+    """Show trials and law of a run as far as they are known, beside the laws of other learners."""
+    others, trials, name = _beside(store, study, run), results.trials, SHORT[run.settings.learner]
+    law = law_so_far(run, results)
+    if law is not None:
+        figure = engine.law_figure(law, trials, name=name if others else "", others=others)
+        said = f"{parts.plain(law.summary())} R² {law.r2:.2f} over {len(trials)} trials."
+    elif others and len(trials):
+        first = next(iter(others))
+        figure = engine.law_figure(others[first], trials, name=first)
+        said = f"The trials of {name} land on the law of {first}; theirs is drawn from the second size on."
+    else:
+        st.caption("The law is drawn once trials of two sizes have landed.")
+        st.skeleton(height=340)
+        return
+    parts.chart(figure, f"law_{run.id}", said, height=340)
+    st.caption(said)
+
+
+def follow(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
+    """Show a pilot under way, with its trials landing on the law, until it has ended; then draw the page anew."""
+
+    @st.fragment(run_every=2, key="follow_pilot")
+    def watch() -> None:
+        with parts.explained():
+            now = parts.under_way(store, run)
+            parts.progress(now)
+            show_law(store, study, now, parts.results_of(store, now))
+
+    watch()

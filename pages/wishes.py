@@ -1,0 +1,128 @@
+"""What the user wishes of a plan: split, folds, target, money and prices. All of it is kept in the address."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+import engine
+
+_LARGEST = 1e12
+_MOST_FOLDS = 20
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The user's wishes.
+
+    Attributes:
+        s: Labels used to fine-tune under split.
+        folds: Number of folds K under cross-fit; None leaves the choice to the plan.
+        target: Target half-width in units of the label, or None.
+        money: Money for labels and compute in all, or None.
+        costs: Prices, with the times that the pilot measured.
+    """
+
+    s: int
+    folds: int | None
+    target: float | None
+    money: float | None
+    costs: engine.Costs
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of the address that bring these wishes back."""
+        named = {
+            "s": self.s,
+            "folds": self.folds,
+            "target": self.target or 0,  # said, since the pilot may have had a target
+            "money": self.money,
+            "price": self.costs.per_label,
+            "hour": self.costs.per_gpu_hour,
+            "thousand": self.costs.per_thousand,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _replanned(
+    key: str, folds: int | None, target: float | None, costs: engine.Costs, _plan: engine.Plan
+) -> engine.Plan:
+    return _plan.replanned(folds=folds, half_width=target, costs=costs)
+
+
+def replanned(
+    stored: engine.Plan, key: str, folds: int | None, target: float | None, costs: engine.Costs
+) -> engine.Plan:
+    """Return the plan of the pilot named by `key` under other wishes; kept, since the slider asks for it anew."""
+    return _replanned(key, folds, target, costs, stored)
+
+
+def ask(stored: engine.Plan, key: str, share: bool) -> tuple[Wishes, engine.Plan]:
+    """Ask for the wishes; return them with the plan under them. `share`: widths are those of shares."""
+    unit = "0.03 are three percentage points." if share else "In units of the label."
+    row = st.grid(4, min_column_width=150)
+    with st.expander("Price of compute", icon=":material/memory:"):
+        left, right = st.columns(2)
+        hour = _price(left, "Price of a GPU hour", "hour", stored.costs.per_gpu_hour, "Of an hour of compute.")
+        thousand = _price(
+            right, "Price of a thousand predictions", "thousand", stored.costs.per_thousand,
+            "What a provider asks for a thousand texts, beside the hours they take.",
+        )  # fmt: skip
+    with row:
+        target = st.number_input(
+            "Target half-width", min_value=0.0, max_value=_LARGEST, value=stored.half_width, step=0.01, format="%.4g",
+            key="target", bind="query-params", placeholder="none",
+            help=f"Half the width you can live with. {unit}",
+        )  # fmt: skip
+        price = _price(st, "Price of a label", "price", stored.costs.per_label, "In your currency.")
+        money = st.number_input(
+            "Money in all", min_value=0.0, max_value=_LARGEST, value=None, step=10.0, format="%.2f", key="money",
+            bind="query-params", placeholder="none", help="For labels and compute; the labels at hand count too.",
+        )  # fmt: skip
+        costs = replace(stored.costs, per_label=price, per_gpu_hour=hour, per_thousand=thousand)
+        folds = _ask_folds(stored, key, costs)
+    plan = replanned(stored, key, folds, _positive(target), costs)
+    return Wishes(_ask_split(stored), folds, _positive(target), _positive(money), costs), plan
+
+
+def _price(place: Any, label: str, key: str, known: float, help_: str) -> float:
+    price = place.number_input(
+        label, min_value=0.0, max_value=_LARGEST, value=float(known), step=0.5, format="%.2f", key=key,
+        bind="query-params", help=help_,
+    )  # fmt: skip
+    return _positive(price) or 0.0
+
+
+def _ask_folds(stored: engine.Plan, key: str, costs: engine.Costs) -> int | None:
+    chosen = replanned(stored, key, None, None, costs).folds
+    by = "chosen for you" if stored.folds_chosen else "as in the run"
+    options = [None, *range(2, min(_MOST_FOLDS, stored.n) + 1)]
+    return st.selectbox(
+        "Folds of cross-fit", options, format_func=lambda folds: f"{chosen}, {by}" if folds is None else str(folds),
+        key="folds", bind="query-params",
+        help="More folds narrow the interval and cost more compute; the plan weighs the one against the other.",
+    )  # fmt: skip
+
+
+def _ask_split(stored: engine.Plan) -> int:
+    low, high = int(stored.splits[0]), int(stored.splits[-1])
+    if low == high:
+        return low
+    best = min(max(stored["split"].finetune, low), high)
+    s = st.slider("Labels used to fine-tune (the others rectify)", low, high, best, key="s", bind="query-params")
+    return min(max(int(s), low), high)
+
+
+def _positive(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) and value > 0 else None
+
+
+def share(study: engine.Study, run: engine.Run, wishes: Wishes) -> None:
+    """Give the address that brings back exactly this view."""
+    parameters = {"study": study.id, "pilot": run.id, **wishes.parameters()}
+    base = (st.context.url or "plan").split("?")[0]
+    with st.popover("Share this view", icon=":material/link:"):
+        st.caption("This address brings back these settings.")
+        st.code(f"{base}?{urlencode(parameters)}", language=None, wrap_lines=True)

@@ -91,6 +91,14 @@ def test_law_is_solid_up_to_the_largest_trial_and_dashed_beyond():
     assert "variance of the labels" in texts_in(figure)
 
 
+def test_laws_of_other_learners_stand_beside_by_their_names():
+    law = made_law()
+    figure = law_figure(law, made_trials(), name="LoRA", others={"Probe": law})
+    assert {"LoRA", "Probe"} <= set(texts_in(figure))
+    assert sum(part.name == "law" for part in figure.data) == 4
+    assert sum(part.name == "trials" for part in figure.data) == 2
+
+
 def test_plan_marks_the_optimum_the_flat_region_and_the_users_split():
     made = made_plan(half_width=0.1)
     figure = plan_figure(made, 80, "stars")
@@ -101,6 +109,13 @@ def test_plan_marks_the_optimum_the_flat_region_and_the_users_split():
     assert (region.x0, region.x1) == made.flat_region
     assert {"labels-only", "zero-shot", "cross-fit, 10 folds", "your target"} <= set(texts_in(figure))
     assert "(stars)" in figure.layout.yaxis.title.text
+
+
+def test_plan_shades_what_the_pilot_has_opened():
+    assert "opened by the pilot" not in texts_in(plan_figure(made_plan()))
+    figure = plan_figure(made_plan(finetune_minimum=60))
+    assert "opened by the pilot" in texts_in(figure)
+    assert 0 < figure.layout.xaxis.range[0] < 60
 
 
 def test_a_split_out_of_reach_is_drawn_at_the_end_of_the_curve():

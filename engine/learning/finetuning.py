@@ -35,32 +35,23 @@ _MOST_TRUST = 2.0
 
 
 @dataclass(frozen=True)
-class FineTuned:
+class Tuned:
     """A fine-tuned model that predicts in the units of the label.
 
     Attributes:
         reader: How it reads texts.
         module: The trained module, in evaluation mode, its adapter merged.
-        recipe: How it was trained.
-        left_out: The labels' predictions, each by a fold's model that has not seen it, shape (s, k). Their mean over
-            a fold is that of all labels, since the variance objective leaves each model's bias as it falls.
-        excess: By how much their variance, summed over columns, exceeds that of the averaged model's predictions.
         mean: Mean label (share of each class), shape (k,).
         offset: Added to the module's output, shape (k,): the variance objective leaves a number's bias as it falls.
         trust: Predictions are mean + trust * (output - mean); above 1 where the average of the folds' models, which
             agree less the less they know, is too near the mean.
-        residual: Residual variance of the predictions of labels left out as a share of the label variance.
     """
 
     reader: Reader
     module: Any
-    recipe: Recipe
-    left_out: Floats
-    excess: float
     mean: Floats
     offset: Floats
     trust: float
-    residual: float
 
     def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
         """Return predictions, shape (len(texts),) for numbers, probabilities (len(texts), k) for classes."""
@@ -75,6 +66,24 @@ class FineTuned:
         """
         with memory_told(f"predict with model {self.reader.name}", "choose a smaller model"):
             return self.reader.outputs(self.module, texts, progress) + self.offset
+
+
+@dataclass(frozen=True)
+class FineTuned(Tuned):
+    """A fine-tuned model with what its training told.
+
+    Attributes:
+        recipe: How it was trained.
+        left_out: The labels' predictions, each by a fold's model that has not seen it, shape (s, k). Their mean over
+            a fold is that of all labels, since the variance objective leaves each model's bias as it falls.
+        excess: By how much their variance, summed over columns, exceeds that of the averaged model's predictions.
+        residual: Residual variance of the predictions of labels left out as a share of the label variance.
+    """
+
+    recipe: Recipe
+    left_out: Floats
+    excess: float
+    residual: float
 
     def save(self, folder: Path) -> None:
         """Save the adapter in PEFT's format (or the full weights), the head, the recipe and a model card."""
@@ -166,7 +175,7 @@ def fine_tune(
     weight = trust(columns, left_out, np.broadcast_to(mean, columns.shape), excess=excess, most=most)
     trusted = mean + weight * (left_out - mean)
     residual = spread(columns - trusted) / max(spread(columns), 1e-300)
-    return FineTuned(reader, module, recipe, left_out, excess, mean, offset, weight, residual)
+    return FineTuned(reader, module, mean, offset, weight, recipe, left_out, excess, residual)
 
 
 def folds(columns: Floats, classes: bool, count: int, seed: int) -> list[NDArray[np.intp]]:

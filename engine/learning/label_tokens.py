@@ -306,23 +306,3 @@ def zero_shot(decoder: Decoder, texts: list[str], choices: Choices, progress: Pr
         ModelError: The chat template cannot carry a question, or the question leaves no room for a text.
     """
     return ask(decoder, choices).predict(texts, progress)
-
-
-@dataclass(frozen=True)
-class LabelTokens:
-    """The learner that trains nothing: a decoder is asked, and its labels are not looked at."""
-
-    asked: Asked
-
-    def fit(
-        self,
-        texts: list[str],
-        y: NDArray[Any],
-        *,
-        seed: int,
-        progress: Progress = silent,
-        report_loss: Any = None,
-        checkpoints: Path | None = None,
-    ) -> Asked:
-        """Return the untrained predictor."""
-        return self.asked

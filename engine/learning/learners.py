@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ArgumentError
-from engine.learning.blending import outcomes, trust, without_each
+from engine.learning.blending import outcomes, spread, trust, without_each
 from engine.learning.decoders import Decoder, load_decoder
 from engine.learning.embeddings import EmbeddingCache
-from engine.learning.finetuning import FineTuned, fine_tune
+from engine.learning.finetuning import FineTuned, Tuned, fine_tune
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.models import Encoder, Progress, is_decoder, load_encoder, silent
 from engine.learning.probe import Head, fit_layers
@@ -24,10 +25,15 @@ from engine.learning.regressor import Pooled, Units
 from engine.learning.training import LossReport, Reader
 
 Floats = NDArray[np.float64]
+States = Callable[[list[str], Progress], NDArray[np.float32]]
 
 
 class Predictor(Protocol):
     """A fitted learner."""
+
+    @property
+    def residual(self) -> float | None:
+        """Residual variance of its predictions of labels left out, as a share of the label variance, where known."""
 
     def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
         """Return numbers of shape (len(texts),) or class probabilities of shape (len(texts), k)."""
@@ -54,16 +60,24 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Probed:
-    """A head on cached states of several layers."""
+    """A head on states of several layers.
+
+    Attributes:
+        head: The head.
+        states: Returns the states of texts, shape (len(texts), layers, width).
+        residual: Residual variance of the predictions of labels left out, as a share of the label variance; None for a
+            head that was loaded.
+    """
 
     head: Head
-    cache: EmbeddingCache
+    states: States
+    residual: float | None = None
 
     def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
         """Return numbers or class probabilities."""
         if not texts:
             return np.empty((0, len(self.head.intercepts)) if self.head.logistic else 0)
-        return self.head.predict(self.cache.states(texts, progress).reshape(len(texts), -1))
+        return self.head.predict(self.states(texts, progress).reshape(len(texts), -1))
 
     def save(self, folder: Path) -> None:
         """Save the head as arrays."""
@@ -90,7 +104,9 @@ class Probe:
         checkpoints: Path | None = None,
     ) -> Probed:
         """Fit the head."""
-        return Probed(fit_layers(self.cache.states(texts, progress), y, self.classes), self.cache)
+        head, columns = fit_layers(self.cache.states(texts, progress), y, self.classes), outcomes(y, self.classes)
+        residual = spread(columns - head.loo.reshape(columns.shape)) / max(spread(columns), 1e-300)
+        return Probed(head, self.cache.states, residual)
 
 
 @dataclass(frozen=True)
@@ -149,25 +165,32 @@ class Blended:
     Attributes:
         probed, tuned: The two.
         trust: From 0 (the probe alone) to 1 (the fine-tuned model alone).
+        residual: Residual variance of the predictions of labels left out, as a share of the label variance.
     """
 
     probed: Probed
     tuned: FineTuned
     trust: float
+    residual: float
 
     def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
         """Return numbers or class probabilities."""
-        if self.trust == 0 or not texts:
-            return self.probed.predict(texts, progress)
-        cautious = self.probed.predict(texts, lambda share: progress(share / 3))
-        tuned = self.tuned.predict(texts, lambda share: progress((1 + 2 * share) / 3))
-        return cautious + self.trust * (tuned - cautious)
+        return blend(self.probed, self.tuned, self.trust, texts, progress)
 
     def save(self, folder: Path) -> None:
         """Save both, and the trust."""
         self.tuned.save(folder)
         self.probed.save(folder)
         (folder / "blend.json").write_text(json.dumps({"trust": self.trust}), encoding="utf-8")
+
+
+def blend(probed: Probed, tuned: Tuned, trusted: float, texts: list[str], progress: Progress) -> Floats:
+    """Return the probe's predictions, moved towards the fine-tuned model's as far as those are trusted."""
+    if trusted == 0 or not texts:
+        return probed.predict(texts, progress)
+    cautious = probed.predict(texts, lambda share: progress(share / 3))
+    bold = tuned.predict(texts, lambda share: progress((1 + 2 * share) / 3))
+    return cautious + trusted * (bold - cautious)
 
 
 @dataclass(frozen=True)
@@ -195,7 +218,9 @@ class Auto:
         columns = outcomes(y, self.probe.classes)
         loo = probed.head.loo.reshape(columns.shape) - without_each(columns) + columns.mean(0)
         left_out = tuned.mean + tuned.trust * (tuned.left_out - tuned.mean)
-        return Blended(probed, tuned, trust(columns, left_out, loo, excess=tuned.trust**2 * tuned.excess))
+        weight = trust(columns, left_out, loo, excess=tuned.trust**2 * tuned.excess)
+        residual = spread(columns - loo - weight * (left_out - loo)) / max(spread(columns), 1e-300)
+        return Blended(probed, tuned, weight, residual)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,11 @@ class Units:
         share = (columns.sum(0) + 0.5) / (len(columns) + 1)
         return cls(centre, spread, 0.0, 1.0, np.log(share / (1 - share)), True)
 
+    @classmethod
+    def plain(cls, head: Head) -> Self:
+        """Return the units of a head that reads states and predicts labels as they are."""
+        return cls(np.zeros(len(head.coefficients)), 1.0, 0.0, 1.0, head.intercepts, head.logistic)
+
 
 class TrainedHead(nn.Module):
     """An encoder with a linear head in training's units, which starts at zero: it predicts the mean label.

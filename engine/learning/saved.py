@@ -6,13 +6,13 @@ import copy
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -21,77 +21,33 @@ from transformers import AutoModel
 from engine.errors import ModelError
 from engine.learning.embeddings import pooled_states
 from engine.learning.faults import loading_told
+from engine.learning.finetuning import Tuned
+from engine.learning.label_tokens import load_asked
+from engine.learning.learners import Probed, blend
 from engine.learning.models import Encoder, Progress, load_encoder, silent
-from engine.learning.prediction import pooled_layers
 from engine.learning.probe import Head
-from engine.learning.regressor import Regressor
+from engine.learning.regressor import Pooled, Regressor, Units
+from engine.learning.training import Reader
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class SavedProbe:
-    """A head on the states of the base model."""
-
-    encoder: Encoder
-    head: Head
-
-    def outputs(self, texts: list[str], progress: Progress) -> Floats:
-        """Return predictions, shape (len(texts), k)."""
-        states = pooled_states(self.encoder, texts, progress)
-        return self.head.predict(states.reshape(len(texts), -1)).reshape(len(texts), -1)
-
-
-@dataclass(frozen=True)
-class SavedTuning:
-    """A fine-tuned encoder with its head.
-
-    Attributes:
-        encoder: The encoder with the fine-tuned weights.
-        module: The same with its head.
-        offset: Added to the module's output, shape (k,).
-    """
-
-    encoder: Encoder
-    module: Regressor
-    offset: Floats
-
-    def outputs(self, texts: list[str], progress: Progress) -> Floats:
-        """Return predictions, shape (len(texts), k)."""
-        pooled = pooled_layers(self.encoder, self.encoder.tokenize(texts), progress=progress)[:, -1]
-        with torch.inference_mode():
-            read = self.module.read(torch.from_numpy(pooled).to(self.encoder.device))
-        return np.asarray(read.double().cpu().numpy() + self.offset)
-
-
-@dataclass(frozen=True)
 class SavedPredictor:
-    """A fine-tuned encoder and what it is trusted beyond: the mean label, or a probe.
+    """What a learner made, loaded again.
 
     Attributes:
         key: Hash of all that was saved and of the base model.
-        cautious: The probe, or the mean label, shape (k,).
-        tuning: The fine-tuned encoder; None for a probe alone.
-        trust: Predictions are cautious + trust * (tuned - cautious).
+        made: Predicts numbers of shape (texts,) or class probabilities of shape (texts, k).
     """
 
     key: str
-    cautious: SavedProbe | Floats
-    tuning: SavedTuning | None
-    trust: float
+    made: Callable[[list[str], Progress], Floats]
 
     def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
         """Return predictions, shape (len(texts), k): k = 1 for numbers, else probabilities of k classes."""
-        if isinstance(self.cautious, SavedProbe):
-            share = 1.0 if self.tuning is None or self.trust == 0 else 1 / 3
-            cautious = self.cautious.outputs(texts, lambda done: progress(share * done))
-        else:
-            share, cautious = 0.0, self.cautious
-        if share == 1:
-            return cautious
-        assert self.tuning is not None
-        tuned = self.tuning.outputs(texts, lambda done: progress(share + (1 - share) * done))
-        return cautious + self.trust * (tuned - cautious)
+        predictions = self.made(texts, progress)
+        return predictions if predictions.ndim == 2 else predictions[:, None]
 
 
 @dataclass(frozen=True)
@@ -118,33 +74,39 @@ class MeanPredictor:
 
 
 def load_predictor(folder: Path, model: str) -> SavedPredictor:
-    """Load what a learner saved.
+    """Load what a learner saved, or what was asked of a model that writes.
 
     Args:
         folder: Where it was saved.
         model: Hub name or folder of the base model.
 
     Raises:
-        ModelError: The folder holds no predictor of an encoder, or a model cannot be loaded.
+        ModelError: The folder holds no predictor, or a model cannot be loaded.
     """
-    tuned, probed = (folder / "recipe.json").is_file(), (folder / "head.npz").is_file()
-    if (folder / "choices.json").is_file():
-        raise ModelError(f"{folder} holds a model that writes its answers; only saved encoders can be loaded again.")
-    if not (tuned or probed):
-        raise ModelError(f"{folder} holds no saved predictor (recipe.json or head.npz); name the folder of one.")
-    encoder = load_encoder(model)
-    digest = hashlib.sha256(encoder.key.encode())
+    tuned, probed, asked = ((folder / name).is_file() for name in ("recipe.json", "head.npz", "choices.json"))
+    if not (tuned or probed or asked):
+        raise ModelError(
+            f"{folder} holds no saved predictor (recipe.json, head.npz or choices.json); name the folder of one."
+        )
+    encoder = cache(partial(load_encoder, model))
+    probe = Probed(_head(folder), partial(pooled_states, encoder())) if probed else None
+    tuning = None
+    if tuned or asked:
+        tuning = _tuned(folder, load_asked(folder, model) if asked else _regressor(folder, encoder()))
+    if tuning is None:
+        assert probe is not None
+        return SavedPredictor(_key(folder, encoder().key), probe.predict)
+    if probe is None:
+        return SavedPredictor(_key(folder, tuning.reader.key), tuning.predict)
+    trusted = _facts(folder / "blend.json")["trust"]
+    return SavedPredictor(_key(folder, tuning.reader.key), partial(blend, probe, tuning, trusted))
+
+
+def _key(folder: Path, model: str) -> str:
+    digest = hashlib.sha256(model.encode())
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         digest.update(path.name.encode() + path.read_bytes())
-    probe = SavedProbe(encoder, _head(folder)) if probed else None
-    if not tuned:
-        assert probe is not None
-        return SavedPredictor(digest.hexdigest(), probe, None, 0.0)
-    learnt = _facts(folder / "recipe.json")
-    tuning = SavedTuning(*_tuned(encoder, folder, learnt["method"]), np.array(learnt["offset"]))
-    if probe is None:
-        return SavedPredictor(digest.hexdigest(), np.array(learnt["mean"]), tuning, learnt["trust"])
-    return SavedPredictor(digest.hexdigest(), probe, tuning, _facts(folder / "blend.json")["trust"])
+    return digest.hexdigest()
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -158,16 +120,25 @@ def _head(folder: Path) -> Head:
     return Head(centre, weight, bias, len(bias) > 1, np.empty((0, len(bias))))
 
 
-def _tuned(encoder: Encoder, folder: Path, method: str) -> tuple[Encoder, Regressor]:
+def _tuned(folder: Path, loaded: tuple[Reader, Any]) -> Tuned:
+    """A model with its bias and trust; one that writes and was not trained is taken at its word."""
+    path = folder / "recipe.json"
+    if not path.is_file():
+        return Tuned(*loaded, np.zeros(1), np.zeros(1), 1.0)
+    learnt = _facts(path)
+    return Tuned(*loaded, np.array(learnt["mean"]), np.array(learnt["offset"]), learnt["trust"])
+
+
+def _regressor(folder: Path, encoder: Encoder) -> tuple[Pooled, Regressor]:
+    """A fine-tuned encoder with its head."""
     with loading_told(str(folder)), warnings.catch_warnings(category=FutureWarning, action="ignore"):
-        if method == "lora":
+        if (folder / "adapter_config.json").is_file():
             adapted = PeftModel.from_pretrained(copy.deepcopy(encoder.model), str(folder))
             backbone = adapted.merge_and_unload()
         else:
             backbone = AutoModel.from_pretrained(str(folder), trust_remote_code=False, use_safetensors=True)
-        head = load_file(folder / "head.safetensors")
-    weight, bias = (head[name].double().numpy() for name in ("weight", "bias"))
-    backbone = backbone.to(encoder.device).eval()
-    linear = Head(np.zeros(weight.shape[1]), weight.T, bias, len(bias) > 1, np.empty((0, len(bias))))
-    module = Regressor(backbone, linear, normalised=False).to(encoder.device).eval()
-    return replace(encoder, model=backbone), module
+        kept = load_file(folder / "head.safetensors")
+    weight, bias = (kept[name].double().numpy() for name in ("weight", "bias"))
+    head = Head(np.zeros(weight.shape[1]), weight.T, bias, len(bias) > 1, np.empty((0, len(bias))))
+    module = Regressor(backbone.to(encoder.device).eval(), head, normalised=False).to(encoder.device).eval()
+    return Pooled(encoder, Units.plain(head)), module

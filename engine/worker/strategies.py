@@ -123,6 +123,8 @@ def _fit_and_predict(
             report_loss=losses,
             checkpoints=job.run.folder / "checkpoints" / str(number),
         )
+        if model.residual is not None:
+            job.tracker.log({f"fit {number}/residual_share": model.residual})
         model.save(job.run.folder / "models" / str(number))
         every = [data.texts[i] for i in rectify] + list(data.pool_texts)
         predictions = model.predict(every, lambda x: progress(0.5 + x / 2))

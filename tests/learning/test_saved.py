@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from engine.errors import ModelError
+from engine.learning.label_tokens import Choices, ask
 from engine.learning.learners import Workbench
 from engine.learning.models import DEFAULT_MODEL
+from engine.learning.recipe import Recipe
 from engine.learning.saved import MeanPredictor, load_predictor
 
 
@@ -39,9 +43,44 @@ def test_a_saved_predictor_predicts_the_same(name, classes, bench, labels, tmp_p
     assert done[-1] == pytest.approx(1)
 
 
-def test_faults(tmp_path):
+def test_a_blend_is_loaded_with_both_of_its_trusts(bench, labels, tmp_path):
+    texts, numbers, _ = labels
+    fitted = bench.learner("auto", "variance", None).fit(texts[:40], numbers[:40], seed=1)
+    fitted = replace(fitted, tuned=replace(fitted.tuned, trust=0.4), trust=0.7)
+    fitted.save(tmp_path)
+    np.testing.assert_allclose(
+        load_predictor(tmp_path, DEFAULT_MODEL).predict(texts)[:, 0], fitted.predict(texts), atol=1e-4
+    )
+
+
+@pytest.fixture
+def writer(decoder, tmp_path):
+    """The folder of a decoder, and its bench."""
+    decoder.model.save_pretrained(tmp_path / "base")
+    decoder.tokenizer.save_pretrained(tmp_path / "base")
+    return str(tmp_path / "base"), Workbench.open(str(tmp_path / "base"), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("classes", [None, ("no", "yes")])
+@pytest.mark.parametrize("name", ["lora", "full", "auto"])
+def test_a_saved_decoder_predicts_the_same(name, classes, writer, labels, tmp_path, monkeypatch):
+    base, bench = writer
+    texts, numbers, codes = labels
+    monkeypatch.setattr(Recipe, "suited", lambda *_: Recipe("full" if name == "full" else "lora", epochs=1, steps=1))
+    fitted = bench.learner(name, "variance", classes).fit(texts, codes if classes else numbers // 9, seed=1)
+    fitted.save(tmp_path / "one")
+    expected = fitted.predict(texts).reshape(len(texts), -1)
+    np.testing.assert_allclose(load_predictor(tmp_path / "one", base).predict(texts), expected, atol=1e-4)
+
+
+def test_a_decoder_that_was_only_asked_predicts_the_same(writer, labels, tmp_path):
+    base, bench = writer
+    asked = ask(bench.decoder, Choices.between(1, 5))
+    asked.save(tmp_path / "one")
+    loaded = load_predictor(tmp_path / "one", base)
+    np.testing.assert_allclose(loaded.predict(labels[0])[:, 0], asked.predict(labels[0]), rtol=1e-5)
+
+
+def test_a_folder_without_a_predictor_is_told(tmp_path):
     with pytest.raises(ModelError, match="holds no saved predictor"):
-        load_predictor(tmp_path, DEFAULT_MODEL)
-    (tmp_path / "choices.json").write_text("{}")
-    with pytest.raises(ModelError, match="writes its answers"):
         load_predictor(tmp_path, DEFAULT_MODEL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -340,3 +342,17 @@ def test_decoders_train_side_by_side_too(decoder, phrases, y):
     alone = fine_tune(reader, phrases, ratings, classes=None, recipe=recipe, seed=1)
     beside = fine_tune(reader, phrases, ratings, classes=None, recipe=replace(recipe, side_by_side=True), seed=1)
     np.testing.assert_allclose(beside.left_out, alone.left_out, atol=2e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device.")
+def test_on_a_gpu_adapters_side_by_side_end_as_one_after_another(tiny_encoder, phrases, y, monkeypatch):
+    for module in ("training", "together"):
+        monkeypatch.setattr(f"engine.learning.{module}.half_precision", lambda *_: nullcontext())
+    there = replace(tiny_encoder, model=copy.deepcopy(tiny_encoder.model).to("cuda"), device=torch.device("cuda"))
+    reader, recipe = reader_of(there, phrases, y), replace(QUICK, folds=3, frozen=0.0)
+    alone = fine_tune(reader, phrases, y, classes=None, recipe=recipe, seed=4)
+    beside = fine_tune(reader, phrases, y, classes=None, recipe=replace(recipe, side_by_side=True), seed=4)
+    np.testing.assert_allclose(beside.left_out, alone.left_out, atol=2e-3)
+    on_the_cpu = fine_tune(reader_of(tiny_encoder, phrases, y), phrases, y, classes=None, recipe=recipe, seed=4)
+    np.testing.assert_allclose(beside.left_out, on_the_cpu.left_out, atol=2e-3)

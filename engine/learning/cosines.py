@@ -169,7 +169,7 @@ class _Products:
 
     def _forwards(self, layer: _Layer, _: nn.Module, args: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
         if not output.requires_grad:
-            output = output + self.root
+            output = output + self.root.to(output.device)
         with torch.no_grad():
             shrunk = args[0] @ layer.down.to(args[0].dtype).T
         layer.calls += 1
@@ -178,7 +178,7 @@ class _Products:
 
     def _backwards(self, layer: _Layer, shrunk: torch.Tensor, gradient: torch.Tensor) -> None:
         layer.calls -= 1
-        pieces = alive(self._apart(gradient, shrunk))
+        pieces = alive(self._apart(gradient.to(self.place), shrunk.to(self.place)))
         if self.last and not layer.calls:
             layer.waiting += pieces
             self._add(layer)

@@ -17,7 +17,7 @@ from engine.learning.cosines import Batch, cosines
 from engine.learning.dialogues import Dialogue, Questionnaire
 from engine.learning.faults import memory_told
 from engine.learning.gradients import low_confidence, median_cosine
-from engine.learning.models import Kept, Progress, batches, load, padded, readable, silent
+from engine.learning.models import Kept, Progress, batches, entrance, load, padded, readable, silent
 
 _MOST_TOKENS = 1024
 _MOST_ANSWER = 16
@@ -52,7 +52,7 @@ class Decoder:
         key: Hash that tells these weights from others.
         tokenizer: The model's tokenizer, with a chat template.
         model: The causal language model, in evaluation mode.
-        device: Where it runs.
+        device: Where it takes its tokens.
     """
 
     name: str
@@ -155,7 +155,7 @@ def load_decoder(name: str, *, keep: Kept = "beginning") -> Decoder:
             f"The tokenizer of model {name} does not tell which letters a token covers; choose a model with a "
             "tokenizer.json."
         )
-    return Decoder(name, key, tokenizer, model, model.device)
+    return Decoder(name, key, tokenizer, model, entrance(model))
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,8 @@ def logits_at(
     """
 
     def choose(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (args[0][owner, place][None],)
+        states = args[0]  # of a model spread over GPUs they lie where its last layer does
+        return (states[owner.to(states.device), place.to(states.device)][None],)
 
     hook = model.get_output_embeddings().register_forward_pre_hook(choose)
     try:

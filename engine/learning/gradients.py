@@ -71,7 +71,7 @@ def cos_low(
     target = np.eye(classes)[y] if classes else ((y - y.mean()) / y.std())[:, None]
     head = fit_logistic(embeddings, y, classes) if classes else fit_ridge(embeddings, target[:, 0])
     ids = encoder.tokenize([texts[i] for i in chosen])
-    labelled = Labelled(encoder, Regressor(encoder.model, head).to(encoder.device).eval(), ids, target[chosen])
+    labelled = Labelled(encoder, Regressor(encoder.model, head).eval(), ids, target[chosen])
     return median_cosine(cosines(labelled, seed=seed, progress=progress))
 
 

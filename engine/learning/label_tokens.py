@@ -93,10 +93,11 @@ class LabelHead(nn.Module):
         self.backbone = backbone
         self.logistic = values is None
         contexts, nodes, steps = _tree(tails)
-        self.register_buffer("values", torch.tensor(values or [0.0] * len(tails)), persistent=False)
-        self.register_buffer("contexts", torch.tensor(contexts, dtype=torch.long), persistent=False)
-        self.register_buffer("nodes", torch.tensor(nodes), persistent=False)
-        self.register_buffer("steps", torch.tensor(steps), persistent=False)
+        for name, of in (("values", values or [0.0] * len(tails)), ("nodes", nodes), ("steps", steps)):
+            self.register_buffer(name, torch.tensor(of, device=backbone.device), persistent=False)
+        self.register_buffer(
+            "contexts", torch.tensor(contexts, dtype=torch.long, device=backbone.device), persistent=False
+        )
 
     @property
     def rows(self) -> int:
@@ -215,7 +216,7 @@ class Asked:
 
     def head(self, backbone: Any) -> LabelHead:
         """Return the head on the model, on a copy of it, or on one with adapters."""
-        return LabelHead(backbone, self.spelling.tails, self.choices.values).to(self.decoder.device)
+        return LabelHead(backbone, self.spelling.tails, self.choices.values)
 
     def below(self, _ids: list[list[int]], _layers: int) -> None:
         """Return None: the model reads each prompt with several answers behind it."""
@@ -294,7 +295,7 @@ def load_asked(folder: Path, model: str) -> tuple[Asked, LabelHead]:
         elif (folder / "config.json").is_file():
             backbone = AutoModelForCausalLM.from_pretrained(
                 folder, trust_remote_code=False, use_safetensors=True, dtype=backbone.dtype
-            )
+            ).to(asked.decoder.device)
     return asked, asked.settled(backbone.eval(), [])
 
 

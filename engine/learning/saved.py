@@ -137,8 +137,9 @@ def _regressor(folder: Path, encoder: Encoder) -> tuple[Pooled, Regressor]:
             backbone = adapted.merge_and_unload()
         else:
             backbone = AutoModel.from_pretrained(str(folder), trust_remote_code=False, use_safetensors=True)
+            backbone = backbone.to(encoder.device)
         kept = load_file(folder / "head.safetensors")
     weight, bias = (kept[name].double().numpy() for name in ("weight", "bias"))
     head = Head(np.zeros(weight.shape[1]), weight.T, bias, len(bias) > 1, np.empty((0, len(bias))))
-    module = Regressor(backbone.to(encoder.device).eval(), head, normalised=False).to(encoder.device).eval()
+    module = Regressor(backbone.eval(), head, normalised=False).eval()
     return Pooled(encoder, Units.plain(head)), module

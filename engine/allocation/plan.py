@@ -132,7 +132,7 @@ class Plan:
 
     def width(self, s: float | Floats) -> Any:
         """Return the predicted half-width when s labels fine-tune and n - s rectify (a number for a number)."""
-        half = self.design.rectified(np.asarray(s, dtype=float), self.law.predict(s))
+        half = self.design.rectified(np.asarray(s, dtype=float), self.law.expected(s))
         return float(half) if np.ndim(s) == 0 else half
 
     def width_interval(self, s: float | Floats, level: float = 0.8) -> tuple[Any, Any]:

@@ -91,7 +91,7 @@ def best_split(law: Law, design: Design, finetune_minimum: int = 0) -> int:
     low, high = split_range(design, finetune_minimum)
     while True:
         candidates = np.unique(np.linspace(low, high, min(high - low + 1, _TRIED)).round())
-        best = int(np.argmin(design.rectified(candidates, np.asarray(law.predict(candidates)))))
+        best = int(np.argmin(design.rectified(candidates, np.asarray(law.expected(candidates)))))
         if candidates.size == high - low + 1:
             return int(candidates[best])
         low, high = int(candidates[max(best - 1, 0)]), int(candidates[min(best + 1, candidates.size - 1)])
@@ -110,7 +110,7 @@ def best_folds(law: Law, design: Design, costs: Costs) -> int:
     """
     folds = np.arange(FOLDS[0], min(FOLDS[1], design.n) + 1)
     sizes = np.array([fold_size(design.n, int(k)) for k in folds])
-    half = design.rectified(0, np.asarray(law.predict(sizes)))
+    half = design.rectified(0, np.asarray(law.expected(sizes)))
     if costs.prices_compute:
         compute = [costs.compute(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)]
         return int(folds[np.argmax(costs.per_label * design.labels_alone(half) - compute)])
@@ -154,9 +154,9 @@ def _variance_bands(variance: float, degrees_of_freedom: float | None) -> Floats
 
 
 def law_bands(law: Law, s: int) -> Floats:
-    """Return the law's residual variance at s with its 80% interval, as (value, low, high)."""
+    """Return the mean residual variance at s under the law with its 80% interval, as (value, low, high)."""
     low, high = law.interval(s)
-    return np.array([law.predict(s), low, high], dtype=float)
+    return np.array([law.expected(s), low, high], dtype=float)
 
 
 def strategy_record(

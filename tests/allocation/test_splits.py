@@ -88,10 +88,10 @@ def test_without_a_floor_the_optimum_is_a_fixed_share(alpha):
 def test_the_optimum_is_that_of_trying_every_split(population, n, minimum):
     law, design = learned(), Design(n, 3 * n, 1.0, population, 0.95)
     every = np.arange(min(max(minimum, 8), n - 10), n - 9)
-    best = design.rectified(every, np.asarray(law.predict(every))).min()
+    best = design.rectified(every, np.asarray(law.expected(every))).min()
     found = best_split(law, design, minimum)
     assert every[0] <= found <= every[-1]
-    assert float(design.rectified(found, law.predict(found))) == pytest.approx(best, rel=1e-9)
+    assert float(design.rectified(found, law.expected(found))) == pytest.approx(best, rel=1e-9)
 
 
 def test_an_endless_pool_gives_the_published_variance():
@@ -111,6 +111,15 @@ def test_a_useless_model_is_not_fine_tuned():
         assert useless.recommended == "labels-only"
         assert useless.why.startswith("Do not fine-tune")
         assert useless["split"].labels_saved < 0
+
+
+def test_a_model_that_probably_does_nothing_and_perhaps_helps_much_is_used():
+    # The median law says that it does nothing; used with lambda tuned it then does no harm.
+    draws = np.array([[0.0, 0.5, 1.0, 0.0]] * 3 + [[2.0, 0.5, 0.3, 0.0]] * 2)
+    sizes = np.array([16.0])
+    unsure = Law(0.0, 0.5, 1.0, 0.0, 1.0, sizes, sizes**0, 1.0, None, np.repeat(draws, 20, axis=0))
+    assert unsure.predict(300) == 1.0
+    assert plan(unsure, n=400, m=4000, label_variance=1.0).recommended == "cross-fit"
 
 
 def test_a_model_that_learns_is_cross_fitted_and_the_reason_names_the_numbers():

@@ -154,6 +154,16 @@ def test_numbers_give_numbers_and_arrays_arrays():
     assert [end.shape for end in law.interval([20, 40, 80])] == [(3,), (3,)]
 
 
+def test_the_mean_of_the_draws_is_what_choices_rest_on():
+    law = fit_law(*trials(np.random.default_rng(10)), degrees_of_freedom=20, label_variance=0.6)
+    for s in (1, 30, 700, 20_000):
+        mean, (low, high) = law.curves(s).mean(), law.interval(s)
+        assert low <= law.expected(s) <= high
+        assert law.expected(s) == pytest.approx(np.clip(mean, low, high), rel=2e-3)
+    assert law.expected([20, 40]).shape == (2,)
+    assert (np.diff(law.expected(np.arange(1000))) <= 0).all()
+
+
 def test_one_trial_gives_a_law_with_a_wide_band():
     law = fit_law([50], [0.7])
     low, high = law.interval(500)

@@ -15,7 +15,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from engine.learning.below import layers_of
-from engine.learning.training import copy_for_training
+from engine.learning.fused import fuse
+from engine.learning.training import copy_for_training, has_half_products
 
 SCALING = 2
 
@@ -62,6 +63,7 @@ class Adapters:
     def __init__(self, model: Any, rank: int, seed: int, *, frozen: float = 0.0, checkpointing: bool = False) -> None:
         self._attention = model.config._attn_implementation
         self._base, self._seed = copy_for_training(model, checkpointing=checkpointing), seed
+        self._fuses = not checkpointing and model.device.type == "cpu" and has_half_products()
         targets = adapted(model, frozen)
         self._config = LoraConfig(r=rank, lora_alpha=SCALING * rank, lora_dropout=0.0, target_modules=targets)
         self._model: PeftModel | None = None
@@ -79,6 +81,8 @@ class Adapters:
             else:
                 self._model.add_adapter(name, self._config)
                 self._model.set_adapter(name)
+        if self._fuses and not self._names:
+            fuse(self._model)
         self._names.append(name)
         return self._model
 

@@ -25,6 +25,18 @@ def layers_of(model: Any) -> tuple[str, nn.ModuleList]:
     return next(stacks, ("", nn.ModuleList()))
 
 
+class _Left(Exception):
+    """Ends a forward early: the layers above are not needed."""
+
+    def __init__(self, states: Any) -> None:
+        super().__init__()
+        self.states = states
+
+
+def _leave(_layer: nn.Module, _inputs: Any, out: Any) -> None:
+    raise _Left(out)
+
+
 class _Given(nn.Module):
     """Stands in for a layer: hands on what it is given, or the states that were computed before."""
 
@@ -67,15 +79,15 @@ class Below:
         """Return the states of texts, given as tokens, after `count` layers; None where they are too large to keep."""
         if count < 1 or 4 * sum(map(len, ids)) * encoder.width > _MOST_BYTES:
             return None
-        kept: list[Any] = []
         states, parts = [torch.empty(0)] * len(ids), 0
-        layer = layers_of(encoder.model)[1][count - 1]
-        hook = layer.register_forward_hook(lambda _layer, _inputs, out: kept.append(out))
+        hook = layers_of(encoder.model)[1][count - 1].register_forward_hook(_leave)
         try:
             for batch in batches(ids):
                 inputs, mask = encoder.pad([ids[i] for i in batch])
-                encoder.model(input_ids=inputs, attention_mask=mask)
-                out = kept.pop()
+                try:
+                    encoder.model(input_ids=inputs, attention_mask=mask)
+                except _Left as left:
+                    out = left.states
                 parts = len(out) if isinstance(out, tuple) else 0
                 found = (out[0] if parts else out)[mask.bool()]
                 for i, part in zip(batch, torch.split(found, [len(ids[i]) for i in batch]), strict=True):

@@ -141,7 +141,9 @@ class Training:
         self.together = self.recipe.micro_batch
         self._choose: Choose | None = None
         groups = [{"params": backbone, "lr": self.recipe.learning_rate}, {"params": head, "lr": self.recipe.head_rate}]
-        self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.01)
+        self.optimizer = torch.optim.AdamW(
+            [group for group in groups if group["params"]], weight_decay=0.01, fused=True
+        )
         generator = torch.Generator().manual_seed(self.seed)
         epochs = [
             list(epoch(self.ids, self.recipe.batch_size, generator)) for _ in range(self.recipe.passes(len(self.ids)))

@@ -12,7 +12,7 @@ import torch
 from transformers import BertModel
 
 from engine.errors import ArgumentError, ModelError
-from engine.learning.averaging import adapted
+from engine.learning.averaging import Adapters, adapted
 from engine.learning.below import Below, layers_of
 from engine.learning.blending import outcomes
 from engine.learning.checkpoints import Checkpoints
@@ -21,7 +21,7 @@ from engine.learning.finetuning import fine_tune, folds
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled, TrainedHead, Units
-from engine.learning.training import Training, Watch, copy_for_training, residual_loss
+from engine.learning.training import Training, Watch, copy_for_training, has_half_products, residual_loss
 
 QUICK = Recipe(rank=4, epochs=2, steps=1, folds=2, learning_rate=5e-3, head_rate=2e-2)
 
@@ -356,3 +356,32 @@ def test_on_a_gpu_adapters_side_by_side_end_as_one_after_another(tiny_encoder, p
     np.testing.assert_allclose(beside.left_out, alone.left_out, atol=2e-3)
     on_the_cpu = fine_tune(reader_of(tiny_encoder, phrases, y), phrases, y, classes=None, recipe=recipe, seed=4)
     np.testing.assert_allclose(beside.left_out, on_the_cpu.left_out, atol=2e-3)
+
+
+# ----------------------------------------------------------- adapters in the product's own pass
+
+
+@pytest.mark.skipif(not has_half_products(), reason="This processor has no bfloat16 products.")
+def test_fused_adapters_answer_and_learn_as_pefts_do_under_autocast(tiny_encoder):
+    def answers(fused):
+        model = Adapters(tiny_encoder.model, rank=4, seed=3).start()
+        torch.manual_seed(1)
+        for name, p in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(p, std=0.1)
+        if not fused:
+            for module in model.modules():
+                vars(module).pop("forward", None)
+        inputs, mask = tiny_encoder.pad([[5, 6, 7, 8], [9, 10]])
+        with torch.autocast("cpu", torch.bfloat16):
+            states = model(input_ids=inputs, attention_mask=mask).last_hidden_state
+        (states.float() ** 3 * mask[:, :, None]).sum().backward()  # a layer norm's squares sum to a constant
+        gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        return states.detach().float()[mask.bool()], gradients, model(input_ids=inputs, attention_mask=mask)
+
+    ours, theirs = answers(True), answers(False)
+    # Half precision: two digits.
+    assert float((ours[0] - theirs[0]).norm() / theirs[0].norm()) < 0.02
+    assert float((ours[1] - theirs[1]).norm() / theirs[1].norm()) < 0.02
+    # Outside autocast PEFT itself answers.
+    torch.testing.assert_close(ours[2], theirs[2])

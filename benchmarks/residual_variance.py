@@ -5,8 +5,9 @@ python benchmarks/residual_variance.py [--tasks valence,films] [--sizes 100,400]
 Five questions with human ratings: EmoBank's valence, arousal and dominance, product reviews, film reviews. Of each,
 1,200 rows that nothing trains on are the test; the labels of a seed are drawn from the others, the smaller sizes within
 the larger. Beside the learners stands ridge regression on the last layer's mean-pooled embeddings. "raw" is Var(Y - f)
-/ Var(Y), "linear" the same under the best linear use of f. With --rows FILE each fit is added to a file of JSON lines,
-and those already there are not fitted again: a run of everything takes hours. The last line is one JSON object.
+/ Var(Y), "linear" the same under the best linear use of f. A learner minimises the variance of the residual;
+"lora/mean-square" is one with another objective. With --rows FILE each fit is added to a file of JSON lines, and those
+already there are not fitted again: a run of everything takes hours. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def fits(bench: Workbench, task: str, size: int, seed: int, learners: list[str])
         if name == "ridge":
             predictions = ridge(embedded[0], y[train], embedded[1])
         else:
-            model = parts.get(name) or bench.learner(name, "variance", None).fit(own, y[train], seed=seed)
+            kind, _, objective = name.partition("/")
+            model = parts.get(name) or bench.learner(kind, objective or "variance", None).fit(own, y[train], seed=seed)
             predictions = model.predict(unseen)
         seconds = None if name in parts else perf_counter() - start  # what is a part of `auto` was not fitted again
         if name == "auto":

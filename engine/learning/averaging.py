@@ -1,7 +1,8 @@
 """Models trained from one start on different folds, and the average of their weights.
 
 Adapters are averaged exactly, as changes of the weights: laid side by side they are one adapter of the summed rank.
-Both kinds work on a copy of the model, made by `copy_for_training`.
+Both kinds work on a copy of the model, made by `copy_for_training`. Adapters of a model so large that its activations
+are checkpointed share its weights: it trains where it lies, be it on one GPU or over several.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Adapters:
     """LoRA adapters on the linear maps of one copy of a model; each starts alike, with B at zero.
 
     Args:
-        model: The base model; it is copied.
+        model: The base model; it is copied, or its weights are shared where its activations are checkpointed.
         rank: Of each adapter; alpha is SCALING times as much.
         seed: Of the start.
         frozen: Share of the layers, from the lowest up, that get no adapter.
@@ -62,7 +63,8 @@ class Adapters:
 
     def __init__(self, model: Any, rank: int, seed: int, *, frozen: float = 0.0, checkpointing: bool = False) -> None:
         self._attention = model.config._attn_implementation
-        self._base, self._seed = copy_for_training(model, checkpointing=checkpointing), seed
+        self._base = copy_for_training(model, checkpointing=checkpointing, sharing=checkpointing)
+        self._seed, self._sharing = seed, checkpointing
         self._fuses = not checkpointing and model.device.type == "cpu" and has_half_products()
         targets = adapted(model, frozen)
         self._config = LoraConfig(r=rank, lora_alpha=SCALING * rank, lora_dropout=0.0, target_modules=targets)
@@ -95,7 +97,7 @@ class Adapters:
         self._model.set_adapter(self._names[number])
 
     def average(self) -> Any:
-        """Return the model with the average of the adapters, named "default" and merged for prediction."""
+        """Return the model with the average of the adapters, named "default", merged where the weights are its own."""
         model = self._model
         assert model is not None
         shares = [1 / len(self._names)] * len(self._names)
@@ -104,7 +106,8 @@ class Adapters:
         model.set_adapter("default")
         for name in self._names:
             model.delete_adapter(name)
-        model.merge_adapter()
+        if not self._sharing:
+            model.merge_adapter()
         return _for_prediction(model, self._attention)
 
 

@@ -40,7 +40,7 @@ class Tuned:
 
     Attributes:
         reader: How it reads texts.
-        module: The trained module, in evaluation mode, its adapter merged.
+        module: The trained module, in evaluation mode.
         mean: Mean label (share of each class), shape (k,).
         offset: Added to the module's output, shape (k,): the variance objective leaves a number's bias as it falls.
         trust: Predictions are mean + trust * (output - mean); above 1 where the average of the folds' models, which

@@ -282,12 +282,13 @@ def has_half_products() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def copy_for_training(model: Any, *, checkpointing: bool) -> Any:
+def copy_for_training(model: Any, *, checkpointing: bool, sharing: bool = False) -> Any:
     """Return a copy without dropout, its activations checkpointed where asked.
 
-    With few labels the noise of dropout costs more variance than it saves.
+    With few labels the noise of dropout costs more variance than it saves. A copy may share the model's weights, which
+    must then stay as they are.
     """
-    copy = deepcopy(model).eval()
+    copy = deepcopy(model, {id(p): p for p in model.parameters()} if sharing else None).eval()
     if copy.device.type == "cpu" and has_half_products() and copy.config._attn_implementation == "sdpa":
         # torch's fused attention is several times slower in bfloat16 than its parts on such a processor.
         copy.set_attn_implementation("eager")

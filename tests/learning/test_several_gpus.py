@@ -57,6 +57,21 @@ def test_a_spread_decoder_answers_learns_and_has_the_same_gradients(decoder, phr
     np.testing.assert_allclose(cosines(Answered(laid, dialogues)), cosines(Answered(decoder, dialogues)), atol=1e-6)
 
 
+def test_a_large_model_is_trained_where_it_lies(tiny_encoder, phrases):
+    y, own = np.array([float(len(text)) for text in phrases]), dict(tiny_encoder.model.named_parameters())
+    before = {name: weight.clone() for name, weight in own.items()}
+    reader = Pooled(tiny_encoder, Units.of(pooled_states(tiny_encoder, phrases)[:, -1], y[:, None], logistic=False))
+    models = [
+        fine_tune(reader, phrases, y, classes=None, recipe=replace(RECIPE, checkpointing=large), seed=2)
+        for large in (True, False)
+    ]
+    places = [{weight.data_ptr() for weight in model.module.backbone.parameters()} for model in models]
+    assert places[0] > {weight.data_ptr() for weight in own.values()}
+    assert places[1].isdisjoint(weight.data_ptr() for weight in own.values())
+    assert all(torch.equal(weight, before[name]) for name, weight in own.items())
+    np.testing.assert_allclose(models[0].predict(phrases), models[1].predict(phrases), rtol=1e-3)
+
+
 @pytest.fixture
 def two_gpus(monkeypatch):
     """Two GPUs, so far as torch is asked for their number and free memory."""

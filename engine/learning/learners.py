@@ -118,12 +118,14 @@ class FineTuning:
         classes: Names of the classes, or None for numbers.
         method: "lora" or "full".
         objective: What is minimised.
+        about: What the label is called; a model that writes is told, as it is where it is not trained.
     """
 
     bench: Workbench
     classes: tuple[str, ...] | None
     method: str
     objective: str
+    about: str = ""
 
     def fit(
         self,
@@ -152,7 +154,7 @@ class FineTuning:
     def _reader(self, texts: list[str], y: NDArray[Any]) -> Reader:
         decoder = self.bench.decoder
         if decoder is not None:
-            return ask(decoder, Choices.of(y, self.classes))
+            return ask(decoder, Choices.of(y, self.classes, self.about))
         columns = outcomes(y, len(self.classes) if self.classes else None)
         states = self.bench.cache.states(texts)[:, -1]
         return Pooled(self.bench.encoder, Units.of(states, columns, bool(self.classes)))
@@ -256,8 +258,14 @@ class Workbench:
             return None
         return load_decoder(self.encoder.name)
 
-    def learner(self, name: str, objective: str, classes: tuple[str, ...] | None) -> Learner:
-        """Return a learner by name: "probe", "lora", "full" or "auto", for these classes (None for numbers).
+    def learner(self, name: str, objective: str, classes: tuple[str, ...] | None, about: str = "") -> Learner:
+        """Return a learner by name: "probe", "lora", "full" or "auto".
+
+        Args:
+            name: Of the learner.
+            objective: What fine-tuning minimises.
+            classes: Names of the classes; None for numbers.
+            about: What the label is called.
 
         Raises:
             ArgumentError: There is no such learner.
@@ -266,7 +274,7 @@ class Workbench:
         if name == "probe":
             return probe
         if name in ("lora", "full"):
-            return FineTuning(self, classes, name, objective)
+            return FineTuning(self, classes, name, objective, about)
         if name == "auto":
-            return Auto(probe, FineTuning(self, classes, "lora", objective))
+            return Auto(probe, FineTuning(self, classes, "lora", objective, about))
         raise ArgumentError(f"learner is {name!r}, but it must be one of probe, lora, full, auto.")

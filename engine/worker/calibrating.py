@@ -45,8 +45,7 @@ def measure_curve(job: Job) -> None:
     for seed, train, holdout in trials:
 
         def compute(seed: int = seed, train: Rows = train, holdout: Rows = holdout) -> dict[str, Any]:
-            learner = job.bench.learner(name, job.settings.objective, job.dataset.classes)
-            return run_trial(name, learner, list(data.texts), data.y, job.classes, train, holdout, seed).to_dict()
+            return run_trial(name, job.learner(), list(data.texts), data.y, job.classes, train, holdout, seed).to_dict()
 
         inputs = ["calibration trial", name, job.settings.objective, len(train), seed]
         trial = job.step(f"trial {name} {len(train):05d} {seed}", inputs, compute)

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.data import Dataset
 from engine.data.sealing import Sealing
-from engine.learning.learners import Workbench
+from engine.learning.learners import Learner, Workbench
 from engine.learning.tracking import Tracker
 from engine.runs import Run, RunSettings, Store, Study, fingerprint, home
 from engine.runs.progress import ProgressReport
@@ -19,7 +19,7 @@ READING, CURVE = "Reading the pool with the model", "Measuring the curve"
 MODELS, ESTIMATE = "Fitting models and predicting the pool", "Rectifying"
 
 # Part of every key: results of an older way of computing them are not taken for today's.
-VERSION = 3
+VERSION = 4
 SECONDS_TO_PREDICT = 0.0025  # for each text, with the default model on two cores
 
 
@@ -49,6 +49,11 @@ class Job:
     def bench(self) -> Workbench:
         """The loaded model; loaded only once a step is not stored yet."""
         return Workbench.open(self.settings.model, home() / "cache")
+
+    def learner(self) -> Learner:
+        """Return the learner that the settings name, for the study's labels."""
+        settings = self.settings
+        return self.bench.learner(settings.learner, settings.objective, self.dataset.classes, self.study.roles.label)
 
     def step(self, name: str, inputs: list[object], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the stored result of a step with these inputs on this data, or compute and store it."""

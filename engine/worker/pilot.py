@@ -47,9 +47,8 @@ def _trials(job: Job, coslow: float | None, number: int, steps: int) -> pd.DataF
         share, before = len(train) / work, done / work
 
         def compute(seed: int = seed, train: Rows = train, holdout: Rows = holdout) -> dict[str, Any]:
-            learner = job.bench.learner(name, job.settings.objective, data.classes)
             texts, losses = list(data.texts), job.tracker.steps_of(f"trial {len(train)} {seed}")
-            trial = run_trial(name, learner, texts, data.y, job.classes, train, holdout, seed, progress, losses)
+            trial = run_trial(name, job.learner(), texts, data.y, job.classes, train, holdout, seed, progress, losses)
             job.tracker.log({"trial/labels": trial.size, "trial/residual_variance": trial.variance})
             print(f"         {name} on {trial.size} labels, seed {seed}: residual variance {trial.variance:.4g}")
             return trial.to_dict()

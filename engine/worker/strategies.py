@@ -112,10 +112,9 @@ def _fit_and_predict(
     inputs = [data.key, settings.model, settings.learner, settings.objective, settings.seed, train.tolist()]
     path = home() / "cache" / "predictions" / f"{fingerprint(VERSION, *inputs)}.npz"
     if not path.exists():
-        learner = job.bench.learner(settings.learner, settings.objective, job.dataset.classes)
         texts = [data.texts[i] for i in train]
         losses = _loss_writer(job, number)
-        model = learner.fit(
+        model = job.learner().fit(
             texts,
             data.y[train],
             seed=settings.seed,

@@ -17,6 +17,7 @@ from engine.learning.label_tokens import Choices, load_asked, zero_shot
 from engine.learning.trials import outcomes, residual_variance
 from engine.runs import RunSettings, RunState, open_store, read_results
 from engine.worker import asking, process
+from engine.worker.predicting import predict_pool
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def test_the_plan_knows_what_the_model_explains_without_training(in_process, qui
 
 
 @pytest.mark.slow
-def test_a_model_that_writes_is_fine_tuned_through_its_answers(writer):
+def test_a_model_that_writes_is_fine_tuned_through_its_answers_and_predicts_further_texts(writer, tmp_path):
     store = open_store()
     study = make_study(store, labels=60, pool=40)
     settings = RunSettings(model=writer, learner="lora", strategy="cross-fit", folds=2)
@@ -75,6 +76,11 @@ def test_a_model_that_writes_is_fine_tuned_through_its_answers(writer):
         folder = run.folder / "models" / str(number)
         assert (folder / "adapter_model.safetensors").exists()
         asked, head = load_asked(folder, writer)
-        assert asked.choices.names == ("1", "2", "3", "4", "5")
+        assert asked.choices == Choices.between(1, 5, about=study.roles.label)
         assert np.isfinite(asked.outputs(head, ["a good room"])).all()
     assert read_results(store, run).estimate.ci_low < read_results(store, run).estimate.ci_high
+    known = pd.read_parquet(run.folder / "predictions.parquet").query("part == 'pool'")
+    known[["text"]].rename(columns={"text": study.roles.text}).to_parquet(tmp_path / "further.parquet")
+    predict_pool(store, run.id, tmp_path / "further.parquet", tmp_path / "out")
+    found = pd.read_parquet(tmp_path / "out")
+    np.testing.assert_allclose(found["prediction"], known["prediction"], atol=1e-4)

@@ -62,10 +62,10 @@ def _saved(plan: engine.Plan, record: engine.StrategyPlan) -> str:
 # -------------------------------------------------------------------------- the cards
 
 
-def show_cards(plan: engine.Plan, wishes: Wishes, unit: str, share: bool) -> None:
+def show_cards(plan: engine.Plan, s: int, unit: str, share: bool) -> None:
     """Show width, labels saved, cost and time of the chosen split, each beside the recommended strategy's."""
-    record, best = plan.at(wishes.s), plan[plan.recommended]
-    regret = float(plan.regret(wishes.s))
+    record, best = plan.at(s), plan[plan.recommended]
+    regret = float(plan.regret(s))
     where = "at the best split" if regret < 0.005 else f"{regret:.0%} wider than at the best split"
     st.markdown(
         f"**Your split:** {record.finetune:,} fine-tune, {record.rectify:,} rectify; {where}. "

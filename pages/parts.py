@@ -167,13 +167,14 @@ _ON_DARK = {
 }
 
 
-def _for_theme(figure: Any) -> Any:
-    if st.context.theme.type != "dark":
+def for_theme(figure: Any) -> Any:
+    """Return a figure in the colours of the reader's theme; one that has them already is left as it is."""
+    if st.context.theme.type != "dark" or figure.layout.meta == "dark":
         return figure
     text = figure.to_json()
     for light, dark in _ON_DARK.items():
         text = text.replace(light, dark)
-    return json.loads(text)
+    return type(figure)(json.loads(text)).update_layout(meta="dark")
 
 
 def chart(figure: Any, key: str, alt: str, height: int | None = None) -> None:
@@ -185,7 +186,7 @@ def chart(figure: Any, key: str, alt: str, height: int | None = None) -> None:
         "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
         "toImageButtonOptions": {"format": "png", "filename": f"labelwise-{key}", "scale": 2},
     }
-    st.plotly_chart(_for_theme(figure), key=key, alt=alt, config=config)
+    st.plotly_chart(for_theme(figure), key=key, alt=alt, config=config)
 
 
 # ---------------------------------------------------------------------- words for figures

@@ -1,6 +1,7 @@
 """Plan: how to split the labels, with the width, money and time of each way."""
 
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -53,7 +54,7 @@ def chosen_pilot(store: engine.Store, study: engine.Study, known: dict[str, engi
     def words(run_id: str) -> str:
         run = options[run_id]
         plan = parts.results_of(store, run).plan
-        width = advice.half_width(plan[plan.recommended].half_width, parts.dataset(study).classes is not None)
+        width = advice.half_width(plan[plan.recommended].half_width, is_share(study))
         return f"{laws.SHORT[run.settings.learner]}: {width}"
 
     if len(options) > 1:
@@ -94,30 +95,54 @@ def other_pilots(store: engine.Store, study: engine.Study, run: engine.Run) -> N
 
 @st.fragment(key="planner")
 def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
-    """The slider and everything that moves with it; only this part is drawn anew."""
+    """The wishes and what the plan says under them; only this part is drawn anew."""
     with parts.explained():
-        share = parts.dataset(study).classes is not None
-        unit = parts.plain(study.roles.label)
+        share, unit = is_share(study), parts.plain(study.roles.label)
         recommendation = st.container()
         with st.container(border=True):
             wished, plan = wishes.ask(stored, f"{engine.home()} {run.id} {run.finished}", share)
-            best = plan["split"].finetune
-            alt = f"Half-width over the split: best at {best} fine-tuning labels, yours at {wished.s}."
-            figure = engine.plan_figure(plan, wished.s, "share" if share else study.roles.label)
-            parts.chart(figure, "plan", alt, height=400)
-            advice.show_cards(plan, wished, unit, share)
+            splitter(run, study, plan, wished)
         with recommendation:
             advice.show_recommendation(plan, unit, share)
             if study.question.estimand in OTHER_WIDTHS:
                 st.caption(OTHER_WIDTHS[study.question.estimand])
         advice.show_strategies(plan, share)
         advice.show_directions(plan, wished, share)
-        with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-            wishes.share(study, run, wished)
+        with st.container(horizontal=True, horizontal_alignment="right"):
             if st.button("Continue to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):
-                chosen = {"s": wished.s, "folds": plan.folds, "target": plan.half_width, "price": plan.costs.per_label}
-                st.session_state["wishes"] = {"study": study.id, **chosen}
+                chosen = {"folds": plan.folds, "target": plan.half_width, "price": plan.costs.per_label}
+                s = st.session_state.get("s", plan["split"].finetune)
+                st.session_state["wishes"] = {"study": study.id, "s": s, **chosen}
                 st.switch_page("pages/run.py", query_params={"study": study.id})
+
+
+@st.fragment(key="splitter")
+def splitter(run: engine.Run, study: engine.Study, plan: engine.Plan, wished: wishes.Wishes) -> None:
+    """The slider with the curve and the cards; a move of it draws nothing else."""
+    with parts.explained():
+        share, label = is_share(study), study.roles.label
+        s = wishes.ask_split(plan)
+        alt = f"Half-width over the split: best at {plan['split'].finetune} fine-tuning labels, yours at {s}."
+        parts.chart(drawn(plan, s, "share" if share else label), "plan", alt, height=400)
+        advice.show_cards(plan, s, parts.plain(label), share)
+        with st.container(horizontal=True, horizontal_alignment="right"):
+            wishes.share(study, run, wished, s)
+
+
+def drawn(plan: engine.Plan, s: int, unit: str) -> Any:
+    """Return the plan's figure, drawn once for this visitor; a move of the slider moves only its mark."""
+    theme = st.context.theme.type
+    known = st.session_state.get("drawn_plan")
+    if known is None or known[0] is not plan or known[1] != theme:
+        known = st.session_state["drawn_plan"] = plan, theme, parts.for_theme(engine.plan_figure(plan, s, unit))
+    figure = known[2]
+    engine.move_split(figure, plan, s)
+    return figure
+
+
+def is_share(study: engine.Study) -> bool:
+    """Whether widths are those of shares."""
+    return parts.dataset(study).classes is not None
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the user wishes of a plan: split, folds, target, money and prices. All of it is kept in the address."""
+"""What the user wishes of a plan: folds, target, money, prices and the split. All of it is kept in the address."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,14 +18,12 @@ class Wishes:
     """The user's wishes.
 
     Attributes:
-        s: Labels used to fine-tune under split.
         folds: Number of folds K under cross-fit; None leaves the choice to the plan.
         target: Target half-width in units of the label, or None.
         money: Money for labels and compute in all, or None.
         costs: Prices, with the times that the pilot measured.
     """
 
-    s: int
     folds: int | None
     target: float | None
     money: float | None
@@ -34,7 +32,6 @@ class Wishes:
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the address that bring these wishes back."""
         named = {
-            "s": self.s,
             "folds": self.folds,
             "target": self.target or 0,  # said, since the pilot may have had a target
             "money": self.money,
@@ -84,7 +81,7 @@ def ask(stored: engine.Plan, key: str, share: bool) -> tuple[Wishes, engine.Plan
         costs = replace(stored.costs, per_label=price, per_gpu_hour=hour, per_thousand=thousand)
         folds = _ask_folds(stored, key, costs)
     plan = replanned(stored, key, folds, _positive(target), costs)
-    return Wishes(_ask_split(stored), folds, _positive(target), _positive(money), costs), plan
+    return Wishes(folds, _positive(target), _positive(money), costs), plan
 
 
 def _price(place: Any, label: str, key: str, known: float, help_: str) -> float:
@@ -106,7 +103,8 @@ def _ask_folds(stored: engine.Plan, key: str, costs: engine.Costs) -> int | None
     )  # fmt: skip
 
 
-def _ask_split(stored: engine.Plan) -> int:
+def ask_split(stored: engine.Plan) -> int:
+    """Ask how many labels are to fine-tune under split; the best split at first."""
     low, high = int(stored.splits[0]), int(stored.splits[-1])
     if low == high:
         return low
@@ -119,9 +117,9 @@ def _positive(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) and value > 0 else None
 
 
-def share(study: engine.Study, run: engine.Run, wishes: Wishes) -> None:
+def share(study: engine.Study, run: engine.Run, wishes: Wishes, s: int) -> None:
     """Give the address that brings back exactly this view."""
-    parameters = {"study": study.id, "pilot": run.id, **wishes.parameters()}
+    parameters = {"study": study.id, "pilot": run.id, "s": s, **wishes.parameters()}
     base = (st.context.url or "plan").split("?")[0]
     with st.popover("Share this view", icon=":material/link:"):
         st.caption("This address brings back these settings.")

@@ -7,6 +7,7 @@ from engine.report.figures import (
     label_histogram,
     law_figure,
     loss_figure,
+    move_split,
     plan_figure,
 )
 from engine.report.html import REPORT_FIGURES, html_report
@@ -24,6 +25,7 @@ __all__ = [
     "label_histogram",
     "law_figure",
     "loss_figure",
+    "move_split",
     "plan_figure",
     "settings_json",
     "write_report",

@@ -21,6 +21,7 @@ from engine.scaling import Law
 _MOST_POINTS = 2000
 _MOST_VALUES = 12  # up to so many different whole numbers each get a bar of their own
 _MOST_CLASSES = 20
+_PLAN_POINTS = 160
 _TICKS = (1, 10, 50, 200, 1000, 5000)
 
 
@@ -161,7 +162,9 @@ def plan_figure(plan: Plan, s: float | None = None, unit: str = "") -> go.Figure
         s: The user's number of fine-tuning labels, marked on the curve.
         unit: What a label counts, such as "stars", for axis and hover texts; "share" writes percentage points.
     """
-    x, half = plan.splits, np.asarray(plan.width(plan.splits))
+    low, high = plan.splits[0], plan.splits[-1]
+    x = np.unique(np.linspace(low, high, _PLAN_POINTS).round())
+    half = np.asarray(plan.width(x))
     figure = go.Figure()
     _add_regions(figure, plan)
     add_band(figure, x, *plan.width_interval(x), SPLIT)
@@ -174,12 +177,20 @@ def plan_figure(plan: Plan, s: float | None = None, unit: str = "") -> go.Figure
     _add_levels(figure, plan, top)
     _add_optimum(figure, plan, shown, top)
     if s is not None:
-        _add_choice(figure, plan, float(np.clip(s, x.min(), x.max())), shown)
+        _add_choice(figure, shown)
+        move_split(figure, plan, s)
     said = "percentage points" if share else unit
     framed(figure, f"Labels used to fine-tune, of {plan.n:,}", "Half-width of the interval" + (said and f" ({said})"))
-    figure.update_yaxes(range=[0, top], tickformat=".1%" if share else None)
-    figure.update_xaxes(range=[_plan_start(plan), plan.n])
+    # Margins that follow the tick labels are laid out twice; the slider needs the figure at once.
+    figure.update_yaxes(range=[0, top], tickformat=".1%" if share else None, automargin=False)
+    figure.update_xaxes(range=[_plan_start(plan), plan.n], automargin=False)
     return figure
+
+
+def move_split(figure: go.Figure, plan: Plan, s: float) -> None:
+    """Move the mark of the user's split in a plan's figure to s fine-tuning labels; nothing else is drawn anew."""
+    at = float(np.clip(s, plan.splits[0], plan.splits[-1]))
+    figure.data[-1].update(x=[at], y=[float(plan.width(at))], customdata=[float(plan.regret(at))])
 
 
 def _plan_start(plan: Plan) -> float:
@@ -249,13 +260,12 @@ def _add_optimum(figure: go.Figure, plan: Plan, shown: str, top: float) -> None:
     )  # fmt: skip
 
 
-def _add_choice(figure: go.Figure, plan: Plan, s: float, shown: str) -> None:
-    y = float(plan.width(s))
+def _add_choice(figure: go.Figure, shown: str) -> None:
     marker = {"color": "white", "size": 13, "symbol": "diamond", "line": {"color": SPLIT, "width": 3}}
+    said = "%{customdata:.0%} wider than the best split<extra>yours</extra>"
     figure.add_scatter(
-        x=[s], y=[y], customdata=[float(plan.regret(s))], mode="markers", marker=marker, name="your split",
-        hovertemplate=f"%{{x:,.0f}} to fine-tune: {shown}, %{{customdata:.0%}} wider than the best<extra>yours</extra>",
-    )  # fmt: skip
+        mode="markers", marker=marker, name="your split", hovertemplate=f"%{{x:,.0f}} to fine-tune: {shown}, {said}"
+    )
 
 
 def estimate_figure(estimate: Estimate, *, share: bool = False, part: Part = "all") -> go.Figure:

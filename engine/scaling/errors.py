@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _HEAVY_TAILS = 1.4  # var of a sample variance against 2 sigma^4 / k of normal residuals; ratings have longer tails
-_PRIOR_LUCK, _PRIOR_FREEDOM = 0.06, 4.0  # what e is like where few trials tell
-_LEAST = 0.02  # keeps three trials that agree by chance from claiming certainty
+_PRIOR_LUCK, _PRIOR_FREEDOM = 0.03, 2.0  # what e is like where few trials tell
+_LEAST = 0.01  # keeps three trials that agree by chance from claiming certainty
 _OVERLAP = 0.5  # part of the luck that trials of one size share, because their training labels overlap
 
 

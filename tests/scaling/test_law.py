@@ -97,17 +97,17 @@ def paired(rng, freedom=30, holdouts=5, luck=0.03, shift=20.0, sizes=(16, 32, 64
 
 
 def test_a_holdout_that_is_shared_moves_the_level_and_not_the_shape():
-    shapes = []
+    shapes, shared, own = [], [], []
     for seed in range(20):
         s, v, names, level = paired(np.random.default_rng(seed))
         law = fit_law(s, v, degrees_of_freedom=30, holdouts=names, label_variance=level)
         shapes.append(law.predict(512) / level / (0.5 * (1 + 512 / 20) ** -0.5 + 0.5))
+        shared.append(np.divide(*law.interval(64)))
+        own.append(np.divide(*fit_law(s, v, degrees_of_freedom=30).interval(64)))
     assert np.median(np.abs(np.array(shapes) - 1)) < 0.1
     # Twenty trials on five hold-outs know the level no better than five trials do.
-    low, high = law.interval(64)
-    assert np.log(high / low) > 2 * 1.28 * np.sqrt(2 / 150)
-    low, high = fit_law(s, v, degrees_of_freedom=30).interval(64)
-    assert np.log(high / low) < 2 * 1.28 * np.sqrt(2 / 150)
+    bands = [-np.median(np.log(ratios)) for ratios in (shared, own)]
+    assert bands[1] < 2 * 1.28 * np.sqrt(2 / 150) < bands[0]
 
 
 def test_trials_without_an_effect_of_the_labels_give_a_flat_law():

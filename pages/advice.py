@@ -39,7 +39,7 @@ def show_recommendation(plan: engine.Plan, unit: str, share: bool) -> None:
     width = half_width(record.half_width, share)
     words = (
         f"**{width}{'' if share else ' ' + unit}** (80% between {_bare(low, share)} and {_bare(high, share)}). "
-        f"{parts.plain(plan.why)} {_saved(plan, record)}"
+        f"{_saved(plan, record)}{parts.plain(plan.why)}"
     )
     if plan.label_more is None:
         st.warning(words, title="Out of reach with this pool", icon=":material/block:")
@@ -56,7 +56,7 @@ def _saved(plan: engine.Plan, record: engine.StrategyPlan) -> str:
     if record.name == "labels-only" or saved <= 0:
         return ""
     worth = f", worth {plan.costs.per_label * saved:,.2f}" if plan.costs.per_label else ""
-    return f"Labels-only would need {record.labels_alone:,} labels for that: you save {saved:,}{worth}."
+    return f"Labels-only would need {record.labels_alone:,} labels for that: you save {saved:,}{worth}. "
 
 
 # -------------------------------------------------------------------------- the cards
@@ -106,27 +106,28 @@ def _time(record: engine.StrategyPlan) -> str:
 def show_strategies(plan: engine.Plan, share: bool) -> None:
     """Show the strategies as a table, each with the interval of its width and its regret."""
     narrowest = min(record.half_width for record in plan.strategies)
-    frame = pd.DataFrame([_row(record, narrowest, share) for record in plan.strategies])
-    best = [record.name == plan.recommended for record in plan.strategies]
-    frame["Strategy"] = frame["Strategy"].where([not one for one in best], "**" + frame["Strategy"] + "**")
+    rows = [_row(record, narrowest, share, record.name == plan.recommended) for record in plan.strategies]
+    # A narrow screen scrolls sideways; cells that break into lines are harder to compare.
+    frame = pd.DataFrame(rows).set_index("Strategy").replace(" ", "\N{NO-BREAK SPACE}", regex=True).reset_index()
     if not priced(plan.costs):
         frame = frame.drop(columns="Cost")
     st.table(frame, border="horizontal", hide_index=True, alt="The strategies side by side")
     st.caption(
-        "In bold: recommended. Regret: how much wider the interval is than the narrowest. Labels-only needs: the "
-        "labels that would give this width without a model."
+        "In bold: recommended. 80% interval: of the half-width. Regret: how much wider it is than the narrowest. "
+        "Labels-only needs: the labels that would give this width without a model."
     )
 
 
-def _row(record: engine.StrategyPlan, narrowest: float, share: bool) -> dict[str, str]:
+def _row(record: engine.StrategyPlan, narrowest: float, share: bool, recommended: bool) -> dict[str, str]:
+    name = f"{NAMES[record.name]}, {record.folds} folds" if record.name == "cross-fit" else NAMES[record.name]
     low, high = record.interval
     regret = record.half_width / narrowest - 1
     return {
-        "Strategy": f"{NAMES[record.name]}, {record.folds} folds" if record.name == "cross-fit" else NAMES[record.name],
+        "Strategy": f"**{name}**" if recommended else name,
         "Fine-tune": f"{record.finetune:,}" if record.finetune else "none",
         "Rectify": f"{record.rectify:,}",
         "Half-width, points" if share else "Half-width": _bare(record.half_width, share),
-        "80% interval of it": f"{_bare(low, share)} to {_bare(high, share)}".replace(" ", "\N{NO-BREAK SPACE}"),
+        "80% interval": f"{_bare(low, share)} to {_bare(high, share)}",
         "Regret": f"{regret:.0%}" if regret >= 0.005 else "none",
         "Labels saved": _share_saved(record),
         "Labels-only needs": f"{record.labels_alone:,}" if record.labels_alone is not None else "unknown",
@@ -186,6 +187,6 @@ def _money_words(plan: engine.Plan, wishes: Wishes, share: bool) -> str:
         return parts.plain(fault)
     labels = record.rectify + (record.finetune if record.name == "split" else 0)
     return (
-        f"{wishes.money:,.2f} buys {labels:,} labels in all with {strategy_words(record)}: "
+        f"{wishes.money:,.2f} buys {labels:,} labels in all, {strategy_words(record)}: "
         f"{half_width(record.half_width, share)}, for {record.cost:,.2f}."
     )

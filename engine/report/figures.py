@@ -119,13 +119,15 @@ def law_figure(
         _add_dots(
             figure, one.sizes, one.variances, f"%{{x:,}} labels: %{{y:.3g}}<extra>trial of {other}</extra>", LABELS
         )
-        _add_law(figure, one, x, LABELS, other)
+        above = float(one.predict(x[-1])) >= float(law.predict(x[-1]))
+        _add_law(figure, one, x, LABELS, other, above=above)
     low, high = law.interval(x)
     add_band(figure, x, low, high, PRIMARY)
-    _add_law(figure, law, x, PRIMARY, name)
+    highest = all(float(law.predict(x[-1])) > float(one.predict(x[-1])) for one in beside.values())
+    _add_law(figure, law, x, PRIMARY, name, above=highest)
     _add_dots(figure, sizes, variances, "%{x:,} labels: %{y:.3g}<extra>one trial</extra>")
     framed(figure, "Fine-tuning labels (logarithmic scale)", "Residual variance (label units squared)")
-    top = [float(np.max(high)), float(np.max(variances)), *(float(one.variances.max()) for one in beside.values())]
+    top = [float(np.max(high)), float(np.max(variances)), *(float(one.predict(x[0])) for one in beside.values())]
     if law.label_variance is not None:
         add_level(figure, law.label_variance, "variance of the labels", LABELS, "dot")
         top.append(law.label_variance)
@@ -135,8 +137,8 @@ def law_figure(
     return figure
 
 
-def _add_law(figure: go.Figure, law: Law, x: np.ndarray, colour: str, name: str) -> None:
-    """Add the curve of a law, dashed beyond its largest trial, with its name at the end."""
+def _add_law(figure: go.Figure, law: Law, x: np.ndarray, colour: str, name: str, *, above: bool) -> None:
+    """Add the curve of a law, dashed beyond its largest trial, with its name above or below its end."""
     seen = float(law.sizes.max())
     hover = f"%{{x:,.0f}} labels: %{{y:.3g}}<extra>law{f' of {name}' if name else ''}</extra>"
     for part, dash in ((np.append(x[x < seen], seen), "solid"), (np.insert(x[x > seen], 0, seen), "dash")):
@@ -144,8 +146,8 @@ def _add_law(figure: go.Figure, law: Law, x: np.ndarray, colour: str, name: str)
         figure.add_scatter(x=part, y=law.predict(part), mode="lines", line=line, hovertemplate=hover, name="law")
     if name:
         figure.add_annotation(
-            text=name, x=float(np.log10(x[-1])), y=float(law.predict(x[-1])), xanchor="right", yanchor="bottom",
-            showarrow=False, font={"color": colour},
+            text=name, x=float(np.log10(x[-1])), y=float(law.predict(x[-1])), xanchor="right",
+            yanchor="bottom" if above else "top", showarrow=False, font={"color": colour},
         )  # fmt: skip
 
 
@@ -234,7 +236,7 @@ def _add_levels(figure: go.Figure, plan: Plan, top: float) -> None:
     for place, (y, text, colour) in enumerate(lines):
         near = [abs(other - y) < 0.07 * top for other, _, _ in lines[place + 1 : place + 2] + lines[:place][-1:]]
         # The lowest and the lower of two near ones are named below themselves, one between two others at its left.
-        under = place == 0 or (place + 1 < len(lines) and near[0])
+        under = (place == 0 or (place + 1 < len(lines) and near[0])) and y > 0.07 * top
         dash = "dot" if text == "your target" else "dash"
         add_level(figure, y, text, colour, dash, under=under, at_left=under and near[-1] and place > 0)
 

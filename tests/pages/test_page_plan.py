@@ -66,7 +66,7 @@ def test_the_strategies_stand_side_by_side(visit: Visit, planned: engine.Study) 
     assert len(table) == 3
     assert sum("**" in name for name in table["Strategy"]) == 1
     assert list(table["Regret"]).count("none") == 1
-    assert all("to" in interval for interval in table["80% interval of it"])
+    assert all("to" in interval for interval in table["80% interval"])
 
 
 def test_widths_of_shares_are_in_percentage_points(visit: Visit, store: engine.Store) -> None:
@@ -126,7 +126,7 @@ def test_money_says_what_it_buys(visit: Visit, planned: engine.Study) -> None:
     app.number_input(key="money").set_value(300.0).run()
     assert "Give the price of a label above" in words(app)
     app.number_input(key="price").set_value(1.0).run()
-    assert "300.00 buys 300 labels in all with cross-fit" in words(app)
+    assert "300.00 buys 300 labels in all, cross-fit" in words(app)
     app.number_input(key="money").set_value(5.0).run()
     assert "the fewest to plan with" in words(app)
 

@@ -5,12 +5,10 @@ from engine.report.figures import (
     data_efficiency_figure,
     estimate_figure,
     label_histogram,
-    law_figure,
     loss_figure,
-    move_split,
-    plan_figure,
 )
 from engine.report.html import REPORT_FIGURES, html_report
+from engine.report.plan_figures import law_figure, move_split, plan_figure
 from engine.report.settings import command_line, settings_json
 from engine.report.writing import write_report
 

@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from engine.errors import ArgumentError
 from engine.report import figures as draw
 from engine.report.content import Content, gather
+from engine.report.plan_figures import law_figure, plan_figure
 from engine.runs import Store
 
 REPORT_FIGURES = {
@@ -119,13 +120,13 @@ def _efficiency(content: Content) -> tuple[go.Figure, str]:
 def _law(content: Content) -> tuple[go.Figure, str]:
     results: Any = content.results
     upto = results.plan.n if results.plan else None
-    return draw.law_figure(results.law, results.trials, upto=upto), results.law.summary()
+    return law_figure(results.law, results.trials, upto=upto), results.law.summary()
 
 
 def _plan(content: Content) -> tuple[go.Figure, str]:
     results: Any = content.results
     left, right = results.plan.flat_region
-    figure = draw.plan_figure(results.plan, content.run.settings.finetune, content.unit)
+    figure = plan_figure(results.plan, content.run.settings.finetune, content.unit)
     return figure, f"Anywhere from {left:,} to {right:,} labels (shaded) the interval is within 2% of the best split's."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
@@ -40,6 +41,14 @@ def add_band(figure: go.Figure, x: ArrayLike, low: Any, high: Any, colour: str) 
     edge: dict[str, Any] = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
     figure.add_scatter(x=x, y=high, name="80% band, upper end", **edge)
     figure.add_scatter(x=x, y=low, name="80% band, lower end", fill="tonexty", fillcolor=faded(colour, 0.16), **edge)
+
+
+def add_dots(figure: go.Figure, x: ArrayLike, y: ArrayLike, hover: str, colour: str = PRIMARY) -> None:
+    """Add trials as light dots; those of no labels stand at 1, since a logarithmic axis has no 0."""
+    marker = {"color": faded(colour, 0.45), "size": 7}
+    figure.add_scatter(
+        x=np.maximum(x, 1), y=y, customdata=x, mode="markers", marker=marker, hovertemplate=hover, name="trials"
+    )
 
 
 def add_level(

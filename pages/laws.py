@@ -54,7 +54,7 @@ def show_law(store: engine.Store, study: engine.Study, run: engine.Run, results:
     others, trials, name = _beside(store, study, run), results.trials, SHORT[run.settings.learner]
     law = law_so_far(run, results)
     if law is not None:
-        figure = engine.law_figure(law, trials, name=name if others else "", others=others)
+        figure = engine.law_figure(law, trials if len(trials) else None, name=name if others else "", others=others)
         said = f"{parts.plain(law.summary())} R² {law.r2:.2f} over {len(trials)} trials."
     elif others and len(trials):
         first = next(iter(others))

@@ -47,9 +47,7 @@ def law_figure(
     add_band(figure, x, low, high, PRIMARY)
     _add_law(figure, law, x, PRIMARY, name, above=own > max(ends.values(), default=0.0))
     _add_trials(figure, sizes, variances, PRIMARY, "one trial")
-    top = max(
-        float(np.max(high)), float(np.max(variances)), *(float(one.predict(x[0])) for one in beside.values()), 0.0
-    )
+    top = max(float(np.max(high)), float(np.max(variances)), *(float(one.predict(x[0])) for one in beside.values()))
     if law.label_variance is not None:
         add_level(figure, law.label_variance, "variance of the labels", LABELS, "dot")
     framed(figure, "Fine-tuning labels (logarithmic scale)", "Residual variance (label units squared)")

@@ -258,6 +258,9 @@ def test_the_user_chooses_between_the_plans_of_two_pilots(
     newest = [metric.delta for metric in app.metric]
     probe = next(run for run in store.runs(planned.id) if run.settings.learner == "probe")
     other = visit("plan", study=planned.id, pilot=probe.id)
+    choice.set_value(probe.id).run()
+    assert [metric.delta for metric in app.metric] == [metric.delta for metric in other.metric]
+    assert app.query_params["pilot"] == probe.id
     assert [metric.delta for metric in other.metric] != newest
     assert shared(other)["pilot"] == probe.id
     again = visit("plan", **shared(other))

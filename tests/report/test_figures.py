@@ -13,6 +13,7 @@ from engine.report import (
     label_histogram,
     law_figure,
     loss_figure,
+    move_split,
     plan_figure,
 )
 
@@ -121,6 +122,13 @@ def test_plan_shades_what_the_pilot_has_opened():
 def test_a_split_out_of_reach_is_drawn_at_the_end_of_the_curve():
     made = made_plan()
     assert trace(plan_figure(made, 10_000), "your split").x[0] == made.splits.max()
+
+
+def test_a_moved_split_is_drawn_as_if_it_had_been_there_at_first():
+    made = made_plan()
+    figure = plan_figure(made, 80)
+    move_split(figure, made, 120)
+    assert figure.to_json() == plan_figure(made, 120).to_json()
 
 
 def test_half_widths_of_shares_are_in_percentage_points():

@@ -3,11 +3,16 @@
 python benchmarks/law_fit.py [--pilots 100,250,500,1000] [--draws 20] [--seeds 4]
 
 The probe on five questions with human ratings (see residual_variance.py). Each draw opens some labels, as the pilot of
-a run does: trials at growing sizes, cross-validated inside them, and a law fitted to the trials. The truth at a larger
-size is the mean residual variance of the probe, over seeds, on all rows that it did not train on. Beside the law stands
-plain least squares of a s^-alpha + b on the mean of each size. "share" is the same for the residual variance as a share
-of the label variance, in which part of the luck of the opened labels cancels; "labels" is the error of the label
-variance itself, estimated from the same labels. The last line is one JSON object.
+a run does: trials at growing sizes inside them, and a law fitted to the trials. The truth at a larger size is the mean
+residual variance of the probe, over seeds, on all rows that it did not train on. The trials are scored in two ways:
+
+measured: on all rows that were not opened. What is left is the error of the law, and the luck of which labels trained.
+run: on the opened labels that a trial has not seen, all that a run has. With a hundred labels a residual variance is
+     known to a tenth at best, whatever the law; "labels" is the error of the label variance of the same labels.
+
+Beside the law stands plain least squares of a s^-alpha + b on the mean of each size. "share" is the error of the
+residual variance as a share of the label variance, in which part of the luck of the labels cancels. Coverage is that of
+80% bands. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -33,6 +38,7 @@ from engine.runs import home
 from engine.scaling import Law, fit_law
 
 TIMES = (2, 4, 8)
+WAYS = ("run", "measured")
 LARGEST = 3200  # size up to which the truth is measured
 
 
@@ -44,10 +50,13 @@ class Corpus:
     y: np.ndarray
     fit: Fit
 
-    def scores(self, train: np.ndarray, test: np.ndarray) -> list[tuple[float, float, float]]:
-        """Return residual variance, label variance and degrees of freedom of each rating on `test`."""
-        predictions = self.fit(train, test)
-        return [residual_variance(self.y[test, k, None], predictions[:, k, None]) for k in range(len(self.names))]
+    def scores(self, train: np.ndarray, *tests: np.ndarray) -> list[list[tuple[float, float, float]]]:
+        """Return residual variance, label variance and degrees of freedom of each rating on each of the tests."""
+        predictions = np.split(self.fit(train, np.concatenate(tests)), np.cumsum([len(test) for test in tests])[:-1])
+        return [
+            [residual_variance(self.y[test, k, None], found[:, k, None]) for k in range(len(self.names))]
+            for test, found in zip(tests, predictions, strict=True)
+        ]
 
 
 def corpora(bench: Workbench, tasks: list[str]) -> Iterator[Corpus]:
@@ -60,25 +69,29 @@ def corpora(bench: Workbench, tasks: list[str]) -> Iterator[Corpus]:
         yield Corpus(names, y, probe_of(bench.cache.states(texts), y))
 
 
-def opened(corpus: Corpus, rows: np.ndarray) -> list[tuple[pd.DataFrame, Law]]:
-    """Return, for each rating, the trials inside the opened rows and the law fitted to them."""
+def law_of(trials: pd.DataFrame, label_variance: float) -> Law:
+    """Return the law of trials."""
+    return fit_law(
+        trials["size"],
+        trials["variance"],
+        degrees_of_freedom=trials["freedom"],
+        holdouts=trials["seed"],
+        label_variance=label_variance,
+    )
+
+
+def tried(corpus: Corpus, rows: np.ndarray) -> Iterator[tuple[int, str, pd.DataFrame, Law]]:
+    """Yield for each rating and each way of scoring the trials inside the opened rows, and their law."""
+    others = np.setdiff1d(np.arange(len(corpus.y)), rows)
     trials = [
-        (len(train), seed, corpus.scores(rows[train], rows[holdout]))
+        (len(train), seed, dict(zip(WAYS, corpus.scores(rows[train], rows[holdout], others), strict=True)))
         for seed, train, holdout in Sealing(np.arange(len(rows)), len(rows)).trials(5)
     ]
-    found = []
     for k in range(len(corpus.names)):
-        records = [(size, seed, scores[k][0], scores[k][2]) for size, seed, scores in trials]
-        frame = pd.DataFrame(records, columns=["size", "seed", "variance", "freedom"])
-        law = fit_law(
-            frame["size"],
-            frame["variance"],
-            degrees_of_freedom=frame["freedom"],
-            holdouts=frame["seed"],
-            label_variance=float(corpus.y[rows, k].var(ddof=1)),
-        )
-        found.append((frame, law))
-    return found
+        for way, known in zip(WAYS, (rows, others), strict=True):
+            records = [(size, seed, scores[way][k][0], scores[way][k][2]) for size, seed, scores in trials]
+            frame = pd.DataFrame(records, columns=["size", "seed", "variance", "freedom"])
+            yield k, way, frame, law_of(frame, float(corpus.y[known, k].var(ddof=1)))
 
 
 def plain_fit(trials: pd.DataFrame, size: float) -> float:
@@ -95,7 +108,7 @@ def truths(corpus: Corpus, size: int, seeds: int) -> np.ndarray:
     found = []
     for seed in range(seeds):
         order = np.random.default_rng([seed, size]).permutation(len(corpus.y))
-        found.append([score[0] for score in corpus.scores(order[:size], order[size:])])
+        found.append([score[0] for score in corpus.scores(order[:size], order[size:])[0]])
     return np.mean(found, axis=0)
 
 
@@ -106,9 +119,10 @@ def compared(corpus: Corpus, pilot: int, draws: int, seeds: int) -> Iterator[dic
     true = {times: truths(corpus, times * largest, seeds) for times in reached}
     for draw in range(draws if reached else 0):
         chosen = np.random.default_rng([draw, pilot]).permutation(len(corpus.y))[:pilot]
-        for k, (trials, law) in enumerate(opened(corpus, chosen)):
+        for k, way, trials, law in tried(corpus, chosen):
             for times, values in true.items():
-                yield compare(corpus.names[k], pilot, times, values[k], trials, law, float(corpus.y[:, k].var()))
+                row = {"task": corpus.names[k], "pilot": pilot, "scored": way, "times": times}
+                yield row | compare(times, values[k], trials, law, float(corpus.y[:, k].var()))
 
 
 def main() -> None:
@@ -128,17 +142,12 @@ def main() -> None:
     report(pd.DataFrame(rows))
 
 
-def compare(
-    name: str, pilot: int, times: int, true: float, trials: pd.DataFrame, law: Law, label_variance: float
-) -> dict[str, object]:
+def compare(times: int, true: float, trials: pd.DataFrame, law: Law, label_variance: float) -> dict[str, object]:
     """Return the errors of one prediction; that of the share is relative too."""
     size = times * int(trials["size"].max())
     low, high = law.interval(size)
     predicted, plain = law.predict(size), plain_fit(trials, size)
     return {
-        "task": name,
-        "pilot": pilot,
-        "times": times,
         "error": abs(predicted / true - 1),
         "signed": predicted / true - 1,
         "covered": low <= true <= high,
@@ -153,7 +162,7 @@ def compare(
 def report(rows: pd.DataFrame) -> None:
     """Print the tables and, last, their figures as one JSON object."""
     tables = {}
-    for keys in (["times"], ["times", "pilot"], ["times", "task"]):
+    for keys in (["scored", "times"], ["scored", "times", "pilot"], ["scored", "times", "task"]):
         grouped = rows.groupby(keys)
         table = grouped[["error", "plain", "labels", "share", "plain_share"]].median()
         table["bias"], table["coverage"] = grouped["signed"].median(), grouped["covered"].mean()

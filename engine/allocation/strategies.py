@@ -180,6 +180,7 @@ def strategy_record(
 def recommend(records: tuple[StrategyPlan, ...], costs: Costs) -> StrategyPlan:
     """Take the strategy whose labels saved are worth most, less its compute; without prices the narrowest interval.
 
+    Widths are those of the mean residual variance under the law: what probably gains nothing and perhaps much is taken.
     Of strategies as good as that the simplest is taken, and never one that is predicted to lose to labels-only by more
     than 1% in width.
     """

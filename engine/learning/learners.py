@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ArgumentError
-from engine.learning.blending import outcomes, spread, trust, without_each
+from engine.learning.blending import outcomes, share_of, spread, without_each
 from engine.learning.decoders import Decoder, load_decoder
 from engine.learning.embeddings import EmbeddingCache
 from engine.learning.finetuning import FineTuned, Tuned, fine_tune
@@ -162,7 +162,7 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class Blended:
-    """The probe's predictions, moved towards the fine-tuned model's as far as those are trusted beyond the probe's.
+    """The probe's predictions, moved towards the fine-tuned model's.
 
     Attributes:
         probed, tuned: The two.
@@ -220,7 +220,7 @@ class Auto:
         columns = outcomes(y, self.probe.classes)
         loo = probed.head.loo.reshape(columns.shape) - without_each(columns) + columns.mean(0)
         left_out = tuned.mean + tuned.trust * (tuned.left_out - tuned.mean)
-        weight = trust(columns, left_out, loo, excess=tuned.trust**2 * tuned.excess)
+        weight = share_of(tuned.trust, columns, left_out, loo, excess=tuned.trust**2 * tuned.excess)
         residual = spread(columns - loo - weight * (left_out - loo)) / max(spread(columns), 1e-300)
         return Blended(probed, tuned, weight, residual)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.learning.blending import trust, without_each
+from engine.learning.blending import share_of, trust, without_each
 from engine.learning.embeddings import EmbeddingCache
 from engine.learning.learners import Auto, FineTuning, Probe, Workbench
 from engine.learning.probe import fit_layers
@@ -69,12 +69,23 @@ def test_auto_takes_the_better(tiny_encoder, phrases, tmp_path, rng, classes):
     module = lora.fit(phrases[:12], y[:12], seed=0)
     probe = Probe(bench.cache, classes)
     knows = replace(module, left_out=0.9 * columns, mean=columns.mean(0), trust=1.0, excess=0.0)
-    guesses = replace(module, left_out=-columns, mean=columns.mean(0), trust=1.0, excess=0.0)
+    guesses = replace(module, left_out=-columns, mean=columns.mean(0), trust=0.0, excess=0.0)
     assert Auto(probe, Fixed(knows)).fit(phrases, y, seed=0).trust > 0.9
     cautious = Auto(probe, Fixed(guesses)).fit(phrases, y, seed=0)
     assert cautious.trust == 0
     head = fit_layers(bench.cache.states(phrases), y, classes)
     np.testing.assert_allclose(cautious.predict(phrases), head.predict(bench.cache.states(phrases).reshape(60, -1)))
+
+
+def test_the_share_is_the_usual_one_until_the_labels_tell_another(rng):
+    y, other = rng.normal(size=(4000, 1)), rng.normal(size=(4000, 1))
+    probe, good = 0.3 * y + 0.4 * other, 0.6 * y
+    few, many = slice(0, 12), slice(None)
+    assert share_of(1.0, y[many], good[many], probe[many]) > 0.9  # the tuned model knows all that the probe knows
+    assert share_of(1.0, y[few], probe[few], good[few]) > 0.3  # a dozen labels do not overturn what is usual
+    assert share_of(1.0, y[many], probe[many], good[many]) < 0.1
+    assert share_of(0.0, y[few], -y[few], probe[few]) == 0  # a model that is not trusted itself
+    assert share_of(0.8, y[few], probe[few], probe[few]) == pytest.approx(0.6)  # they agree: it does not matter
 
 
 @pytest.mark.parametrize("classes", [None, ("a", "b", "c")])

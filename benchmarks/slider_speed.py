@@ -1,6 +1,6 @@
 """How long a move of the Plan page's slider takes to redraw the curve, measured in the browser.
 
-python benchmarks/slider_speed.py [--moves 20] [--home FOLDER] [--learner probe]
+python benchmarks/slider_speed.py [--moves 20] [--home FOLDER]
 
 Pilots the sample study with the probe (unless --home names a data folder in which that was done), serves the app, opens
 the plan in Chromium and presses the arrow key on the slider. The browser notes the time of the key press, looks before

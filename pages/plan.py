@@ -111,7 +111,7 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
         with st.container(horizontal=True, horizontal_alignment="right"):
             if st.button("Continue to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):
                 chosen = {"folds": plan.folds, "target": plan.half_width, "price": plan.costs.per_label}
-                s = st.session_state.get("s", plan["split"].finetune)
+                s = wishes.within(plan, st.session_state.get("s", plan["split"].finetune))
                 st.session_state["wishes"] = {"study": study.id, "s": s, **chosen}
                 st.switch_page("pages/run.py", query_params={"study": study.id})
 

@@ -294,3 +294,32 @@ def test_the_wishes_go_on_to_the_run(visit: Visit, planned: engine.Study) -> Non
     next(button for button in app.button if button.label == "Continue to the run").click().run()
     assert app.session_state["wishes"]["folds"] == 4
     assert app.session_state["wishes"]["price"] == 1.25
+
+
+def test_a_pilot_that_opened_nearly_all_labels_leaves_one_split(visit: Visit, store: engine.Store) -> None:
+    study = stored.sample(store)
+    made = engine.Plan.from_dict(stored.planned(study)["plan"])
+    with_plan(store, study, replace(made, finetune_minimum=made.n).replanned())
+    app = visit("plan", study=study.id)
+    assert "390 fine-tune, 10 rectify" in words(app)
+    assert not [slider for slider in app.slider if slider.key == "s"]
+    next(button for button in app.button if button.label == "Continue to the run").click().run()
+    assert app.session_state["wishes"]["s"] == 390
+
+
+def test_a_split_of_one_pilot_is_brought_within_the_other(
+    visit: Visit, store: engine.Store, planned: engine.Study
+) -> None:
+    made = engine.Plan.from_dict(stored.planned(planned)["plan"])
+    run = store.create_run(planned.id, "plan", engine.RunSettings(learner="lora"))
+    late = replace(made, finetune_minimum=200).replanned()
+    stored.save(store, run, {**stored.planned(planned, "lora"), "plan": late.to_dict()})
+    stored.finish(store, run)
+    probe = next(run for run in store.runs(planned.id) if run.settings.learner == "probe")
+    app = visit("plan", study=planned.id, pilot=probe.id)
+    app.slider(key="s").set_value(50).run()
+    app.get("button_group")[0].set_value(run.id).run()
+    assert not app.exception
+    assert app.slider(key="s").value >= 200
+    next(button for button in app.button if button.label == "Continue to the run").click().run()
+    assert app.session_state["wishes"]["s"] >= 200

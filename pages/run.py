@@ -64,6 +64,10 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
         model = st.text_input("Model", engine.RunSettings().model, key="model", max_chars=200)
         objectives = [name for name in OBJECTIVES if name != "cross-entropy" or parts.dataset(study).classes]
         objective = st.selectbox("Fine-tuning objective", objectives, format_func=OBJECTIVES.get, key="objective")
+        keep = st.selectbox(
+            "Of a text longer than the model reads, keep", ["beginning", "end"],
+            format_func={"beginning": "Its beginning", "end": "Its end"}.get, key="keep",
+        )  # fmt: skip
         seed = st.number_input("Seed", min_value=0, max_value=2**31 - 1, value=0, step=1, key="seed")
         report_to = st.selectbox(
             "Report losses to", list(SERVICES), format_func=SERVICES.get, key="report_to",
@@ -79,6 +83,7 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
         seed=int(seed or 0),
         cost_per_label=float(wishes.get("price") or 0.0),
         half_width=wishes.get("target") or None,
+        keep=keep,
         report_to=report_to,
     )
 

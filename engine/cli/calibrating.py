@@ -28,7 +28,7 @@ def calibrate(options: Arguments) -> None:
             f"learned from {FEWEST_TASKS} or more, each a file of labels with a name of its own."
         )
     store = open_store()
-    settings = RunSettings(model=options.model, learner=options.learner, seed=options.seed)
+    settings = RunSettings(model=options.model, keep=options.keep, learner=options.learner, seed=options.seed)
     studies = [_study(options, store, path) for path in tasks]
     curves, coslow = [], {}
     for study in studies:

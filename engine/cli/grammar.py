@@ -14,7 +14,7 @@ from engine.cli import runs as do_runs
 from engine.cli import selecting as do_selecting
 from engine.cli.estimating import estimate as do_estimate
 from engine.runs import DEFAULT_MODEL, RunSettings
-from engine.runs.states import DRAWS, ESTIMANDS, LEARNERS, OBJECTIVES, POPULATIONS, SERVICES, STRATEGIES
+from engine.runs.states import DRAWS, ENDS, ESTIMANDS, LEARNERS, OBJECTIVES, POPULATIONS, SERVICES, STRATEGIES
 
 Arguments = argparse.Namespace
 _FORMATS = "CSV, TSV, Excel, JSONL or Parquet"
@@ -149,6 +149,9 @@ def _selecting_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help="hub name or folder")
+    parser.add_argument(
+        "--keep", choices=ENDS, default=RunSettings().keep, help="of a text longer than the model reads"
+    )
     parser.add_argument("--seed", type=int, default=RunSettings().seed)
 
 

@@ -36,7 +36,7 @@ def select(options: Arguments) -> None:
     """Choose texts of a pool and write them into a file to be labelled."""
     output: Path = options.output
     _check_output(output, options.label or _NEW_LABEL, options.force)
-    asked = {name: getattr(options, name) for name in ("model", "count", "draw", "seed")}
+    asked = {name: getattr(options, name) for name in ("model", "keep", "count", "draw", "seed")}
     settings = RunSettings(**asked, answers=_answers(options))
     store = open_store()
     study = _pool_study(options, store)
@@ -128,7 +128,7 @@ def _kept(store: Store, path: Path) -> StoredFile:
 def efficiency(options: Arguments) -> None:
     """Print how far labels carry with a model, before anything is trained on them."""
     store = open_store()
-    settings = RunSettings(model=options.model, seed=options.seed)
+    settings = RunSettings(model=options.model, keep=options.keep, seed=options.seed)
     run = follow(store, start_run(store, _labels_study(options, store), "efficiency", settings), "efficiency")
     found = read_results(store, run).efficiency
     assert found is not None

@@ -53,6 +53,6 @@ def chosen_settings(options: Arguments) -> RunSettings:
     """Return the settings of a run."""
     names = (
         "learner", "model", "objective", "strategy", "finetune", "folds", "seed", "cost_per_label", "half_width",
-        "report_to",
+        "keep", "report_to",
     )  # fmt: skip
     return RunSettings(**{name: getattr(options, name) for name in names})

@@ -27,7 +27,7 @@ from engine.errors import ArgumentError
 from engine.learning.decoders import Decoder, load_decoder, logits_at
 from engine.learning.dialogues import Questionnaire, Spelling, answers, instruction, shared_tokens
 from engine.learning.faults import loading_told, memory_told
-from engine.learning.models import Progress, batches, silent
+from engine.learning.models import Kept, Progress, batches, silent
 
 _MOST_NUMBERS = 11
 _TOKENS_PER_BATCH = 4096
@@ -275,19 +275,20 @@ def ask(decoder: Decoder, choices: Choices) -> Asked:
     return Asked(decoder, choices, questionnaire, questionnaire.spell(choices.names))
 
 
-def load_asked(folder: Path, model: str) -> tuple[Asked, LabelHead]:
+def load_asked(folder: Path, model: str, keep: Kept = "beginning") -> tuple[Asked, LabelHead]:
     """Load what `save` or `save_head` kept: the question, and the head on the model, fine-tuned where it was.
 
     Args:
         folder: Where it was saved.
         model: Hub name or folder of the base model.
+        keep: Which end of a text that is too long is read, as when it was trained.
 
     Raises:
         ModelError: The model cannot be found, loaded or trusted.
     """
     facts = json.loads((folder / "choices.json").read_text(encoding="utf-8"))
     choices = Choices(tuple(facts["names"]), tuple(facts["values"]) if facts["values"] else None, facts["about"])
-    asked = ask(load_decoder(model), choices)
+    asked = ask(load_decoder(model, keep=keep), choices)
     backbone = asked.base
     with loading_told(str(folder)):
         if (folder / "adapter_config.json").is_file():

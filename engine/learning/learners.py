@@ -18,7 +18,7 @@ from engine.learning.decoders import Decoder, load_decoder
 from engine.learning.embeddings import EmbeddingCache
 from engine.learning.finetuning import FineTuned, Tuned, fine_tune
 from engine.learning.label_tokens import Choices, ask
-from engine.learning.models import Encoder, Progress, is_decoder, load_encoder, silent
+from engine.learning.models import Encoder, Kept, Progress, is_decoder, load_encoder, silent
 from engine.learning.probe import Head, fit_layers
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled, Units
@@ -238,13 +238,13 @@ class Workbench:
     cache: EmbeddingCache
 
     @classmethod
-    def open(cls, model: str, folder: Path) -> Workbench:
-        """Load a model; embeddings are kept in `folder`.
+    def open(cls, model: str, folder: Path, keep: Kept = "beginning") -> Workbench:
+        """Load a model that reads the beginning or the end of a long text; embeddings are kept in `folder`.
 
         Raises:
             ModelError: The model cannot be found, loaded or trusted.
         """
-        encoder = load_encoder(model)
+        encoder = load_encoder(model, keep=keep)
         return cls(encoder, EmbeddingCache(folder, encoder))
 
     @cached_property
@@ -256,7 +256,7 @@ class Workbench:
         """
         if not (getattr(self.encoder.tokenizer, "chat_template", None) and is_decoder(self.encoder.name)):
             return None
-        return load_decoder(self.encoder.name)
+        return load_decoder(self.encoder.name, keep=self.encoder.keep)
 
     def learner(self, name: str, objective: str, classes: tuple[str, ...] | None, about: str = "") -> Learner:
         """Return a learner by name: "probe", "lora", "full" or "auto".

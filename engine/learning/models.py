@@ -59,6 +59,11 @@ class Encoder:
     most: int = _MOST_OF_DEFAULT
 
     @property
+    def keep(self) -> Kept:
+        """Which end of a text that is too long is read."""
+        return "beginning" if self.tokenizer.truncation_side == "right" else "end"
+
+    @property
     def width(self) -> int:
         """Length of a pooled embedding."""
         return int(self.model.config.get_text_config().hidden_size)

@@ -24,7 +24,7 @@ from engine.learning.faults import loading_told
 from engine.learning.finetuning import Tuned
 from engine.learning.label_tokens import load_asked
 from engine.learning.learners import Probed, blend
-from engine.learning.models import Encoder, Progress, load_encoder, silent
+from engine.learning.models import Encoder, Kept, Progress, load_encoder, silent
 from engine.learning.probe import Head
 from engine.learning.regressor import Pooled, Regressor, Units
 from engine.learning.training import Reader
@@ -73,12 +73,13 @@ class MeanPredictor:
         return np.asarray(np.mean(every, axis=0))
 
 
-def load_predictor(folder: Path, model: str) -> SavedPredictor:
+def load_predictor(folder: Path, model: str, keep: Kept = "beginning") -> SavedPredictor:
     """Load what a learner saved, or what was asked of a model that writes.
 
     Args:
         folder: Where it was saved.
         model: Hub name or folder of the base model.
+        keep: Which end of a text that is too long is read, as when it was trained.
 
     Raises:
         ModelError: The folder holds no predictor, or a model cannot be loaded.
@@ -88,11 +89,11 @@ def load_predictor(folder: Path, model: str) -> SavedPredictor:
         raise ModelError(
             f"{folder} holds no saved predictor (recipe.json, head.npz or choices.json); name the folder of one."
         )
-    encoder = cache(partial(load_encoder, model))
+    encoder = cache(partial(load_encoder, model, keep=keep))
     probe = Probed(_head(folder), partial(pooled_states, encoder())) if probed else None
     tuning = None
     if tuned or asked:
-        tuning = _tuned(folder, load_asked(folder, model) if asked else _regressor(folder, encoder()))
+        tuning = _tuned(folder, load_asked(folder, model, keep) if asked else _regressor(folder, encoder()))
     if tuning is None:
         assert probe is not None
         return SavedPredictor(_key(folder, encoder().key), probe.predict)

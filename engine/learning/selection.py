@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
-from engine.learning.models import Encoder, Progress, batches, load_encoder, silent
+from engine.learning.models import Encoder, Kept, Progress, batches, load_encoder, silent
 from engine.learning.probe import Head, fit_logistic
 
 _BINS = 5  # numeric labels become fifths, so that confidence is a probability for them too
@@ -46,15 +46,17 @@ class Classifier:
         return out
 
 
-def load_classifier(name: str) -> Classifier | None:
+def load_classifier(name: str, keep: Kept = "beginning") -> Classifier | None:
     """Load a model with the head that its checkpoint brings; None where it brings none with probabilities.
+
+    `keep` tells which end of a text that is too long is read.
 
     A head counts only where all of its weights are in the file: one drawn at random knows nothing.
 
     Raises:
         ModelError: The model cannot be found, loaded or trusted.
     """
-    encoder = load_encoder(name)
+    encoder = load_encoder(name, keep=keep)
     config = encoder.model.config
     kinds = getattr(config, "architectures", None) or []
     if not any(kind.endswith("ForSequenceClassification") for kind in kinds) or config.num_labels < 2:

@@ -72,7 +72,8 @@ def command_line(study: Study, run: Run) -> str:
         words.append(study.pool_file.name)
     words += _options({option: getattr(study.roles, role) for role, option in _ROLE_OPTIONS.items()}, {})
     if run.kind == "efficiency":
-        return shlex.join([*words, "--model", run.settings.model])
+        words += ["--model", run.settings.model]
+        return shlex.join(words + _options({"keep": run.settings.keep}, RunSettings().to_dict()))
     words += _options(_question(study), {"population": "these", "confidence": 0.95})
     words += _options(run.settings.to_dict(), RunSettings().to_dict())
     return shlex.join([*words, "-o", f"run-{run.id}"] if run.kind == "run" else words)
@@ -84,7 +85,7 @@ def _selection(study: Study, settings: RunSettings) -> list[str]:
     words += ["--labels", study.labels_file.name] if study.pool_file else []
     words += ["--text", study.roles.text, "--label", study.roles.label]
     asked, defaults = settings.to_dict(), RunSettings().to_dict()
-    return words + _options({name: asked[name] for name in ("model", "count", "draw", "seed")}, defaults)
+    return words + _options({name: asked[name] for name in ("model", "keep", "count", "draw", "seed")}, defaults)
 
 
 def _question(study: Study) -> dict[str, Any]:

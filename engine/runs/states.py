@@ -26,6 +26,7 @@ ESTIMANDS = ("mean", "shares", "quantile", "groups")
 POPULATIONS = ("these", "larger")
 SERVICES = ("tensorboard", "mlflow", "wandb")
 DRAWS = ("confidence", "random")
+ENDS = ("beginning", "end")
 MOST_SELECTED = 1000
 
 
@@ -126,6 +127,7 @@ class RunSettings:
         count: Number of texts to select for labelling, from 1 to 1,000; only "select" uses it and `draw`.
         draw: How they are drawn: by the model's "confidence", from the tenth where it is lowest, or at "random".
         answers: What may be answered about a text, where the labels do not tell; a model that writes is asked for it.
+        keep: Which end of a text that is longer than the model reads is kept: its "beginning" or its "end".
         report_to: Service that is passed settings, losses and residual variances, but no text, label or prediction:
             "tensorboard", "mlflow" or "wandb"; empty for none.
     """
@@ -142,6 +144,7 @@ class RunSettings:
     count: int = 32
     draw: str = "confidence"
     answers: Answers | None = None
+    keep: Literal["beginning", "end"] = "beginning"
     report_to: str = ""
 
     def __post_init__(self) -> None:
@@ -157,6 +160,7 @@ class RunSettings:
         if self.half_width is not None and not self.half_width > 0:
             raise ArgumentError(f"half_width is {self.half_width}, but it must be above zero.")
         _require("draw", self.draw, DRAWS)
+        _require("keep", self.keep, ENDS)
         if self.report_to:
             _require("report_to", self.report_to, SERVICES)
         if not 1 <= self.count <= MOST_SELECTED:

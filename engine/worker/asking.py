@@ -28,11 +28,11 @@ def asked(job: Job, texts: Sequence[str], progress: Callable[[float], None]) -> 
 
     Which numbers it may answer is read off the pilot's labels alone: the others are sealed.
     """
-    model = job.settings.model
+    model, keep = job.settings.model, job.settings.keep
     if not is_decoder(model):
         return None
     choices = Choices.of(job.dataset.y[job.sealing.pilot], job.dataset.classes, about=job.study.roles.label)
-    decoder = cache(lambda: load_decoder(model))
+    decoder = cache(lambda: load_decoder(model, keep=keep))
     parts = []
     for start in range(0, len(texts), _PART):
 
@@ -40,7 +40,12 @@ def asked(job: Job, texts: Sequence[str], progress: Callable[[float], None]) -> 
             progress(min(start + share * _PART, len(texts)) / len(texts))
 
         part = list(texts[start : start + _PART])
-        path = home() / "cache" / "predictions" / f"{fingerprint(VERSION, 'asked', model, asdict(choices), part)}.npy"
+        path = (
+            home()
+            / "cache"
+            / "predictions"
+            / f"{fingerprint(VERSION, 'asked', model, keep, asdict(choices), part)}.npy"
+        )
         if not path.exists():
             _write(path, zero_shot(decoder(), part, choices, share_done))
         parts.append(np.load(path))

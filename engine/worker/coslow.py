@@ -58,7 +58,7 @@ def _encoder(job: Job) -> dict[str, Any]:
 def _decoder(job: Job) -> dict[str, Any]:
     rows, data = job.sealing.pilot, job.dataset
     texts, y = [data.texts[i] for i in rows], data.y[rows]
-    decoder = load_decoder(job.settings.model)
+    decoder = load_decoder(job.settings.model, keep=job.settings.keep)
     asked, expected = instruction(y, data.classes), answers(y, data.classes)
     said = decoder.answer(texts, asked, lambda share: job.report(share / 2))
     value = cos_low_of_decoder(

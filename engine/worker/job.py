@@ -48,7 +48,7 @@ class Job:
     @cached_property
     def bench(self) -> Workbench:
         """The loaded model; loaded only once a step is not stored yet."""
-        return Workbench.open(self.settings.model, home() / "cache")
+        return Workbench.open(self.settings.model, home() / "cache", self.settings.keep)
 
     def learner(self) -> Learner:
         """Return the learner that the settings name, for the study's labels."""
@@ -57,7 +57,8 @@ class Job:
 
     def step(self, name: str, inputs: list[object], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the stored result of a step with these inputs on this data, or compute and store it."""
-        key = fingerprint(VERSION, self.dataset.key, self.settings.model, self.settings.seed, self.classes, *inputs)
+        model = [self.settings.model, self.settings.keep]
+        key = fingerprint(VERSION, self.dataset.key, model, self.settings.seed, self.classes, *inputs)
         value = self.store.step_result(key)
         if value is None:
             value = compute()

@@ -30,7 +30,7 @@ def predict_pool(
     """
     run = store.run(run_id)
     study = store.study(run.study_id)
-    parts = [load_predictor(folder, run.settings.model) for folder in _folders(run)]
+    parts = [load_predictor(folder, run.settings.model, run.settings.keep) for folder in _folders(run)]
     classes = study.dataset().classes or ()
     column = text or study.roles.text
     return predict_parquet(MeanPredictor(parts), source, target, text=column, classes=classes, progress=progress)

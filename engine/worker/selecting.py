@@ -113,7 +113,7 @@ def _judge(job: Job, order: Rows) -> Judgement | str:
 
 
 def _by_writing(job: Job, order: Rows) -> Judgement:
-    asked, decoder = _instruction(job), load_decoder(job.settings.model)
+    asked, decoder = _instruction(job), load_decoder(job.settings.model, keep=job.settings.keep)
     # Without a GPU a text takes a second or more: no more are read than a tenth of which is as many as are asked for.
     read = np.sort(order[: MOST_READ if decoder.device.type == "cuda" else 10 * job.settings.count])
     job.report.stage(READING)
@@ -144,7 +144,7 @@ def _by_labels(job: Job, read: Rows) -> Judgement:
 
 def _by_own_head(job: Job, read: Rows) -> Judgement | str:
     model = job.settings.model
-    classifier = load_classifier(model)
+    classifier = load_classifier(model, job.settings.keep)
     if classifier is None:
         return (
             f"because {model} cannot tell which texts it finds hard: it brings no head for that, and there are not "

@@ -14,6 +14,7 @@ from transformers import T5Config, T5Model
 
 from engine.errors import ModelError
 from engine.learning import models
+from engine.learning.learners import Workbench
 from engine.learning.models import DEFAULT_MODEL, batches, embed, load_encoder, padded, precision
 
 
@@ -116,6 +117,8 @@ def test_the_chosen_end_of_a_long_text_is_read(default_encoder, tiny_encoder, tm
         assert encoder.tokenizer.convert_ids_to_tokens(ids[1]) == first
         assert encoder.truncated(["".join(words), "short"]) == 1
     assert start.key != end.key
+    assert (start.keep, end.keep) == ("beginning", "end")
+    assert Workbench.open(str(tmp_path), tmp_path / "cache", "end").encoder.key == end.key
 
 
 def test_padding_is_on_the_right_whatever_the_tokenizer_says():

@@ -225,10 +225,10 @@ def test_settings_hold_what_a_repetition_needs(store, finished):
 
 def test_command_names_only_what_differs_from_the_defaults(store):
     study = made_study(store, confidence=0.9)
-    run = made_run(store, study, settings=RunSettings(strategy="split", finetune=40, half_width=0.2))
+    run = made_run(store, study, settings=RunSettings(strategy="split", finetune=40, half_width=0.2, keep="end"))
     assert command_line(study, run) == (
         "labelwise run labels.csv 'the pool.csv' --text 'review text' --label star_rating --confidence 0.9 "
-        f"--strategy split --finetune 40 --half-width 0.2 -o run-{run.id}"
+        f"--strategy split --finetune 40 --half-width 0.2 --keep end -o run-{run.id}"
     )
 
 

@@ -174,6 +174,7 @@ def test_the_log_shows_its_end_and_the_last_of_a_progress_bar(store):
         (lambda: Question(confidence=float("nan")), "confidence"),
         (lambda: RunSettings(learner="gpt"), "probe, lora, full"),
         (lambda: RunSettings(folds=1), "folds is 1"),
+        (lambda: RunSettings(keep="middle"), "beginning, end"),
         (lambda: RunSettings(finetune=-1), "finetune is -1"),
         (lambda: RunSettings(cost_per_label=float("nan")), "cost_per_label"),
         (lambda: RunSettings(half_width=0), "half_width"),

@@ -23,7 +23,7 @@ def quick_coslow(monkeypatch):
 @pytest.fixture
 def in_process(offline_model, monkeypatch, shared_bench):
     """Execute a run in this process, with a model that is loaded once; signals are put back as they were."""
-    monkeypatch.setattr(job.Workbench, "open", lambda _model, _folder: shared_bench)
+    monkeypatch.setattr(job.Workbench, "open", lambda _model, _folder, _keep: shared_bench)
     before = signal.getsignal(signal.SIGTERM)
 
     def execute(study, kind, settings):

@@ -102,7 +102,7 @@ def test_a_checkpoint_with_a_head_of_its_own_is_asked(in_process, store, monkeyp
             progress(1.0)
             return np.array([len(text) for text in texts]) / 1000
 
-    monkeypatch.setattr(selecting, "load_classifier", lambda _name: Known())
+    monkeypatch.setattr(selecting, "load_classifier", lambda _name, _keep: Known())
     chosen = selected(in_process, unlabelled(store, 400), count=10)
     assert "by the head that" in chosen.why
     assert "(bad, good)" in chosen.why

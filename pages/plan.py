@@ -112,7 +112,7 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
             if st.button("Continue to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):
                 chosen = {"folds": plan.folds, "target": plan.half_width, "price": plan.costs.per_label}
                 s = wishes.within(plan, st.session_state.get("s", plan["split"].finetune))
-                st.session_state["wishes"] = {"study": study.id, "s": s, **chosen}
+                st.session_state["wishes"] = {"study": study.id, "learner": run.settings.learner, "s": s, **chosen}
                 st.switch_page("pages/run.py", query_params={"study": study.id})
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 import engine
-from pages import parts
+from pages import laws, parts
 
 LEARNERS = {
     "probe": ("Probe", "Head on frozen features: seconds."),
@@ -44,6 +44,7 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     learner = st.radio(
         "Learner",
         list(LEARNERS),
+        list(LEARNERS).index(wishes.get("learner", engine.RunSettings().learner)),
         format_func=lambda name: LEARNERS[name][0],
         captions=[caption for _, caption in LEARNERS.values()],
         key="learner",
@@ -142,11 +143,11 @@ def settings_words(run: engine.Run) -> str:
 def show_findings(results: engine.Results, run: engine.Run) -> None:
     """Show the trials on the curve, and the loss of a learner that has one."""
     if run.settings.learner == "probe":  # solved in closed form: there is no loss to follow
-        show_trials(results)
+        show_trials(run, results)
         return
     left, right = st.columns(2, gap="medium")
     with left:
-        show_trials(results)
+        show_trials(run, results)
     with right:
         st.markdown("**Fine-tuning loss**")
         if len(results.losses):
@@ -157,25 +158,16 @@ def show_findings(results: engine.Results, run: engine.Run) -> None:
             st.caption("No step yet.")
 
 
-def show_trials(results: engine.Results) -> None:
+def show_trials(run: engine.Run, results: engine.Results) -> None:
     """Show the trials that have landed, on the law once there is one."""
     st.markdown("**Trials on the law**")
-    law = results.law or law_so_far(results)
+    law = laws.law_so_far(run, results)
     if law is None:
         st.caption("The first trial is still to land.")
         return
     parts.chart(engine.law_figure(law, results.trials), "run_law", law.summary(), height=340)
     if results.law is None:
         st.caption(f"The law of {len(results.trials)} trials so far.")
-
-
-def law_so_far(results: engine.Results) -> engine.Law | None:
-    """Fit the law to the trials that have landed; None before the second size."""
-    trials = results.trials
-    if trials["size"].nunique() < 2:
-        return None
-    degrees = trials["degrees_of_freedom"].to_numpy(float)
-    return engine.fit_law(trials["size"], trials["variance"], degrees_of_freedom=degrees)
 
 
 def stop_buttons(store: engine.Store, run: engine.Run) -> None:

@@ -72,7 +72,7 @@ def shares(y: np.ndarray, predictions: np.ndarray) -> tuple[float, float]:
 
 
 def fits(bench: Workbench, task: str, size: int, seed: int, learners: list[str]) -> Iterator[dict]:
-    """Fit the learners on one draw of labels; `lora` is read off `auto` where both are asked, since it is its part."""
+    """Fit the learners on one draw of labels; `probe` is read off `auto` where both are asked, since it is its part."""
     texts, y = rows_of(task)
     train = TEST + np.random.default_rng(seed).permutation(len(y) - TEST)[:size]
     own, unseen = [texts[i] for i in train], texts[:TEST]
@@ -89,7 +89,7 @@ def fits(bench: Workbench, task: str, size: int, seed: int, learners: list[str])
             predictions = model.predict(unseen)
         seconds = None if name in parts else perf_counter() - start  # what is a part of `auto` was not fitted again
         if name == "auto":
-            parts = {"lora": model.tuned, "probe": model.probed}
+            parts = {"probe": model.probed}
         raw, linear = shares(y[:TEST], predictions)
         yield {"task": task, "size": size, "seed": seed, "learner": name, "raw": raw, "linear": linear, "s": seconds}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,8 @@ from engine.learning.regressor import Pooled, Units
 from engine.learning.training import LossReport, Reader
 
 Floats = NDArray[np.float64]
+
+_FOLDS_OF_AUTO = 5  # it is asked for the best prediction, not for the fastest
 States = Callable[[list[str], Progress], NDArray[np.float32]]
 
 
@@ -119,6 +121,7 @@ class FineTuning:
         method: "lora" or "full".
         objective: What is minimised.
         about: What the label is called; a model that writes is told, as it is where it is not trained.
+        folds: Models trained and averaged, each on all labels but a fold; more leave less variance and take longer.
     """
 
     bench: Workbench
@@ -126,6 +129,7 @@ class FineTuning:
     method: str
     objective: str
     about: str = ""
+    folds: int = Recipe.folds
 
     def fit(
         self,
@@ -144,7 +148,7 @@ class FineTuning:
             texts,
             y,
             classes=len(self.classes) if self.classes else None,
-            recipe=Recipe.suited(reader.base, self.method, self.objective),
+            recipe=replace(Recipe.suited(reader.base, self.method, self.objective), folds=self.folds),
             seed=seed,
             progress=progress,
             report_loss=report_loss,
@@ -276,5 +280,5 @@ class Workbench:
         if name in ("lora", "full"):
             return FineTuning(self, classes, name, objective, about)
         if name == "auto":
-            return Auto(probe, FineTuning(self, classes, "lora", objective, about))
+            return Auto(probe, FineTuning(self, classes, "lora", objective, about, _FOLDS_OF_AUTO))
         raise ArgumentError(f"learner is {name!r}, but it must be one of probe, lora, full, auto.")

@@ -18,7 +18,8 @@ from engine.runs.states import DEFAULT_MODEL, RunSettings
 _SECONDS_TO_START = 8.0
 _SECONDS_TO_EMBED = 0.0025
 _SECONDS_TO_TRAIN = 0.008
-_EPOCHS = 8  # three folds, each of four passes over two thirds of the labels
+# Passes over the labels: three folds, each of four over two thirds of them; under "auto" five folds.
+_EPOCHS = {"lora": 8, "full": 8, "auto": 16}
 _PILOT_LABELS = 1.5  # fine-tuning labels of all pilot trials together, as a multiple of the labels
 _WORKER_BYTES = {"probe": 900 << 20, "lora": 1600 << 20, "full": 2200 << 20, "auto": 1600 << 20}
 _GPU_SPEEDUP = 20.0
@@ -87,7 +88,7 @@ def _seconds(dataset: Dataset, settings: RunSettings) -> float:
         return embedding
     models = settings.folds if settings.strategy in ("auto", "cross-fit") else 1
     labels = dataset.n * (_PILOT_LABELS + models)
-    return embedding * (1 + models) + _SECONDS_TO_TRAIN * _EPOCHS * labels
+    return embedding * (1 + models) + _SECONDS_TO_TRAIN * _EPOCHS[settings.learner] * labels
 
 
 def _sentences(settings: RunSettings, gpu: str | None, needed: int, free: int) -> tuple[str, ...]:

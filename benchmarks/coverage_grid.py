@@ -11,13 +11,11 @@ The last line is one JSON object.
 
 import argparse
 import json
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,8 +59,6 @@ def main() -> None:
     options.add_argument("--draws", type=int, default=1000)
     options.add_argument("--only", default="", help="run the cells whose name holds this text")
     chosen = options.parse_args()
-    # A neighbour of this file is called coverage.py, which would hide the package of that name from ppi-python.
-    sys.path[:] = [place for place in sys.path if Path(place or ".").resolve() != Path(__file__).resolve().parent]
     heads = "".join(f" {peer + '95':>8} {peer + 'cov':>8}" for peer in PEERS)
     print(f"{'cell':44} {'n':>4} {'cov95':>6} {'cov90':>6} {'width95':>8} {'labels95':>8}{heads}")
     begun, failed, records = time.perf_counter(), [], []

@@ -54,7 +54,10 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     strategies = [name for name in STRATEGIES if name != "zero-shot" or study.roles.prediction or writes]
     left, right = st.columns(2)
     strategy = left.selectbox("Strategy", strategies, format_func=STRATEGIES.get, key="strategy")
-    folds = right.slider("Folds of cross-fit", 2, 20, int(wishes.get("folds") or 10), key="run_folds")
+    folds = right.slider(
+        "Folds of cross-fit", 2, 20, int(wishes.get("folds") or 10), key="run_folds",
+        disabled=strategy != "cross-fit", help="As the plan recommends, the plan chooses them too.",
+    )  # fmt: skip
     finetune = None
     if strategy == "split":
         finetune = left.number_input(
@@ -134,7 +137,8 @@ def settings_words(run: engine.Run) -> str:
     words = [LEARNERS[chosen.learner][0], STRATEGIES[chosen.strategy].lower()]
     if chosen.strategy == "split" and chosen.finetune is not None:
         words.append(f"{chosen.finetune} labels to fine-tune")
-    words += [f"{chosen.folds} folds", f"{OBJECTIVES[chosen.objective].lower()}", chosen.model, f"seed {chosen.seed}"]
+    words += [f"{chosen.folds} folds"] if chosen.strategy == "cross-fit" else []
+    words += [f"{OBJECTIVES[chosen.objective].lower()}", chosen.model, f"seed {chosen.seed}"]
     if chosen.report_to:
         words.append(f"losses to {SERVICES[chosen.report_to]}")
     return ", ".join(words)

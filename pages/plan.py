@@ -12,7 +12,7 @@ LEARNERS = {
     "probe": "Probe, seconds",
     "lora": "LoRA, minutes",
     "full": "Full fine-tuning",
-    "auto": "Probe and LoRA, the better",
+    "auto": "Probe and LoRA, blended",
 }
 OTHER_WIDTHS = {
     "quantile": "The widths below are those of the mean; the interval of a quantile has another width.",

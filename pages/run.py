@@ -11,7 +11,7 @@ LEARNERS = {
     "probe": ("Probe", "Head on frozen features: seconds."),
     "lora": ("LoRA", "Adapter in the model: minutes."),
     "full": ("Full", "All weights: slowest, most memory."),
-    "auto": ("Auto", "Probe and LoRA, blended by what each knows."),
+    "auto": ("Auto", "Probe and LoRA, blended: slower."),
 }
 STRATEGIES = {
     "auto": "As the plan recommends",

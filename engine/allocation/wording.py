@@ -15,7 +15,7 @@ def reason_for(chosen: StrategyPlan, records: tuple[StrategyPlan, ...]) -> str:
         return "Do not fine-tune: no use of the model is predicted to narrow the interval by more than 1%."
     gain = f"it is predicted to save {saved} of the labels at the same interval width"
     if chosen.name == "zero-shot":
-        return f"Rectify the predictions that came with the data on all {chosen.rectify} labels: {gain}, untrained."
+        return f"Rectify the untrained predictions on all {chosen.rectify} labels: {gain}."
     if chosen.name == "split":
         return (
             f"Fine-tune on {chosen.finetune} labels and rectify on the other {chosen.rectify}: {gain}, "

@@ -31,9 +31,6 @@ class Models(Protocol):
     def keep(self) -> None:
         """Keep the model that has been trained."""
 
-    def take_up(self, number: int) -> None:
-        """Go back to one of the models, counted from zero."""
-
     def average(self) -> Any:
         """Return the average of those kept, in evaluation mode."""
 
@@ -92,7 +89,7 @@ class Adapters:
         """Keep the adapter that has been trained."""
 
     def take_up(self, number: int) -> None:
-        """Make an adapter the active one."""
+        """Make an adapter, counted from zero, the active one."""
         assert self._model is not None
         self._model.set_adapter(self._names[number])
 
@@ -139,10 +136,6 @@ class Copies:
             if value.is_floating_point():
                 kept = self._total.get(name)
                 self._total[name] = value.double() if kept is None else kept + value.double()
-
-    def take_up(self, number: int) -> None:
-        """Refuse: a copy that was kept is part of the average."""
-        raise NotImplementedError
 
     def average(self) -> Any:
         """Return the model with the average of the weights."""

@@ -139,8 +139,9 @@ def fine_tune(
         else Adapters(reader.base, recipe.rank, seed, frozen=recipe.frozen, checkpointing=recipe.checkpointing)
     )
     ids = reader.tokenize(texts)
-    below = None
-    if recipe.method == "lora" and not (recipe.patience or recipe.checkpointing or recipe.side_by_side):
+    lora, below = isinstance(models, Adapters), None
+    beside = lora and recipe.side_by_side
+    if lora and not (recipe.patience or recipe.checkpointing or beside):
         below = reader.below(ids, int(recipe.frozen * len(layers_of(reader.base)[1])))
     scale = float(columns.std()) or 1.0 if columns.shape[1] == 1 else 1.0  # several classes are one-hot
     left_out, made = np.empty_like(columns), []
@@ -154,11 +155,11 @@ def fine_tune(
             training = Training(reader, head, [ids[i] for i in rest], targets[rest], scale, recipe, order, known)
             fold = _Fold(number, training, [texts[i] for i in part], targets[part], columns.mean(0))
             made.append(fold)
-            if not recipe.side_by_side:
+            if not beside:
                 fold.train(watch, kept)
                 left_out[part] = fold.predict()
                 models.keep()
-        if recipe.side_by_side:
+        if beside and isinstance(models, Adapters):
             _train_side_by_side(reader, made, recipe, watch)
             for fold, part in zip(made, parts, strict=True):
                 models.take_up(fold.number)

@@ -201,7 +201,7 @@ def blend(probed: Probed, tuned: Tuned, trusted: float, texts: list[str], progre
 
 @dataclass(frozen=True)
 class Auto:
-    """Probe and fine-tuning, blended by their predictions of labels left out."""
+    """Probe and fine-tuning, blended in the usual shares until their predictions of labels left out tell others."""
 
     probe: Probe
     tuning: FineTuning
@@ -216,7 +216,7 @@ class Auto:
         report_loss: LossReport | None = None,
         checkpoints: Path | None = None,
     ) -> Blended:
-        """Fit both, and learn from these labels alone how to blend them."""
+        """Fit both, and blend them."""
         probed = self.probe.fit(texts, y, seed=seed)
         tuned = self.tuning.fit(
             texts, y, seed=seed, progress=progress, report_loss=report_loss, checkpoints=checkpoints

@@ -114,8 +114,8 @@ class RunSettings:
     """How a run is to be done; stored with the run.
 
     Attributes:
-        learner: "probe" (frozen encoder, closed-form head), "lora", "full", or "auto" (probe and LoRA, blended by how
-            well each predicts labels that it has not seen).
+        learner: "probe" (frozen encoder, closed-form head), "lora", "full", or "auto" (probe and LoRA, blended
+            in usual shares until their predictions of labels that they have not seen tell others).
         model: Hub name or folder of the model.
         objective: Fine-tuning loss: the "variance" of the residual, its "mean-square" or, of classes, "cross-entropy".
         strategy: "auto" takes the plan's recommendation.

@@ -50,6 +50,11 @@ class Job:
         """The loaded model; loaded only once a step is not stored yet."""
         return Workbench.open(self.settings.model, home() / "cache", self.settings.keep)
 
+    @property
+    def read(self) -> list[str]:
+        """What a fit depends on beside texts, labels and learner: the model, the end it keeps, the label's name."""
+        return [self.settings.model, self.settings.keep, self.study.roles.label]
+
     def learner(self) -> Learner:
         """Return the learner that the settings name, for the study's labels."""
         settings = self.settings
@@ -57,8 +62,7 @@ class Job:
 
     def step(self, name: str, inputs: list[object], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the stored result of a step with these inputs on this data, or compute and store it."""
-        model = [self.settings.model, self.settings.keep]
-        key = fingerprint(VERSION, self.dataset.key, model, self.settings.seed, self.classes, *inputs)
+        key = fingerprint(VERSION, self.dataset.key, self.read, self.settings.seed, self.classes, *inputs)
         value = self.store.step_result(key)
         if value is None:
             value = compute()

@@ -109,7 +109,7 @@ def _fit_and_predict(
 ) -> tuple[Floats, Floats]:
     """Predictions of one model for its rectification rows and the pool; kept on disk, since models are dear."""
     settings, data = job.settings, job.dataset
-    inputs = [data.key, settings.model, settings.learner, settings.objective, settings.seed, train.tolist()]
+    inputs = [data.key, job.read, settings.learner, settings.objective, settings.seed, train.tolist()]
     path = home() / "cache" / "predictions" / f"{fingerprint(VERSION, *inputs)}.npz"
     if not path.exists():
         texts = [data.texts[i] for i in train]

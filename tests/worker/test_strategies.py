@@ -11,7 +11,7 @@ from made_studies import make_study, rows
 
 from engine.data.sealing import Sealing
 from engine.report import settings_json
-from engine.runs import RunSettings, RunState, open_store, read_results
+from engine.runs import RunSettings, RunState, home, open_store, read_results
 
 STEPS = {
     "efficiency": {"efficiency"},
@@ -206,9 +206,18 @@ def test_a_second_run_computes_no_trial_again_and_answers_the_same(in_process, q
     _, again, _ = finished(in_process, study, strategy="cross-fit", folds=5)
     pd.testing.assert_frame_equal(first.trials, again.trials)
     assert again.estimate.estimate == first.estimate.estimate
-    # Another seed is another pilot.
-    status, run = in_process(study, "plan", RunSettings(seed=1))
-    assert (status, run.state) == (1, RunState.FAILED)
+    # Another seed is another pilot, and another end of a text another text.
+    for other in (RunSettings(seed=1), RunSettings(keep="end")):
+        status, run = in_process(study, "plan", other)
+        assert (status, run.state) == (1, RunState.FAILED)
+
+
+def test_predictions_of_one_end_of_the_texts_are_not_taken_for_the_others(in_process, quick_coslow, store):
+    study, counts = make_study(store), []
+    for keep in ("beginning", "end", "end"):
+        finished(in_process, study, strategy="cross-fit", folds=3, keep=keep)
+        counts.append(len(list((home() / "cache" / "predictions").glob("*.npz"))))
+    assert counts == [3, 6, 6]
 
 
 # ------------------------------------------------------------------- faults

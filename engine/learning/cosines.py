@@ -31,9 +31,12 @@ from engine.learning.factors import RANK, Piece, Shelf, alive, inner_products
 from engine.learning.models import Progress, batches, silent
 
 _SMALLEST_ROOM = 256 << 20  # bytes
+_ALIKE = 4  # examples of similar length that are multiplied together
 
 Floats = NDArray[np.float64]
 Span = tuple[int, int, int]
+# Examples of a batch, the places of their tokens (examples, tokens), and which of these count (examples, tokens, 1).
+Alike = tuple[list[int], torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,20 @@ class Batch:
     losses: torch.Tensor
     shape: tuple[int, ...]
     spans: list[Span]
+    _alike: list[Alike] = field(default_factory=list)
+
+    def alike(self, device: torch.device) -> list[Alike]:
+        """Return examples of similar length, so that one product serves several: where their tokens lie among all."""
+        if not self._alike:
+            order = sorted(range(len(self.spans)), key=lambda k: self.spans[k][2] - self.spans[k][1])
+            for some in (order[first : first + _ALIKE] for first in range(0, len(order), _ALIKE)):
+                starts = torch.tensor([self.spans[k][0] * self.shape[1] + self.spans[k][1] for k in some])
+                lengths = torch.tensor([self.spans[k][2] - self.spans[k][1] for k in some])
+                token = torch.arange(int(lengths.max()))
+                # Beyond its end an example repeats its last token, which does not count.
+                place = starts[:, None] + token.minimum(lengths[:, None] - 1)
+                self._alike.append((some, place.to(device), (token < lengths[:, None])[..., None].to(device)))
+        return self._alike
 
 
 class Examples(Protocol):
@@ -197,10 +214,10 @@ class _Products:
         gradient, shrunk = gradient.reshape(rows, tokens, width), shrunk.reshape(rows, tokens, RANK)
         if [row for row, _, _ in self.batch.spans] == list(range(rows)):
             return [(self.rows, gradient, shrunk)]
-        places = zip(self.rows, self.batch.spans, strict=True)
+        gradient, shrunk = gradient.flatten(0, 1), shrunk.flatten(0, 1)
         return [
-            ([i], gradient[row : row + 1, start:stop], shrunk[row : row + 1, start:stop])
-            for i, (row, start, stop) in places
+            ([self.rows[k] for k in alike], gradient[place], shrunk[place] * kept)
+            for alike, place, kept in self.batch.alike(self.place)
         ]
 
     def _add(self, layer: _Layer) -> None:

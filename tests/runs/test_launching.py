@@ -232,7 +232,8 @@ def test_a_real_worker_killed_in_the_pilot_goes_on_from_its_stored_trials(store,
     done = store.run(run.id)
     assert (done.state, done.error) == (RunState.FINISHED, None), done.log_tail()
     computed = done.log_tail(10_000).removeprefix(before).count("residual variance")
-    assert computed == len(trials()) - len(kept)
+    # A kill just after a result is stored leaves it without its link to the run: that one is found, not computed.
+    assert 0 <= len(trials()) - len(kept) - computed <= 1
     assert "Rectifying" in done.log_tail()
 
 

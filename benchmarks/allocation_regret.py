@@ -29,7 +29,7 @@ from time import perf_counter
 
 import numpy as np
 import pandas as pd
-from residual_variance import TASKS, rows_of
+from residual_variance import TASKS, KeptRows, rows_of
 from shared_probe import Fit, probe_of
 from tqdm import tqdm
 
@@ -346,9 +346,8 @@ def main() -> None:
     options = parser.parse_args()
     offline_environment()
     bench = Workbench.open(DEFAULT_MODEL, home() / "cache")
-    kept = options.rows.read_text("utf-8").splitlines() if options.rows and options.rows.exists() else []
-    rows = [json.loads(line) for line in kept]
-    done = {(row["learner"], row["task"], row["n"], row["draw"]) for row in rows}
+    rows = KeptRows(options.rows)
+    done = {(row["learner"], row["task"], row["n"], row["draw"]) for row in rows.all}
     for corpus in corpora(bench, options.learner, options.tasks.split(",")):
         # Draws outermost: a run that is cut off has a few draws of everything.
         wanted = [(seed, int(n)) for seed in range(options.draws) for n in options.labels.split(",")]
@@ -356,11 +355,8 @@ def main() -> None:
         curves = None if options.quick or not wanted else true_curves(corpus, 5 if options.learner == "probe" else 1)
         for seed, n in tqdm(wanted, desc=", ".join(corpus.names), mininterval=5):
             for row in one_draw(Draw.of(corpus, n, seed), seed, curves):
-                rows.append(row)
-                if options.rows:
-                    with options.rows.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(row) + "\n")
-    report(rows)
+                rows.add(row)
+    report(rows.all)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def main() -> None:
         return
     offline_environment()
     logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning, message=".*is_gradient_checkpointing")
     figures: Figures = {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"}
     size, rounds = (TINY, 1) if chosen.tiny else (Size(), chosen.rounds)
     for part in chosen.parts.split(","):

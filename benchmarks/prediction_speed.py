@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning, message=".*is_gradient_checkpointing")
     shared = Path(os.environ.get("LABELWISE_SHARED", "../shared/data"))
     rows = pd.read_csv(shared / "emobank.csv")
     texts, others = rows["text"][: chosen.texts].tolist(), rows[-LABELS:]

@@ -50,6 +50,22 @@ def rows_of(task: str) -> tuple[list[str], np.ndarray]:
     return table["text"].astype(str).tolist(), table[column].to_numpy(float)
 
 
+class KeptRows:
+    """Rows of figures; with a file of JSON lines those already there, and each new one is added to it."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        kept = file.read_text("utf-8").splitlines() if file and file.exists() else []
+        self.all: list[dict] = [json.loads(line) for line in kept]
+
+    def add(self, row: dict) -> None:
+        """Keep a row."""
+        self.all.append(row)
+        if self.file:
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
 def ridge(X: np.ndarray, y: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Ridge regression with the penalty of smallest leave-one-out error, written plainly."""
     centre, mean = X.mean(0), y.mean()
@@ -105,9 +121,8 @@ def main() -> None:
     options = parser.parse_args()
     offline_environment()
     bench = Workbench.open(DEFAULT_MODEL, home() / "cache")
-    kept = options.rows.read_text("utf-8").splitlines() if options.rows and options.rows.exists() else []
-    rows = [json.loads(line) for line in kept]
-    done = {(row["task"], row["size"], row["seed"], row["learner"]) for row in rows}
+    rows = KeptRows(options.rows)
+    done = {(row["task"], row["size"], row["seed"], row["learner"]) for row in rows.all}
     draws = [
         (task, int(size), seed)
         for seed in range(options.seeds)
@@ -117,11 +132,8 @@ def main() -> None:
     for draw in tqdm(draws, desc="draws"):
         learners = [name for name in ["ridge", *options.learners.split(",")] if (*draw, name) not in done]
         for row in fits(bench, *draw, learners):
-            rows.append(row)
-            if options.rows:
-                with options.rows.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-    report(pd.DataFrame(rows))
+            rows.add(row)
+    report(pd.DataFrame(rows.all))
 
 
 def report(rows: pd.DataFrame) -> None:

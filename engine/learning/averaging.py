@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -31,8 +32,11 @@ class Models(Protocol):
     def keep(self) -> None:
         """Keep the model that has been trained."""
 
-    def average(self) -> Any:
-        """Return the average of those kept, in evaluation mode."""
+    def average(self, numbers: Sequence[int]) -> Any:
+        """Return the average of some of those kept, counted from zero, in evaluation mode."""
+
+    def settle(self) -> None:
+        """Leave nothing but the last average."""
 
 
 def adapted(model: Any, frozen: float) -> list[str]:
@@ -93,19 +97,25 @@ class Adapters:
         assert self._model is not None
         self._model.set_adapter(self._names[number])
 
-    def average(self) -> Any:
-        """Return the model with the average of the adapters, named "default", merged where the weights are its own."""
-        model = self._model
+    def average(self, numbers: Sequence[int]) -> Any:
+        """Return the model with the average of some adapters, named "default"."""
+        model, names = self._model, [self._names[number] for number in numbers]
         assert model is not None
-        shares = [1 / len(self._names)] * len(self._names)
+        if "default" in model.peft_config:
+            model.set_adapter(names[0])
+            model.delete_adapter("default")
         with torch.random.fork_rng(devices=[]):
-            model.add_weighted_adapter(self._names, shares, "default", combination_type="cat")
+            model.add_weighted_adapter(names, [1 / len(names)] * len(names), "default", combination_type="cat")
         model.set_adapter("default")
-        for name in self._names:
-            model.delete_adapter(name)
-        if not self._sharing:
-            model.merge_adapter()
         return _for_prediction(model, self._attention)
+
+    def settle(self) -> None:
+        """Drop the other adapters; the average is merged where the weights are the model's own."""
+        assert self._model is not None
+        for name in self._names:
+            self._model.delete_adapter(name)
+        if not self._sharing:
+            self._model.merge_adapter()
 
 
 class Copies:
@@ -121,8 +131,7 @@ class Copies:
         # A step is smaller than the distance between neighbouring half-precision numbers.
         self._base = copy_for_training(model, checkpointing=checkpointing).float()
         self._model: Any = None
-        self._total: dict[str, torch.Tensor] = {}
-        self._count = 0
+        self._kept: list[dict[str, torch.Tensor]] = []
 
     def start(self) -> Any:
         """Return a fresh copy."""
@@ -130,18 +139,20 @@ class Copies:
         return self._model
 
     def keep(self) -> None:
-        """Add the copy that has been trained to the average."""
-        self._count += 1
-        for name, value in self._model.state_dict().items():
-            if value.is_floating_point():
-                kept = self._total.get(name)
-                self._total[name] = value.double() if kept is None else kept + value.double()
+        """Keep the weights of the copy that has been trained, where they take no room on a GPU."""
+        weights = {name: value for name, value in self._model.state_dict().items() if value.is_floating_point()}
+        self._kept.append({name: value.to("cpu", copy=True) for name, value in weights.items()})
 
-    def average(self) -> Any:
-        """Return the model with the average of the weights."""
-        mean = {name: value / self._count for name, value in self._total.items()}
+    def average(self, numbers: Sequence[int]) -> Any:
+        """Return the model with the average of some copies' weights."""
+        some = [self._kept[number] for number in numbers]
+        mean = {name: sum(weights[name].double() for weights in some) / len(some) for name in some[0]}
         self._model.load_state_dict({**self._model.state_dict(), **mean})
         return _for_prediction(self._model, self._attention)
+
+    def settle(self) -> None:
+        """Drop the copies."""
+        self._kept.clear()
 
 
 def _for_prediction(model: Any, attention: str) -> Any:

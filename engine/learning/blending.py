@@ -25,16 +25,16 @@ def outcomes(y: NDArray[Any], classes: int | None) -> Floats:
     return np.eye(classes)[y] if classes else np.asarray(y, dtype=float)[:, None]
 
 
-def trust(y: Floats, tuned: Floats, cautious: Floats, *, excess: float = 0.0, most: float = 1.0) -> float:
+def trust(y: Floats, tuned: Floats, cautious: Floats, *, final: Floats | None = None, most: float = 1.0) -> float:
     """Return the weight of the fine-tuned predictions, from 0 to `most`.
 
     Args:
         y: Labels as columns, shape (n, k).
         tuned: The fine-tuned predictions of these labels, by models that have not seen them, shape (n, k).
         cautious: The cautious predictions of them, likewise, shape (n, k).
-        excess: By how much the variance of `tuned`, summed over columns, exceeds that of the final model's
-            predictions. An average of models scatters less than each of them, and the noise it has lost was no part of
-            what the predictions share with the labels: a weight learnt from the single models would be too small.
+        final: The final model's predictions of them, where it is an average of those models, shape (n, k). It scatters
+            less than each of them, and a weight learnt from the single models would be too small. That it has seen the
+            labels does no harm: what it remembers of their noise is foreign to a model that has not.
         most: Largest weight. Above 1 the final model's predictions are spread out.
     """
     residual, move = _centred(y - cautious), _centred(tuned - cautious)
@@ -45,13 +45,13 @@ def trust(y: Floats, tuned: Floats, cautious: Floats, *, excess: float = 0.0, mo
     explained = min(along**2 / length, total)
     noise = (total - explained) / max(y.shape[1] * (len(y) - 2), 1)
     kept = max(0.0, 1 - noise / explained)
-    remaining = length - excess * len(y)
+    remaining = length if final is None else float((move * _centred(final - cautious)).sum())
     if remaining <= 0:
         return most if kept > 0 else 0.0
     return float(min(kept * along / remaining, most))
 
 
-def share_of(tuned_trust: float, y: Floats, tuned: Floats, cautious: Floats, *, excess: float = 0.0) -> float:
+def share_of(tuned_trust: float, y: Floats, tuned: Floats, cautious: Floats, *, final: Floats | None = None) -> float:
     """Return the weight of fine-tuned predictions beside another model's, from 0 to 1.
 
     The weight that the left-out predictions ask for and the usual one, each as far as it is known: the first errs by
@@ -64,14 +64,14 @@ def share_of(tuned_trust: float, y: Floats, tuned: Floats, cautious: Floats, *, 
         y: Labels as columns, shape (n, k).
         tuned: The fine-tuned predictions of these labels, as in `trust`.
         cautious: The other model's predictions of them, by a model that has not seen them.
-        excess: As in `trust`.
+        final: As in `trust`.
     """
     residual, move = _centred(y - cautious), _centred(tuned - cautious)
     length, along = float((move**2).sum()), float((move * residual).sum())
     usual = _USUAL * min(tuned_trust, 1.0)
     if length <= 0 or usual == 0:
         return usual
-    remaining = max(length - excess * len(y), 0.0)
+    remaining = length if final is None else max(float((move * _centred(final - cautious)).sum()), 0.0)
     noise = (float((residual**2).sum()) - along**2 / length) / max(y.shape[1] * (len(y) - 2), 1)
     asked = min(max(along, 0.0) / remaining, 1.0) if remaining else float(along > 0)
     known = remaining / max(noise, 1e-300)

@@ -2,15 +2,16 @@
 
 A rectified estimate pays for the variance of the residual, not for its mean: a constant bias is corrected exactly
 (Wang, Ye & Zhao, arXiv 2511.19486). One model is trained on all labels but a fold, for each fold, from the same start;
-their weights are averaged (a model soup, Wortsman et al., arXiv 2203.05482), which leaves less variance than one model
-trained on all labels, and each label is predicted once by a model that has not seen it, which tells how far to trust.
+their weights are averaged (a model soup, Wortsman et al., arXiv 2203.05482) as long as they lie so close that this is
+like averaging their predictions. It leaves less variance than one model trained on all labels; and each label is
+predicted once by a model that has not seen it, which tells how far to trust.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from engine.errors import ArgumentError
 from engine.learning.averaging import SCALING, Adapters, Copies, Models, adapted
@@ -32,6 +34,8 @@ from engine.learning.training import LossReport, Reader, Training, Watch, residu
 
 Floats = NDArray[np.float64]
 _MOST_TRUST = 2.0
+# So many texts tell whether the average of weights predicts like the average of predictions: like this, or not.
+_COMMON, _AGREES = 32, 0.97
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,13 @@ class FineTuned(Tuned):
         recipe: How it was trained.
         left_out: The labels' predictions, each by a fold's model that has not seen it, shape (s, k). Their mean over
             a fold is that of all labels, since the variance objective leaves each model's bias as it falls.
-        excess: By how much their variance, summed over columns, exceeds that of the averaged model's predictions.
+        seen: The averaged model's own predictions of them, shape (s, k).
         residual: Residual variance of the predictions of labels left out as a share of the label variance.
     """
 
     recipe: Recipe
     left_out: Floats
-    excess: float
+    seen: Floats
     residual: float
 
     def save(self, folder: Path) -> None:
@@ -144,6 +148,7 @@ def fine_tune(
     if lora and not (recipe.patience or recipe.checkpointing or beside):
         below = reader.below(ids, int(recipe.frozen * len(layers_of(reader.base)[1])))
     scale = float(columns.std()) or 1.0 if columns.shape[1] == 1 else 1.0  # several classes are one-hot
+    common = [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, _COMMON).astype(int))]
     left_out, made = np.empty_like(columns), []
     with memory_told(f"fine-tune model {reader.name}"):
         for number, part in enumerate(parts):
@@ -153,30 +158,30 @@ def fine_tune(
             known = below.rows(rest) if below else None
             order = 1009 * seed + number
             training = Training(reader, head, [ids[i] for i in rest], targets[rest], scale, recipe, order, known)
-            fold = _Fold(number, training, [texts[i] for i in part], targets[part], columns.mean(0))
+            fold = _Fold(number, training, [texts[i] for i in part], targets[part], columns.mean(0), common)
             made.append(fold)
             if not beside:
                 fold.train(watch, kept)
-                left_out[part] = fold.predict()
+                fold.tell()
                 models.keep()
         if beside and isinstance(models, Adapters):
             _train_side_by_side(reader, made, recipe, watch)
-            for fold, part in zip(made, parts, strict=True):
+            for fold in made:
                 models.take_up(fold.number)
-                left_out[part] = fold.predict()
-    heads = [fold.training.module for fold in made]
-    module = reader.settled(models.average(), heads)
+                fold.tell()
+        module = _average(reader, models, made, common)
     kept.clear()
+    for fold, part in zip(made, parts, strict=True):
+        left_out[part] = fold.left_out
     mean = columns.mean(0)
     seen = reader.outputs(module, texts, silent)
     # Probabilities are left as they are: shifted, they might leave the range from zero to one.
     offset = np.zeros(columns.shape[1]) if classes else mean - seen.mean(0)
-    excess = max(spread(left_out) - spread(seen), 0.0)
     most = 1.0 if classes else _MOST_TRUST
-    weight = trust(columns, left_out, np.broadcast_to(mean, columns.shape), excess=excess, most=most)
+    weight = trust(columns, left_out, np.broadcast_to(mean, columns.shape), final=seen, most=most)
     trusted = mean + weight * (left_out - mean)
     residual = spread(columns - trusted) / max(spread(columns), 1e-300)
-    return FineTuned(reader, module, mean, offset, weight, recipe, left_out, excess, residual)
+    return FineTuned(reader, module, mean, offset, weight, recipe, left_out, seen + offset, residual)
 
 
 def folds(columns: Floats, classes: bool, count: int, seed: int) -> list[NDArray[np.intp]]:
@@ -198,6 +203,9 @@ class _Fold:
         unseen: The fold's texts.
         targets: Their labels in units of the deviation, shape (texts, k).
         mean: Mean label, shape (k,).
+        common: Texts that every fold's model predicts.
+        left_out: Predictions of the fold, their mean that of all labels, shape (texts, k).
+        told: Outputs for the common texts, shape (common, k).
     """
 
     number: int
@@ -205,6 +213,9 @@ class _Fold:
     unseen: list[str]
     targets: torch.Tensor
     mean: Floats
+    common: list[str]
+    left_out: Floats = field(init=False)
+    told: Floats = field(init=False)
 
     def train(self, watch: Watch, kept: Checkpoints) -> None:
         """Train in place, or take the weights of a checkpoint."""
@@ -217,15 +228,46 @@ class _Fold:
         self.training.run(watch, kept, f"step-{self.number}", self._loss if self.training.recipe.patience else None)
         kept.write(name, {"weights": self.training.weights_now()})
 
-    def predict(self) -> Floats:
-        """Return predictions of the fold, their mean that of all labels, shape (texts, k)."""
+    def tell(self) -> None:
+        """Predict the fold and the common texts with what has been trained."""
+        found = self._outputs([*self.unseen, *self.common])
+        self.left_out, self.told = self._unbiased(found[: len(self.unseen)]), found[len(self.unseen) :]
+
+    def _outputs(self, texts: list[str]) -> Floats:
         reader, head = self.training.reader, self.training.module
-        found = reader.outputs(reader.settled(head.backbone, [head]), self.unseen, silent)
-        return np.asarray(found - found.mean(0) + self.mean)
+        return reader.outputs(reader.settled(head.backbone, [head]), texts, silent)
+
+    def _unbiased(self, outputs: Floats) -> Floats:
+        return np.asarray(outputs - outputs.mean(0) + self.mean)
 
     def _loss(self) -> float:
-        predictions = torch.as_tensor(self.predict() / self.training.scale, dtype=torch.float32)
-        return float(residual_loss(predictions.to(self.targets.device), self.targets, self.training.recipe.objective))
+        predictions = torch.as_tensor(self._unbiased(self._outputs(self.unseen)) / self.training.scale)
+        return float(residual_loss(predictions.to(self.targets), self.targets, self.training.recipe.objective))
+
+
+def _average(reader: Reader, models: Models, made: list[_Fold], common: list[str]) -> nn.Module:
+    """The average of the folds' weights, without those of a fold that went another way.
+
+    Where all predict alike, the average of the weights predicts what the average of the predictions does. Weights that
+    lie apart have an average that predicts neither like the one nor like the other.
+    """
+    members = made
+    while True:
+        module = reader.settled(models.average([f.number for f in members]), [f.training.module for f in members])
+        together = np.mean([fold.told for fold in members], axis=0)
+        if len(members) == 1 or _agreement(reader.outputs(module, common, silent), together) >= _AGREES:
+            models.settle()
+            return module
+        # Whatever the scale of its predictions.
+        alone = min(members, key=lambda fold: sum(_agreement(fold.told, other.told) for other in members))
+        members = [fold for fold in members if fold is not alone]
+
+
+def _agreement(one: Floats, other: Floats) -> float:
+    """The correlation of predictions, 1 where neither says anything."""
+    one, other = one - one.mean(0), other - other.mean(0)
+    lengths = float(np.sqrt((one**2).sum() * (other**2).sum()))
+    return float((one * other).sum()) / lengths if lengths > 0 else float(one.any() == other.any())
 
 
 def _train_side_by_side(reader: Reader, made: list[_Fold], recipe: Recipe, watch: Watch) -> None:

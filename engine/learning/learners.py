@@ -223,8 +223,8 @@ class Auto:
         )
         columns = outcomes(y, self.probe.classes)
         loo = probed.head.loo.reshape(columns.shape) - without_each(columns) + columns.mean(0)
-        left_out = tuned.mean + tuned.trust * (tuned.left_out - tuned.mean)
-        weight = share_of(tuned.trust, columns, left_out, loo, excess=tuned.trust**2 * tuned.excess)
+        left_out, seen = (tuned.mean + tuned.trust * (part - tuned.mean) for part in (tuned.left_out, tuned.seen))
+        weight = share_of(tuned.trust, columns, left_out, loo, final=seen)
         residual = spread(columns - loo - weight * (left_out - loo)) / max(spread(columns), 1e-300)
         return Blended(probed, tuned, weight, residual)
 

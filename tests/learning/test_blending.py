@@ -24,9 +24,10 @@ def test_trust_is_the_slope_of_the_residual_on_the_move(rng):
     y = cautious + 0.6 * signal + rng.normal(size=(4000, 1))
     assert trust(y, tuned, cautious) == pytest.approx(0.6, abs=0.05)
     assert trust(y + 7, tuned - 2, cautious) == pytest.approx(trust(y, tuned, cautious))
-    assert trust(y, tuned, cautious, excess=0.25) == pytest.approx(0.6 / 0.75, abs=0.06)
-    assert trust(y, tuned, cautious, excess=0.9) == 1
-    assert trust(y, tuned, cautious, excess=0.6, most=2.0) == pytest.approx(0.6 / 0.4, abs=0.1)
+    assert trust(y, tuned, cautious, final=cautious + 0.75 * signal) == pytest.approx(0.6 / 0.75, abs=0.06)
+    assert trust(y, tuned, cautious, final=cautious + 0.1 * signal) == 1
+    assert trust(y, tuned, cautious, final=cautious + 0.4 * signal, most=2.0) == pytest.approx(0.6 / 0.4, abs=0.1)
+    assert trust(y, tuned, cautious, final=cautious - signal, most=2.0) == 2
     assert trust(cautious + 3 * signal, tuned, cautious) == 1
 
 
@@ -68,8 +69,8 @@ def test_auto_takes_the_better(tiny_encoder, phrases, tmp_path, rng, classes):
     columns = np.eye(2)[y] if classes else y[:, None]
     module = lora.fit(phrases[:12], y[:12], seed=0)
     probe = Probe(bench.cache, classes)
-    knows = replace(module, left_out=0.9 * columns, mean=columns.mean(0), trust=1.0, excess=0.0)
-    guesses = replace(module, left_out=-columns, mean=columns.mean(0), trust=0.0, excess=0.0)
+    knows = replace(module, left_out=0.9 * columns, mean=columns.mean(0), trust=1.0, seen=0.9 * columns)
+    guesses = replace(module, left_out=-columns, mean=columns.mean(0), trust=0.0, seen=-columns)
     assert Auto(probe, Fixed(knows)).fit(phrases, y, seed=0).trust > 0.9
     cautious = Auto(probe, Fixed(guesses)).fit(phrases, y, seed=0)
     assert cautious.trust == 0
@@ -110,6 +111,6 @@ def test_the_weight_of_an_average_is_learnt_from_single_models(rng):
     singles = 0.5 * known + rng.normal(size=(6000, 3))
     average = singles.mean(1, keepdims=True)
     y = known + y_noise
-    excess = float(singles[:, :1].var() - average.var())
-    weight = trust(y, singles[:, :1], np.zeros_like(y), excess=excess, most=2.0)
+    remembered = average + 0.5 * y_noise  # the average has seen the labels; a model left one out
+    weight = trust(y, singles[:, :1], np.zeros_like(y), final=remembered, most=2.0)
     assert weight == pytest.approx(np.cov(y[:, 0], average[:, 0])[0, 1] / average.var(), abs=0.08)

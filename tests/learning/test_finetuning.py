@@ -15,7 +15,7 @@ from transformers import BertModel
 
 from engine.learning.blending import outcomes
 from engine.learning.embeddings import pooled_states
-from engine.learning.finetuning import fine_tune
+from engine.learning.finetuning import _Fold, fine_tune
 from engine.learning.models import mean_pool
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled, Units
@@ -108,6 +108,33 @@ def test_classes_are_learnt_as_probabilities(tiny_encoder, phrases):
     assert (p >= 0).all()
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
     assert (p.argmax(1) == codes).mean() > 0.8
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_fold_that_went_another_way_is_left_out_of_the_average(tiny_encoder, phrases, monkeypatch, method):
+    """One fold's weights are thrown far off after training; the average is that of the other two."""
+    astray, trained = 1, {}
+    train = _Fold.train
+
+    def thrown(fold, watch, kept):
+        train(fold, watch, kept)
+        if fold.number == astray and throws:
+            generator = torch.Generator().manual_seed(5)
+            with torch.no_grad():
+                for weight in fold.training.weights:
+                    weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
+        trained[fold.number] = fold.training.weights_now()
+
+    monkeypatch.setattr(_Fold, "train", thrown)
+    recipe = replace(QUICK, method=method, learning_rate=1e-3 if method == "full" else QUICK.learning_rate)
+    averaged = []
+    for throws in (False, True):
+        model = tune(tiny_encoder, phrases, labels(phrases), recipe=recipe)
+        heads = [trained[fold][-2] for fold in ((0, 2) if throws else (0, 1, 2))]
+        units = model.reader.units
+        weight = torch.stack(heads).mean(0) * units.scale / units.spread
+        averaged.append(torch.allclose(model.module.linear.weight, weight.to(model.module.linear.weight), atol=1e-6))
+    assert averaged == [True, True]
 
 
 def test_few_labels_are_passed_over_more_often():

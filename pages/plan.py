@@ -110,7 +110,9 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
         advice.show_directions(plan, wished, share)
         with st.container(horizontal=True, horizontal_alignment="right"):
             if st.button("Continue to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):
-                chosen = {"folds": plan.folds, "target": plan.half_width, "price": plan.costs.per_label}
+                costs = plan.costs
+                prices = {"price": costs.per_label, "hour": costs.per_gpu_hour, "thousand": costs.per_thousand}
+                chosen = {"folds": plan.folds, "target": plan.half_width, **prices}
                 s = wishes.within(plan, st.session_state.get("s", plan["split"].finetune))
                 st.session_state["wishes"] = {"study": study.id, "learner": run.settings.learner, "s": s, **chosen}
                 st.switch_page("pages/run.py", query_params={"study": study.id})

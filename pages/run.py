@@ -86,6 +86,8 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
         folds=folds,
         seed=int(seed or 0),
         cost_per_label=float(wishes.get("price") or 0.0),
+        cost_per_gpu_hour=float(wishes.get("hour") or 0.0),
+        cost_per_thousand=float(wishes.get("thousand") or 0.0),
         half_width=wishes.get("target") or None,
         keep=keep,
         report_to=report_to,

@@ -175,5 +175,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--finetune", type=int, metavar="S", help="labels that fine-tune under split")
     parser.add_argument("--folds", type=int, default=defaults.folds, metavar="K")
     parser.add_argument("--cost-per-label", type=float, default=0.0, metavar="MONEY")
+    parser.add_argument("--cost-per-gpu-hour", type=float, default=0.0, metavar="MONEY", help="of an hour of compute")
+    parser.add_argument(
+        "--cost-per-thousand", type=float, default=0.0, metavar="MONEY", help="of a thousand predictions, beside that"
+    )
     parser.add_argument("--half-width", type=float, metavar="H", help="target half-width, in units of the label")
     parser.add_argument("--report-to", choices=SERVICES, default="", help="service that is passed losses, but no text")

@@ -52,7 +52,7 @@ def open_study(options: Arguments, store: Store) -> Study:
 def chosen_settings(options: Arguments) -> RunSettings:
     """Return the settings of a run."""
     names = (
-        "learner", "model", "objective", "strategy", "finetune", "folds", "seed", "cost_per_label", "half_width",
-        "keep", "report_to",
+        "learner", "model", "objective", "strategy", "finetune", "folds", "seed", "cost_per_label",
+        "cost_per_gpu_hour", "cost_per_thousand", "half_width", "keep", "report_to",
     )  # fmt: skip
     return RunSettings(**{name: getattr(options, name) for name in names})

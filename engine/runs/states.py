@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -123,6 +124,8 @@ class RunSettings:
         folds: Number of folds K under "cross-fit".
         seed: Seed of every random draw of the run.
         cost_per_label: Price of one label, in the user's currency.
+        cost_per_gpu_hour: Price of an hour of compute.
+        cost_per_thousand: Price of a thousand predictions, beside the hours they take.
         half_width: Target half-width of the interval in units of the label, if the user has one.
         count: Number of texts to select for labelling, from 1 to 1,000; only "select" uses it and `draw`.
         draw: How they are drawn: by the model's "confidence", from the tenth where it is lowest, or at "random".
@@ -140,6 +143,8 @@ class RunSettings:
     folds: int = 10
     seed: int = 0
     cost_per_label: float = 0.0
+    cost_per_gpu_hour: float = 0.0
+    cost_per_thousand: float = 0.0
     half_width: float | None = None
     count: int = 32
     draw: str = "confidence"
@@ -155,8 +160,9 @@ class RunSettings:
             raise ArgumentError(f"folds is {self.folds}, but it must lie from 2 to 50.")
         if self.finetune is not None and self.finetune < 0:
             raise ArgumentError(f"finetune is {self.finetune}, but it cannot be negative.")
-        if not self.cost_per_label >= 0:
-            raise ArgumentError(f"cost_per_label is {self.cost_per_label}, but it cannot be negative.")
+        for name in ("cost_per_label", "cost_per_gpu_hour", "cost_per_thousand"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ArgumentError(f"{name} is {getattr(self, name)}, but it must be a number from zero up.")
         if self.half_width is not None and not self.half_width > 0:
             raise ArgumentError(f"half_width is {self.half_width}, but it must be above zero.")
         _require("draw", self.draw, DRAWS)

@@ -119,6 +119,8 @@ def _costs(job: Job, seconds_per_label: float) -> Costs:
     trained = job.settings.learner != "probe"
     return Costs(
         per_label=job.settings.cost_per_label,
+        per_gpu_hour=job.settings.cost_per_gpu_hour,
+        per_thousand=job.settings.cost_per_thousand,
         seconds_per_label=seconds_per_label,
         seconds_per_thousand=1000 * SECONDS_TO_PREDICT if trained else 0.01,
     )

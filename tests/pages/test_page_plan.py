@@ -291,9 +291,10 @@ def test_the_wishes_go_on_to_the_run(visit: Visit, planned: engine.Study) -> Non
     app = visit("plan", study=planned.id)
     app.selectbox(key="folds").set_value(4).run()
     app.number_input(key="price").set_value(1.25).run()
+    app.number_input(key="hour").set_value(2.5).run()
     next(button for button in app.button if button.label == "Continue to the run").click().run()
     assert app.session_state["wishes"]["folds"] == 4
-    assert app.session_state["wishes"]["price"] == 1.25
+    assert [app.session_state["wishes"][name] for name in ("price", "hour", "thousand")] == [1.25, 2.5, 0.0]
 
 
 def test_a_pilot_that_opened_nearly_all_labels_leaves_one_split(visit: Visit, store: engine.Store) -> None:

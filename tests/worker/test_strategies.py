@@ -151,6 +151,15 @@ def test_auto_chooses_the_folds_and_cross_fit_takes_those_asked_for(in_process, 
     assert (asked.plan.folds, asked.plan.folds_chosen) == (4, False)
 
 
+def test_prices_reach_the_plan(in_process, quick_coslow, store):
+    prices = {"cost_per_label": 0.5, "cost_per_gpu_hour": 3.0, "cost_per_thousand": 0.2}
+    _, results, _ = finished(in_process, make_study(store), "plan", **prices)
+    costs = results.plan.costs
+    assert (costs.per_label, costs.per_gpu_hour, costs.per_thousand) == (0.5, 3.0, 0.2)
+    plain, cross_fit = results.plan["labels-only"], results.plan["cross-fit"]
+    assert cross_fit.cost > plain.cost == pytest.approx(0.5 * 60)
+
+
 def test_cross_fit_uses_every_label_once_and_predicts_it_with_a_model_that_has_not_seen_it(
     in_process, quick_coslow, store, monkeypatch
 ):

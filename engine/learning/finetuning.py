@@ -148,7 +148,8 @@ def fine_tune(
     if lora and not (recipe.patience or recipe.checkpointing or beside):
         below = reader.below(ids, int(recipe.frozen * len(layers_of(reader.base)[1])))
     scale = float(columns.std()) or 1.0 if columns.shape[1] == 1 else 1.0  # several classes are one-hot
-    common = [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, _COMMON).astype(int))]
+    common = np.unique(np.linspace(0, len(texts) - 1, _COMMON).astype(int))
+    asked = [texts[i] for i in common]
     left_out, made = np.empty_like(columns), []
     with memory_told(f"fine-tune model {reader.name}"):
         for number, part in enumerate(parts):
@@ -158,7 +159,7 @@ def fine_tune(
             known = below.rows(rest) if below else None
             order = 1009 * seed + number
             training = Training(reader, head, [ids[i] for i in rest], targets[rest], scale, recipe, order, known)
-            fold = _Fold(number, training, [texts[i] for i in part], targets[part], columns.mean(0), common)
+            fold = _Fold(number, training, [texts[i] for i in part], targets[part], columns.mean(0), asked)
             made.append(fold)
             if not beside:
                 fold.train(watch, kept)
@@ -169,12 +170,11 @@ def fine_tune(
             for fold in made:
                 models.take_up(fold.number)
                 fold.tell()
-        module = _average(reader, models, made, common)
+        module, seen = _average(reader, models, made, texts, common)
     kept.clear()
     for fold, part in zip(made, parts, strict=True):
         left_out[part] = fold.left_out
     mean = columns.mean(0)
-    seen = reader.outputs(module, texts, silent)
     # Probabilities are left as they are: shifted, they might leave the range from zero to one.
     offset = np.zeros(columns.shape[1]) if classes else mean - seen.mean(0)
     most = 1.0 if classes else _MOST_TRUST
@@ -245,8 +245,10 @@ class _Fold:
         return float(residual_loss(predictions.to(self.targets), self.targets, self.training.recipe.objective))
 
 
-def _average(reader: Reader, models: Models, made: list[_Fold], common: list[str]) -> nn.Module:
-    """The average of the folds' weights, without those of a fold that went another way.
+def _average(
+    reader: Reader, models: Models, made: list[_Fold], texts: list[str], common: NDArray[np.intp]
+) -> tuple[nn.Module, Floats]:
+    """The average of the folds' weights without those of a fold that went another way, and its outputs for the texts.
 
     Where all predict alike, the average of the weights predicts what the average of the predictions does. Weights that
     lie apart have an average that predicts neither like the one nor like the other.
@@ -255,9 +257,10 @@ def _average(reader: Reader, models: Models, made: list[_Fold], common: list[str
     while True:
         module = reader.settled(models.average([f.number for f in members]), [f.training.module for f in members])
         together = np.mean([fold.told for fold in members], axis=0)
-        if len(members) == 1 or _agreement(reader.outputs(module, common, silent), together) >= _AGREES:
+        seen = reader.outputs(module, texts, silent)
+        if len(members) == 1 or _agreement(seen[common], together) >= _AGREES:
             models.settle()
-            return module
+            return module, seen
         # Whatever the scale of its predictions.
         alone = min(members, key=lambda fold: sum(_agreement(fold.told, other.told) for other in members))
         members = [fold for fold in members if fold is not alone]

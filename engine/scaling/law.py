@@ -3,7 +3,7 @@
 The form is the scaling law of Wang, Ye & Zhao (arXiv 2511.19486), sigma2(s) = a s^-alpha + b, begun at s + shift: the
 first labels teach little, and without any the model leaves what it leaves untrained. Few and noisy trials do not
 determine its parameters, so it is fitted as a posterior on a grid: log alpha ~ N(log 0.5, 0.35), no shift or
-log shift ~ N(log 40, 1), the floor b as a share of the level at the sizes seen. Trials that were scored on the same
+log shift ~ N(log 40, 0.75), the floor b as a share of the level at the sizes seen. Trials that were scored on the same
 hold-out share its error, and odd trials weigh little (Student-t errors on the log scale).
 """
 
@@ -26,7 +26,7 @@ _ERROR_DF = 4.0
 _ALPHAS = np.exp(np.linspace(np.log(0.08), np.log(2.0), 28))
 _FLOORS = np.linspace(0.0, 0.98, 25)
 _SHIFTS = np.append(0.0, np.geomspace(4.0, 256.0, 13))
-_ALPHA, _SHIFT = (0.5, 0.35), (40.0, 1.0)  # medians, and deviations of the logarithm
+_ALPHA, _SHIFT = (0.5, 0.35), (40.0, 0.75)  # medians, and deviations of the logarithm
 _REWEIGHTINGS = 3
 _KNOTS = np.append(0.0, np.geomspace(0.25, 1e7, 420))
 _START_ERROR = 0.03  # log scale: how well the curve begins at what the untrained model leaves

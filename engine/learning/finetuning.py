@@ -235,7 +235,7 @@ class _Fold:
 
     def _outputs(self, texts: list[str]) -> Floats:
         reader, head = self.training.reader, self.training.module
-        return reader.outputs(reader.settled(head.backbone, [head]), texts, silent)
+        return reader.outputs(reader.settled(head.backbone, [head]), texts, silent, rough=True)
 
     def _unbiased(self, outputs: Floats) -> Floats:
         return np.asarray(outputs - outputs.mean(0) + self.mean)

@@ -237,7 +237,9 @@ class Asked:
         return outputs if self.choices.values is None else outputs[:, 0]
 
     @torch.inference_mode()
-    def outputs(self, module: LabelHead, texts: list[str], progress: Progress = silent) -> Floats:
+    def outputs(
+        self, module: LabelHead, texts: list[str], progress: Progress = silent, *, rough: bool = False
+    ) -> Floats:
         """Return a head's predictions, shape (len(texts), 1) for numbers or (len(texts), k) for classes."""
         ids, done = self.tokenize(texts), 0
         out = np.empty((len(ids), len(self.choices.names) if module.logistic else 1))

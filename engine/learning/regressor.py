@@ -16,6 +16,7 @@ from engine.learning.below import Below
 from engine.learning.models import Encoder, Progress, mean_pool, silent
 from engine.learning.prediction import pooled_layers
 from engine.learning.probe import Head
+from engine.learning.training import has_half_products
 
 Floats = NDArray[np.float64]
 
@@ -200,12 +201,15 @@ class Pooled:
         return Regressor(backbone, head, normalised=False).eval()
 
     @torch.inference_mode()
-    def outputs(self, module: Regressor, texts: list[str], progress: Progress = silent) -> Floats:
-        """Return a module's predictions, shape (len(texts), k)."""
+    def outputs(
+        self, module: Regressor, texts: list[str], progress: Progress = silent, *, rough: bool = False
+    ) -> Floats:
+        """Return a module's predictions in full precision, shape (len(texts), k); `rough` in that of training."""
         if not texts:
             return np.empty((0, module.linear.out_features))
         ids = self.encoder.tokenize(texts)
-        pooled = pooled_layers(replace(self.encoder, model=module.backbone), ids, progress=progress)[:, -1]
+        dtype = torch.bfloat16 if rough and has_half_products() else torch.float32
+        pooled = pooled_layers(replace(self.encoder, model=module.backbone), ids, dtype=dtype, progress=progress)[:, -1]
         read = module.read(torch.from_numpy(pooled).to(self.encoder.device))
         return np.asarray(read.double().cpu().numpy())
 

@@ -68,8 +68,8 @@ class Reader(Protocol):
     def settled(self, backbone: Any, heads: list[nn.Module]) -> nn.Module:
         """Return the module that predicts with a trained backbone and the mean of the heads trained with it."""
 
-    def outputs(self, module: Any, texts: list[str], progress: Progress) -> Floats:
-        """Return a module's predictions in full precision, shape (len(texts), k)."""
+    def outputs(self, module: Any, texts: list[str], progress: Progress, *, rough: bool = False) -> Floats:
+        """Return a module's predictions in full precision, shape (len(texts), k); `rough` in that of training."""
 
     def save_head(self, module: Any, folder: Path) -> None:
         """Save what is needed beside the backbone to predict again."""

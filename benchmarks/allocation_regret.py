@@ -40,7 +40,7 @@ from engine.learning.models import DEFAULT_MODEL, offline_environment
 from engine.learning.trials import residual_variance
 from engine.rectification import Estimate, rectified_mean
 from engine.runs import home
-from engine.scaling import fit_law
+from engine.scaling import effective_freedom, fit_law
 from engine.worker.job import SECONDS_TO_PREDICT
 from engine.worker.pilot import SEEDS
 
@@ -152,17 +152,18 @@ def planned(draw: Draw, k: int, trials: Callable[[int], list[Trial]]) -> Plan:
         pace = sum(t.seconds for t in found) / sum(t.size for t in found)
         predicting = 0.01 if draw.corpus.learner == "probe" else 1000 * SECONDS_TO_PREDICT
         costs = Costs(seconds_per_label=pace, seconds_per_thousand=predicting)
-        spread = float(y[draw.sealing.order[:opened]].var(ddof=1))
+        known = y[draw.sealing.order[:opened], None]
+        spread = float(known.var(ddof=1))
         law = fit_law(
             [t.size for t in found],
             [t.variances[k] for t in found],
-            degrees_of_freedom=[t.freedom[k] for t in found],
+            degrees_of_freedom=effective_freedom([t.freedom[k] for t in found], known),
             holdouts=[t.seed for t in found],
             label_variance=spread,
         )
         made = plan(
             law, n=n, m=m, label_variance=spread, population="these", finetune_minimum=opened, costs=costs,
-            label_degrees_of_freedom=opened - 1,
+            label_degrees_of_freedom=float(effective_freedom(opened - 1, known)),
         )  # fmt: skip
         further = draw.sealing.opened(following).trials(SEEDS[draw.corpus.learner]) if following else []
         work = pace * sum(len(train) for _, train, _ in further)

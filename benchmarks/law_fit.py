@@ -35,7 +35,7 @@ from engine.learning.learners import Workbench
 from engine.learning.models import DEFAULT_MODEL, offline_environment
 from engine.learning.trials import residual_variance
 from engine.runs import home
-from engine.scaling import Law, fit_law
+from engine.scaling import Law, effective_freedom, fit_law
 
 TIMES = (2, 4, 8)
 WAYS = ("run", "measured")
@@ -69,14 +69,14 @@ def corpora(bench: Workbench, tasks: list[str]) -> Iterator[Corpus]:
         yield Corpus(names, y, probe_of(bench.cache.states(texts), y))
 
 
-def law_of(trials: pd.DataFrame, label_variance: float) -> Law:
-    """Return the law of trials."""
+def law_of(trials: pd.DataFrame, labels: np.ndarray) -> Law:
+    """Return the law of trials that were scored on these labels or some of them."""
     return fit_law(
         trials["size"],
         trials["variance"],
-        degrees_of_freedom=trials["freedom"],
+        degrees_of_freedom=effective_freedom(trials["freedom"], labels[:, None]),
         holdouts=trials["seed"],
-        label_variance=label_variance,
+        label_variance=float(labels.var(ddof=1)),
     )
 
 
@@ -91,7 +91,7 @@ def tried(corpus: Corpus, rows: np.ndarray) -> Iterator[tuple[int, str, pd.DataF
         for way, known in zip(WAYS, (rows, others), strict=True):
             records = [(size, seed, scores[way][k][0], scores[way][k][2]) for size, seed, scores in trials]
             frame = pd.DataFrame(records, columns=["size", "seed", "variance", "freedom"])
-            yield k, way, frame, law_of(frame, float(corpus.y[known, k].var(ddof=1)))
+            yield k, way, frame, law_of(frame, corpus.y[known, k])
 
 
 def plain_fit(trials: pd.DataFrame, size: float) -> float:

@@ -160,7 +160,8 @@ def fit_law(
         sizes: Fine-tuning labels of each trial, shape (t,), t >= 1; repeated sizes are several seeds.
         variances: Residual variance of each trial on labels it has not seen, shape (t,), above zero.
         degrees_of_freedom: Degrees of freedom of each variance (hold-out labels less parameters), shape (t,) or one
-            number; gives each trial its sampling error. Without them the spread between trials alone says it.
+            number; gives each trial its sampling error. Without them the spread between trials alone says it. Where the
+            labels' tails are not the normal's, `effective_freedom` says how many they are worth.
         label_variance: Var(Y), the ceiling of every prediction, estimated from the labels that the trials held out.
         holdouts: Name of the hold-out of each trial, shape (t,). Trials of several sizes that were scored on the same
             hold-out share its sampling error; without names each trial is taken to have its own.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from engine.allocation import Costs, Design, Plan, RampUpStep, best_folds, plan, weigh
 from engine.data.sealing import Rows
 from engine.learning.trials import outcomes, residual_variance, run_trial
-from engine.scaling import Law, fit_law
+from engine.scaling import Law, effective_freedom, fit_law
 from engine.worker.asking import asked
 from engine.worker.coslow import record_curve
 from engine.worker.job import PILOT, SECONDS_TO_PREDICT, Job
@@ -74,17 +76,20 @@ def _law(job: Job, trials: pd.DataFrame, zero_shot: float | None) -> Law:
     return fit_law(
         trials["size"],
         trials["variance"],
-        degrees_of_freedom=trials["degrees_of_freedom"],
+        degrees_of_freedom=effective_freedom(trials["degrees_of_freedom"], _pilot_labels(job)),
         holdouts=trials["seed"],
         label_variance=_label_variance(job),
         zero_shot_variance=zero_shot if begins else None,
     )
 
 
+def _pilot_labels(job: Job) -> NDArray[np.float64]:
+    """The pilot's labels as columns; the others are sealed."""
+    return outcomes(job.dataset.y[job.sealing.pilot], job.classes)
+
+
 def _label_variance(job: Job) -> float:
-    # Of the pilot's labels only: the others are sealed.
-    columns = outcomes(job.dataset.y[job.sealing.pilot], job.classes)
-    return max(float(columns.var(0, ddof=1).mean()), 1e-12)
+    return max(float(_pilot_labels(job).var(0, ddof=1).mean()), 1e-12)
 
 
 def _weigh(job: Job, law: Law, following: list[int], pace: float, zero_shot: float | None) -> RampUpStep:
@@ -141,7 +146,7 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         finetune_minimum=job.sealing.pilot_size,
         zero_shot_variance=zero_shot,
         zero_shot_degrees_of_freedom=freedom,
-        label_degrees_of_freedom=job.sealing.pilot_size - 1,
+        label_degrees_of_freedom=float(effective_freedom(job.sealing.pilot_size - 1, _pilot_labels(job))),
         half_width=settings.half_width,
         costs=_costs(job, seconds_per_label),
     )
@@ -157,5 +162,5 @@ def _zero_shot(job: Job) -> tuple[float | None, float | None]:
     if known is None:
         return None, None
     columns = known if known.ndim == 2 else known[:, None]
-    variance, _, freedom = residual_variance(outcomes(job.dataset.y[rows], job.classes), columns)
-    return variance, freedom
+    variance, _, freedom = residual_variance(_pilot_labels(job), columns)
+    return variance, float(effective_freedom(freedom, _pilot_labels(job)))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ArgumentError
-from engine.scaling import Law, fit_law
+from engine.scaling import Law, effective_freedom, fit_law
 
 SIZES = np.array([16, 32, 64, 128, 256])
 
@@ -217,3 +217,24 @@ def test_the_80_percent_band_covers_about_80_percent():
 
     assert (covered >= 0.68).all(), covered
     assert (covered <= 0.92).all(), covered
+
+
+@pytest.mark.parametrize(("draw", "kurtosis"), [("normal", 0.0), ("laplace", 3.0), ("logistic", 1.2)])
+def test_effective_freedom_says_how_well_a_variance_is_known(draw, kurtosis):
+    """Against the scatter of sample variances: var(s2) = 1.4 times 2 sigma^4 / effective freedom."""
+    rng = np.random.default_rng(8)
+    samples = getattr(rng, draw)(size=(20_000, 61))
+    variances = samples.var(1, ddof=1)
+    scatter = 2.8 * variances.mean() ** 2 / variances.var()
+    known = float(effective_freedom(60, samples[:1000].reshape(-1, 1)))
+    assert known == pytest.approx(scatter, rel=0.12)
+    assert known == pytest.approx(84 / (1 + kurtosis / 2), rel=0.1)
+
+
+def test_the_tails_of_few_labels_are_taken_to_be_as_usual():
+    few = float(effective_freedom(10, [[1.0], [2.0], [4.0], [1.5]]))
+    assert 9.5 < few < 11
+    assert float(effective_freedom(10, [[3.0], [3.0]])) > 0
+    coins = np.eye(2)[[0, 1] * 200]
+    assert float(effective_freedom(10, coins)) == pytest.approx(28)
+    np.testing.assert_allclose(effective_freedom([10, 20], few * coins), [28, 56])

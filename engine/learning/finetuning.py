@@ -148,8 +148,7 @@ def fine_tune(
     if lora and not (recipe.patience or recipe.checkpointing or beside):
         below = reader.below(ids, int(recipe.frozen * len(layers_of(reader.base)[1])))
     scale = float(columns.std()) or 1.0 if columns.shape[1] == 1 else 1.0  # several classes are one-hot
-    common = np.unique(np.linspace(0, len(texts) - 1, _COMMON).astype(int))
-    asked = [texts[i] for i in common]
+    common = [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, _COMMON).astype(int))]
     left_out, made = np.empty_like(columns), []
     with memory_told(f"fine-tune model {reader.name}"):
         for number, part in enumerate(parts):
@@ -159,7 +158,7 @@ def fine_tune(
             known = below.rows(rest) if below else None
             order = 1009 * seed + number
             training = Training(reader, head, [ids[i] for i in rest], targets[rest], scale, recipe, order, known)
-            fold = _Fold(number, training, [texts[i] for i in part], targets[part], columns.mean(0), asked)
+            fold = _Fold(number, training, [texts[i] for i in part], targets[part], columns.mean(0), common)
             made.append(fold)
             if not beside:
                 fold.train(watch, kept)
@@ -170,7 +169,8 @@ def fine_tune(
             for fold in made:
                 models.take_up(fold.number)
                 fold.tell()
-        module, seen = _average(reader, models, made, texts, common)
+        module = _average(reader, models, made, common)
+        seen = reader.outputs(module, texts, silent)
     kept.clear()
     for fold, part in zip(made, parts, strict=True):
         left_out[part] = fold.left_out
@@ -245,25 +245,27 @@ class _Fold:
         return float(residual_loss(predictions.to(self.targets), self.targets, self.training.recipe.objective))
 
 
-def _average(
-    reader: Reader, models: Models, made: list[_Fold], texts: list[str], common: NDArray[np.intp]
-) -> tuple[nn.Module, Floats]:
-    """The average of the folds' weights without those of a fold that went another way, and its outputs for the texts.
+def _average(reader: Reader, models: Models, made: list[_Fold], common: list[str]) -> nn.Module:
+    """The average of the folds' weights, without those of a fold that went another way.
 
-    Where all predict alike, the average of the weights predicts what the average of the predictions does. Weights that
-    lie apart have an average that predicts neither like the one nor like the other.
+    Where the weights lie close, their average predicts what the average of their predictions does. Weights that lie
+    apart have an average that predicts like none of them: then that fold is left out without which the others agree.
     """
+
+    def average(members: list[_Fold]) -> nn.Module:
+        backbone = models.average([fold.number for fold in members])
+        return reader.settled(backbone, [fold.training.module for fold in members])
+
+    def agreement(members: list[_Fold]) -> float:
+        found = reader.outputs(average(members), common, silent, rough=True)
+        return _agreement(found, np.mean([fold.told for fold in members], axis=0))
+
     members = made
-    while True:
-        module = reader.settled(models.average([f.number for f in members]), [f.training.module for f in members])
-        together = np.mean([fold.told for fold in members], axis=0)
-        seen = reader.outputs(module, texts, silent)
-        if len(members) == 1 or _agreement(seen[common], together) >= _AGREES:
-            models.settle()
-            return module, seen
-        # Whatever the scale of its predictions.
-        alone = min(members, key=lambda fold: sum(_agreement(fold.told, other.told) for other in members))
-        members = [fold for fold in members if fold is not alone]
+    while len(members) > 1 and agreement(members) < _AGREES:
+        members = max(([fold for fold in members if fold is not one] for one in members), key=agreement)
+    module = average(members)
+    models.settle()
+    return module
 
 
 def _agreement(one: Floats, other: Floats) -> float:

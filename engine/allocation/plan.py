@@ -278,7 +278,8 @@ def plan(
         finetune_minimum: Labels already spent on the pilot; they can fine-tune but not rectify.
         zero_shot_variance: Residual variance of predictions that came with the data, where there are any.
         zero_shot_degrees_of_freedom: Of that variance; gives its half-width an interval.
-        label_degrees_of_freedom: Of the label variance; gives the half-width of labels-only an interval.
+        label_degrees_of_freedom: Of the label variance; gives the half-width of labels-only an interval. Both are
+            taken to be of labels whose tails are as ratings usually have them (`engine.scaling.effective_freedom`).
         half_width: The user's target, if any.
         costs: Prices and times.
 

@@ -9,6 +9,7 @@ from scipy import stats
 
 from engine.allocation.widths import Design, Floats
 from engine.scaling import Law
+from engine.scaling.errors import HEAVY_TAILS
 
 # A wider interval by less than this is not worth any compute, nor a less familiar method.
 _WORTHWHILE = 0.01
@@ -149,8 +150,8 @@ def zero_shot_bands(variance: float | None, degrees_of_freedom: float | None) ->
 def _variance_bands(variance: float, degrees_of_freedom: float | None) -> Floats:
     if degrees_of_freedom is None:
         return np.full(3, variance)
-    ends = stats.chi2.ppf([0.9, 0.1], degrees_of_freedom)
-    return np.asarray(variance * np.concatenate([[1.0], degrees_of_freedom / ends]))
+    normal = degrees_of_freedom / HEAVY_TAILS
+    return np.asarray(variance * np.concatenate([[1.0], normal / stats.chi2.ppf([0.9, 0.1], normal)]))
 
 
 def law_bands(law: Law, s: int) -> Floats:

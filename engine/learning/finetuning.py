@@ -82,12 +82,14 @@ class FineTuned(Tuned):
             a fold is that of all labels, since the variance objective leaves each model's bias as it falls.
         seen: The averaged model's own predictions of them, shape (s, k).
         residual: Residual variance of the predictions of labels left out as a share of the label variance.
+        averaged: How many of the folds' models are in the average.
     """
 
     recipe: Recipe
     left_out: Floats
     seen: Floats
     residual: float
+    averaged: int
 
     def save(self, folder: Path) -> None:
         """Save the adapter in PEFT's format (or the full weights), the head, the recipe and a model card."""
@@ -169,7 +171,7 @@ def fine_tune(
             for fold in made:
                 models.take_up(fold.number)
                 fold.tell()
-        module = _average(reader, models, made, common)
+        module, averaged = _average(reader, models, made, common)
         seen = reader.outputs(module, texts, silent)
     kept.clear()
     for fold, part in zip(made, parts, strict=True):
@@ -181,7 +183,7 @@ def fine_tune(
     weight = trust(columns, left_out, np.broadcast_to(mean, columns.shape), final=seen, most=most)
     trusted = mean + weight * (left_out - mean)
     residual = spread(columns - trusted) / max(spread(columns), 1e-300)
-    return FineTuned(reader, module, mean, offset, weight, recipe, left_out, seen + offset, residual)
+    return FineTuned(reader, module, mean, offset, weight, recipe, left_out, seen + offset, residual, averaged)
 
 
 def folds(columns: Floats, classes: bool, count: int, seed: int) -> list[NDArray[np.intp]]:
@@ -245,8 +247,8 @@ class _Fold:
         return float(residual_loss(predictions.to(self.targets), self.targets, self.training.recipe.objective))
 
 
-def _average(reader: Reader, models: Models, made: list[_Fold], common: list[str]) -> nn.Module:
-    """The average of the folds' weights, without those of a fold that went another way.
+def _average(reader: Reader, models: Models, made: list[_Fold], common: list[str]) -> tuple[nn.Module, int]:
+    """The average of the folds' weights, without those of a fold that went another way, and how many there are in it.
 
     Where the weights lie close, their average predicts what the average of their predictions does. Weights that lie
     apart have an average that predicts like none of them: then that fold is left out without which the others agree.
@@ -265,7 +267,7 @@ def _average(reader: Reader, models: Models, made: list[_Fold], common: list[str
         members = max(([fold for fold in members if fold is not one] for one in members), key=agreement)
     module = average(members)
     models.settle()
-    return module
+    return module, len(members)
 
 
 def _agreement(one: Floats, other: Floats) -> float:
@@ -309,8 +311,8 @@ tags: [labelwise]
 # {what[0].upper()}{what[1:]} of {name}
 
 Predicts {kind} from a text. Trained by Labelwise on {len(model.left_out):,} labels with the objective
-"{recipe.objective}": {recipe.folds} models, each on all labels but a fold, averaged. On labels that the model of a fold
-had not seen, the variance of the residual was {model.residual:.3f} of the label variance.
+"{recipe.objective}": {recipe.folds} models, each on all labels but a fold; {model.averaged} of them are averaged. On
+labels that the model of a fold had not seen, the variance of the residual was {model.residual:.3f} of theirs.
 
 Its predictions are biased, as every model's are: an estimate for a whole should be rectified with labels that did not
 train it. It knows texts and labels like those it was trained on.

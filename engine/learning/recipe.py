@@ -19,7 +19,7 @@ class Recipe:
     Attributes:
         method: "lora" (adapters on linear maps) or "full" (every weight).
         objective: "variance" of the residual, its "mean-square", or (classes only) "cross-entropy".
-        rank: Rank of each fold's adapter; the average of the folds has `folds` times as much.
+        rank: Rank of each fold's adapter; the average has as many times as much as it has folds.
         frozen: Share of the layers, from the lowest up, that get no adapter.
         learning_rate: Peak learning rate; it warms up over the first tenth and falls linearly to zero.
         head_rate: Peak learning rate of the head, on pooled states scaled to a mean square of one per coordinate. It

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-_HEAVY_TAILS = 1.4  # var of a sample variance against 2 sigma^4 / k of normal residuals; ratings have longer tails
+HEAVY_TAILS = 1.4  # var of a sample variance against 2 sigma^4 / k of normal residuals; ratings have longer tails
 _KNOWN_TAILS = 50.0  # labels that tell as much of their tails as is known of ratings
 _LIGHTEST = 0.5  # a coin's tails are lighter, but not those of what a model leaves of it
 _PRIOR_LUCK, _PRIOR_FREEDOM = 0.03, 2.0  # what e is like where few trials tell
@@ -42,8 +42,8 @@ def effective_freedom(freedom: ArrayLike, labels: ArrayLike) -> Floats:
     """Return degrees of freedom that say how well variances of labels, or of residuals of them, are known.
 
     The variance of a sample variance is (2 + excess kurtosis) sigma^4 / n: one of labels with long tails is known as
-    well as that of fewer others. The law reckons with tails as ratings usually have them; these labels' own count here,
-    in part only where few labels tell of them.
+    well as that of fewer others. Law and plan reckon with tails as ratings usually have them; these labels' own count
+    here, in part only where few labels tell of them.
 
     Args:
         freedom: Degrees of freedom of the variances, were the labels' tails the usual ones.
@@ -53,8 +53,8 @@ def effective_freedom(freedom: ArrayLike, labels: ArrayLike) -> Floats:
     squares = (y - y.mean(0)) ** 2
     spread = float((squares.mean(0) ** 2).sum())
     excess = float((squares**2).mean(0).sum()) / spread - 3 if spread > 0 else 0.0
-    heavy = (len(y) * (1 + excess / 2) + _KNOWN_TAILS * _HEAVY_TAILS) / (len(y) + _KNOWN_TAILS)
-    return np.asarray(freedom, dtype=float) * _HEAVY_TAILS / max(heavy, _LIGHTEST)
+    heavy = (len(y) * (1 + excess / 2) + _KNOWN_TAILS * HEAVY_TAILS) / (len(y) + _KNOWN_TAILS)
+    return np.asarray(freedom, dtype=float) * HEAVY_TAILS / max(heavy, _LIGHTEST)
 
 
 def trial_errors(
@@ -88,7 +88,7 @@ def _log_of_mean(sizes: Floats, variances: Floats) -> float:
 
 def _sampling(freedom: Floats) -> Floats:
     # var(log chi2_k / k) is close to 2/k for normal residuals.
-    return 2 * _HEAVY_TAILS / np.maximum(freedom, 1.0)
+    return 2 * HEAVY_TAILS / np.maximum(freedom, 1.0)
 
 
 def _spread(log_s: Floats, log_v: Floats) -> float:

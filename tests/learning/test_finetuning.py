@@ -133,6 +133,7 @@ def test_a_fold_that_went_another_way_is_left_out_of_the_average(tiny_encoder, p
         heads = [trained[fold][-2] for fold in ((0, 2) if throws else (0, 1, 2))]
         units = model.reader.units
         weight = torch.stack(heads).mean(0) * units.scale / units.spread
+        assert model.averaged == len(heads)
         averaged.append(torch.allclose(model.module.linear.weight, weight.to(model.module.linear.weight), atol=1e-6))
     assert averaged == [True, True]
 

@@ -154,6 +154,7 @@ class _Products:
         self.root = torch.zeros((), device=self.place, requires_grad=True)
         self.rows: list[int] = []
         self.batch: Batch
+        self.hooks: ExitStack
         self.shelf: Shelf
         self.last = self.mixed = False
 
@@ -176,10 +177,11 @@ class _Products:
     def _pass(self, group: list[_Layer], rows: list[int], *, last: bool) -> None:
         """Take a batch forwards and backwards, watching some layers."""
         self.rows, self.last = rows, last
-        with ExitStack() as hooks, torch.enable_grad():
+        # Hooks lead here, and from here the loss leads back to them: one left in place would keep the batch for ever.
+        with ExitStack() as self.hooks, torch.enable_grad():
             for layer in group:
                 layer.calls = 0
-                hooks.callback(layer.module.register_forward_hook(partial(self._forwards, layer)).remove)
+                self.hooks.callback(layer.module.register_forward_hook(partial(self._forwards, layer)).remove)
             self.batch = self.examples.batch(rows)
             if self.batch.losses.requires_grad:
                 torch.autograd.grad(self.batch.losses.sum(), self.root, allow_unused=True)
@@ -190,7 +192,8 @@ class _Products:
         with torch.no_grad():
             shrunk = args[0] @ layer.down.to(args[0].dtype).T
         layer.calls += 1
-        output.register_hook(partial(self._backwards, layer, shrunk))  # type: ignore[no-untyped-call]
+        hook = output.register_hook(partial(self._backwards, layer, shrunk))  # type: ignore[no-untyped-call]
+        self.hooks.callback(hook.remove)
         return output
 
     def _backwards(self, layer: _Layer, shrunk: torch.Tensor, gradient: torch.Tensor) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import itertools
 import math
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -341,6 +343,21 @@ def test_the_same_seed_gives_the_same_and_nothing_global_is_touched(tiny_encoder
     assert all(p.grad is None for p in model.parameters())
     assert not any(module._forward_hooks for module in model.modules())
     assert not model.training
+
+
+def test_nothing_of_a_batch_is_kept_afterwards(tiny_encoder, rated, monkeypatch):
+    texts, y, _ = rated
+    seen = []
+
+    def noted(examples, rows, batch=Labelled.batch):
+        found = batch(examples, rows)
+        seen.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Labelled, "batch", noted)
+    cosines(labelled(tiny_encoder, texts[:32], y[:32]))
+    gc.collect()
+    assert seen and not any(ref() for ref in seen)
 
 
 def test_a_stop_in_the_midst_leaves_the_model_as_it_was(tiny_encoder, rated):

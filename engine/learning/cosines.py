@@ -28,7 +28,7 @@ from transformers.pytorch_utils import Conv1D
 
 from engine.errors import ModelError
 from engine.learning.factors import RANK, Piece, Shelf, alive, inner_products
-from engine.learning.models import Progress, batches, silent
+from engine.learning.models import Progress, silent
 
 _SMALLEST_ROOM = 256 << 20  # bytes
 _ALIKE = 4  # examples of similar length that are multiplied together
@@ -162,7 +162,7 @@ class _Products:
         """Go through batches of examples; return False, with nothing collected, where a layer mixes them."""
         groups, done = self._groups(plan), 0
         for group in groups:
-            self.shelf = Shelf(0 if len(plan) == 1 else sum(self._wanted(layer) for layer in group), self.place)
+            self.shelf = Shelf(self.place)
             for rows in plan:
                 self._pass(group, rows, last=rows is plan[-1])
                 if self.mixed:
@@ -259,14 +259,25 @@ class _Products:
 
 
 def _plan(examples: Examples, layers: list[_Layer]) -> list[list[int]]:
-    """The examples of each batch: one batch where it takes less room than stored gradients would, else small ones."""
+    """The examples of each batch: all where that takes less room than stored gradients would, else of like length."""
     lengths = [len(ids) for ids in examples.ids]
     count, together = len(lengths), sum(lengths) if examples.packs else len(lengths) * max(lengths)
     # What a token leaves for the way back is about twice the outputs; a stored gradient is `RANK` times them.
     fits = _room(examples.model) // (2 * _item(examples.model) * sum(layer.width for layer in layers))
-    if next(examples.model.parameters()).device.type == "cpu":
-        fits = min(fits, count * RANK // (2 if together <= count * RANK // 2 else 10))
-    return [list(range(count))] if together <= fits else list(batches(examples.ids, fits))
+    spare = next(examples.model.parameters()).device.type != "cpu"
+    stored = count * RANK
+    if together <= (fits if spare else min(fits, stored // 2)):
+        return [list(range(count))]
+    plan: list[list[int]] = [[]]
+    waiting = 0
+    for i in sorted(range(count), key=lambda i: -lengths[i]):
+        # Batches grow smaller as what waits grows, a gradient at most for each example.
+        most = fits if spare else min(fits, max((stored - waiting) // 5, stored // 10))
+        if plan[-1] and (len(plan[-1]) + 1) * lengths[plan[-1][0]] > most:
+            plan.append([])
+        plan[-1].append(i)
+        waiting += min(lengths[i], RANK)
+    return plan
 
 
 def _room(model: nn.Module) -> int:

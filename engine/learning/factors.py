@@ -10,6 +10,7 @@ import torch
 RANK = 64
 # Bytes of the gradients of one layer that are laid out at a time: what a cache holds, or few calls to a GPU.
 _LAID_OUT = {"cpu": 4 << 20, "cuda": 256 << 20}
+_BLOCK = 4 << 20  # bytes of what waits that are asked for at a time
 
 # Examples, and either the gradients of outputs (examples, tokens, width) and A x (examples, tokens, rank), or their
 # product (examples, width, rank). A token of padding has a gradient of zero.
@@ -17,15 +18,16 @@ Piece = tuple[list[int], torch.Tensor, torch.Tensor | None]
 
 
 class Shelf:
-    """One block of memory for all that waits: pieces put down between what comes and goes would leave useless gaps.
+    """Blocks of memory for all that waits: pieces put down between what comes and goes would leave useless gaps.
+
+    A block is small enough to lie where a batch that is done has lain.
 
     Args:
-        size: Bytes of the block; what does not fit is kept beside it.
         place: The device.
     """
 
-    def __init__(self, size: int, place: torch.device) -> None:
-        self._block = torch.empty(size, dtype=torch.uint8, device=place)
+    def __init__(self, place: torch.device) -> None:
+        self._block = torch.empty(0, dtype=torch.uint8, device=place)
         self._used = 0
 
     def put(self, piece: Piece) -> Piece:
@@ -39,11 +41,12 @@ class Shelf:
         return examples, torch.bmm(gradient.float().transpose(1, 2), shrunk.float(), out=product), None
 
     def _room(self, like: torch.Tensor) -> torch.Tensor:
-        end = self._used + _bytes(like)
-        if end > len(self._block):
-            return torch.empty(like.shape, dtype=like.dtype, device=self._block.device)
-        place = self._block[self._used : end].view(like.dtype).view(like.shape)
-        self._used = -(-end // 16) * 16  # so that any type begins where it may
+        size = _bytes(like)
+        if self._used + size > len(self._block):
+            self._block = torch.empty(max(size, _BLOCK), dtype=torch.uint8, device=self._block.device)
+            self._used = 0
+        place = self._block[self._used : self._used + size].view(like.dtype).view(like.shape)
+        self._used += -(-size // 16) * 16  # so that any type begins where it may
         return place
 
 

@@ -1,6 +1,6 @@
 """Time and memory of CoS-Low's cosines beside the plain loop, in one run.
 
-    python benchmarks/coslow_speed.py [--rounds 7]
+    python benchmarks/coslow_speed.py [--rounds 21]
 
 The plain loop is PEFT's LoRA (r = 64, all linear layers) and torch.autograd.grad for one example after another, each
 gradient written into its row of a matrix made beforehand. Both see the same 32 examples: EmoBank sentences of low
@@ -54,7 +54,7 @@ Loss = Callable[[Any, int], torch.Tensor]
 def main() -> None:
     """Time both ways in turns, measure their memory, print a table and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--peak", nargs=2, metavar=("MODEL", "WAY"), help="measure the memory of one way and stop")
     chosen = parser.parse_args()
     warnings.filterwarnings("ignore", category=FutureWarning, message=".*is_gradient_checkpointing")

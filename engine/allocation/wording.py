@@ -7,13 +7,12 @@ from engine.allocation.strategies import Costs, StrategyPlan
 
 def reason_for(chosen: StrategyPlan, records: tuple[StrategyPlan, ...]) -> str:
     """Say in a sentence why a strategy is recommended."""
-    saved = f"{chosen.labels_saved:.0%}"
     if chosen.name == "labels-only":
         better = [record for record in records if record.labels_saved > 0.02]
         if better:
             return "Do not fine-tune: the labels that a model would save cost less than its compute."
         return "Do not fine-tune: no use of the model is predicted to narrow the interval by more than 1%."
-    gain = f"it is predicted to save {saved} of the labels at the same interval width"
+    gain = f"the interval is predicted {1 - (1 - chosen.labels_saved) ** 0.5:.0%} narrower than by labels alone"
     if chosen.name == "zero-shot":
         return f"Rectify the untrained predictions on all {chosen.rectify} labels: {gain}."
     if chosen.name == "split":

@@ -1,6 +1,5 @@
 """The law behind a plan: while trials land on it, and once it is known, beside the laws of other learners."""
 
-import pandas as pd
 import streamlit as st
 
 import engine
@@ -24,25 +23,6 @@ def pilots(store: engine.Store, study: engine.Study) -> dict[str, engine.Run]:
     return found
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _fitted(key: str, _trials: pd.DataFrame) -> engine.Law:
-    return engine.fit_law(
-        _trials["size"],
-        _trials["variance"],
-        degrees_of_freedom=_trials["degrees_of_freedom"].to_numpy(float),
-        holdouts=_trials["seed"],
-    )
-
-
-def law_so_far(run: engine.Run, results: engine.Results) -> engine.Law | None:
-    """Return the law of a run, fitted to the trials that have landed; None before the second size."""
-    if results.law is not None:
-        return results.law
-    if results.trials["size"].nunique() < 2:
-        return None
-    return _fitted(f"{run.id} {len(results.trials)}", results.trials)
-
-
 def _beside(store: engine.Store, study: engine.Study, run: engine.Run) -> dict[str, engine.Law]:
     """The laws of the study's pilots of other learners, by their names."""
     known = {learner: parts.results_of(store, one).law for learner, one in pilots(store, study).items()}
@@ -52,7 +32,7 @@ def _beside(store: engine.Store, study: engine.Study, run: engine.Run) -> dict[s
 def show_law(store: engine.Store, study: engine.Study, run: engine.Run, results: engine.Results) -> None:
     """Show trials and law of a run as far as they are known, beside the laws of other learners."""
     others, trials, name = _beside(store, study, run), results.trials, SHORT[run.settings.learner]
-    law = law_so_far(run, results)
+    law = results.law
     if law is not None:
         figure = engine.law_figure(law, trials if len(trials) else None, name=name if others else "", others=others)
         said = f"{parts.plain(law.summary())} R² {law.r2:.2f} over {len(trials)} trials."

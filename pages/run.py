@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 import engine
-from pages import laws, parts
+from pages import parts
 
 LEARNERS = {
     "probe": ("Probe", "Head on frozen features: seconds."),
@@ -167,13 +167,11 @@ def show_findings(results: engine.Results, run: engine.Run) -> None:
 def show_trials(run: engine.Run, results: engine.Results) -> None:
     """Show the trials that have landed, on the law once there is one."""
     st.markdown("**Trials on the law**")
-    law = laws.law_so_far(run, results)
+    law = results.law
     if law is None:
-        st.caption("The first trial is still to land.")
+        st.caption("The law is drawn once trials of two sizes have landed.")
         return
     parts.chart(engine.law_figure(law, results.trials), "run_law", law.summary(), height=340)
-    if results.law is None:
-        st.caption(f"The law of {len(results.trials)} trials so far.")
 
 
 def stop_buttons(store: engine.Store, run: engine.Run) -> None:

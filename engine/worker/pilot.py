@@ -67,6 +67,8 @@ def _trials(job: Job, coslow: float | None, number: int, steps: int) -> pd.DataF
         done += len(train)
         if (len(train), seed) in last_of_size:
             record_curve(job, coslow, pd.DataFrame(rows))
+            if number == 0 and len(train) > rows[0]["size"]:  # a later step's first sizes know less than the last law
+                job.record("law", _law(job, pd.DataFrame(rows), None).to_dict())
     return pd.DataFrame(rows)
 
 

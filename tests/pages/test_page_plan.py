@@ -225,8 +225,9 @@ def test_trials_land_on_the_law_while_the_first_pilot_runs(visit: Visit, store: 
     run = store.create_run(study.id, "plan", engine.RunSettings())
     store.update_run(run.id, state="running", stage="Fitting trials", progress=0.3)
     assert not visit("plan", study=study.id).get("plotly_chart")
-    trials = {name: row for name, row in stored.planned(study).items() if name.startswith("trial")}
-    stored.save(store, run, dict(list(trials.items())[:6]))
+    made = stored.planned(study)
+    trials = {name: row for name, row in made.items() if name.startswith("trial")}
+    stored.save(store, run, {**dict(list(trials.items())[:6]), "law": made["law"]})
     app = visit("plan", study=study.id)
     assert len(app.get("plotly_chart")) == 1
     assert "over 6 trials" in words(app)
@@ -237,12 +238,13 @@ def test_trials_of_another_learner_land_on_the_law_of_the_first(
 ) -> None:
     run = store.create_run(planned.id, "plan", engine.RunSettings(learner="lora"))
     store.update_run(run.id, state="running", stage="Fitting trials", progress=0.1)
-    trials = {name: row for name, row in stored.planned(planned, "lora", 0.7).items() if name.startswith("trial")}
+    made = stored.planned(planned, "lora", 0.7)
+    trials = {name: row for name, row in made.items() if name.startswith("trial")}
     stored.save(store, run, dict(list(trials.items())[:2]))
     app = visit("plan", study=planned.id)
     assert len(app.metric) == 4  # the plan of the first pilot stays in sight
     assert "The trials of LoRA land on the law of Probe" in words(app)
-    stored.save(store, run, trials)
+    stored.save(store, run, {**trials, "law": made["law"]})
     law = visit("plan", study=planned.id).get("plotly_chart")[1].proto.spec
     assert '"LoRA"' in law
     assert '"Probe"' in law

@@ -12,6 +12,7 @@ from made_studies import make_study, rows
 from engine.data.sealing import Sealing
 from engine.report import settings_json
 from engine.runs import RunSettings, RunState, home, open_store, read_results
+from engine.worker.job import Job
 
 STEPS = {
     "efficiency": {"efficiency"},
@@ -50,6 +51,21 @@ def test_each_kind_stores_what_it_is_asked_for(in_process, store, data, kind, re
     assert results.law.label_variance == pytest.approx(results.plan.design.label_variance)
     assert results.plan.finetune_minimum == pilot.pilot_size
     json.dumps(steps)
+
+
+def test_the_law_is_there_before_the_pilot_has_ended(in_process, store, monkeypatch):
+    told = []
+
+    def noted(job, name, value, record=Job.record):
+        told.append((name, sum(step.startswith("trial") for step in store.step_results(job.run.id))))
+        record(job, name, value)
+
+    monkeypatch.setattr(Job, "record", noted)
+    _, results, _ = finished(in_process, make_study(store, kind="numbers"), "plan")
+    drawn = [trials for name, trials in told if name == "law"]
+    assert drawn[0] == 10  # five seeds of two sizes
+    assert drawn[-1] == len(results.trials)
+    assert len(drawn) > results.trials["size"].nunique() - 1  # one for each further size, and that of the step
 
 
 def truth(study):

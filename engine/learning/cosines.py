@@ -264,15 +264,16 @@ def _plan(examples: Examples, layers: list[_Layer]) -> list[list[int]]:
     count, together = len(lengths), sum(lengths) if examples.packs else len(lengths) * max(lengths)
     # What a token leaves for the way back is about twice the outputs; a stored gradient is `RANK` times them.
     fits = _room(examples.model) // (2 * _item(examples.model) * sum(layer.width for layer in layers))
-    spare = next(examples.model.parameters()).device.type != "cpu"
-    stored = count * RANK
-    if together <= (fits if spare else min(fits, stored // 2)):
+    on_cpu = next(examples.model.parameters()).device.type == "cpu"
+    stored = count * RANK  # tokens whose outputs take as much room as the stored gradients of all examples
+    if together <= (min(fits, stored // 2) if on_cpu else fits):
         return [list(range(count))]
     plan: list[list[int]] = [[]]
     waiting = 0
     for i in sorted(range(count), key=lambda i: -lengths[i]):
-        # Batches grow smaller as what waits grows, a gradient at most for each example.
-        most = fits if spare else min(fits, max((stored - waiting) // 5, stored // 10))
+        # On a CPU batches grow smaller as what waits grows, a gradient at most for each example. A fifth of what is
+        # left, and never less than a tenth, kept the peak below that of stored gradients in benchmarks/coslow_speed.py.
+        most = min(fits, max((stored - waiting) // 5, stored // 10)) if on_cpu else fits
         if plan[-1] and (len(plan[-1]) + 1) * lengths[plan[-1][0]] > most:
             plan.append([])
         plan[-1].append(i)

@@ -19,12 +19,15 @@ and does none of them again.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from time import perf_counter
 
 import numpy as np
@@ -35,7 +38,7 @@ from tqdm import tqdm
 
 from engine.allocation import Costs, Design, Plan, plan, weigh
 from engine.data.sealing import Sealing
-from engine.learning.learners import Workbench
+from engine.learning.learners import AVERAGED, Workbench
 from engine.learning.models import DEFAULT_MODEL, offline_environment
 from engine.learning.trials import residual_variance
 from engine.rectification import Estimate, rectified_mean
@@ -67,12 +70,15 @@ class Corpus:
 
 
 def learner_of(bench: Workbench, name: str, texts: list[str], y: np.ndarray) -> Fit:
-    """Return a learner that is fitted for each rating."""
+    """Return a learner that is fitted for each rating; fits in blocks have their models in common."""
+    shelf = Path(mkdtemp())
+    atexit.register(shutil.rmtree, shelf, ignore_errors=True)
 
-    def fit(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        columns = []
+    def fit(train: np.ndarray, wanted: np.ndarray, blocks: np.ndarray | None = None) -> np.ndarray:
+        columns, own = [], [texts[i] for i in train]
         for column in y.T:
-            model = bench.learner(name, "variance", None).fit([texts[i] for i in train], column[train], seed=0)
+            learner = bench.learner(name, "variance", None)
+            model = learner.fit(own, column[train], seed=0, checkpoints=shelf, blocks=blocks)
             columns.append(model.predict([texts[i] for i in wanted]))
         return np.array(columns).T
 
@@ -113,23 +119,29 @@ class Draw:
     labels: np.ndarray
     pool: np.ndarray
     sealing: Sealing
-    predictions: Callable[[tuple[int, ...]], np.ndarray]
+    predictions: Callable[[tuple[int, ...], tuple[int, ...] | None], np.ndarray]
 
     @classmethod
     def of(cls, corpus: Corpus, n: int, seed: int) -> Draw:
         """Return draw number `seed`."""
         order = np.random.default_rng([seed, n]).permutation(len(corpus.y))
-        draw = cls(corpus, order[:n], order[n:], Sealing.of(f"{seed:032x}", n, 0), lambda _: np.empty(0))
+        draw = cls(corpus, order[:n], order[n:], Sealing.of(f"{seed:032x}", n, 0), lambda *_: np.empty(0))
         return draw.fitted_by(corpus.fit)
 
     def fitted_by(self, fit: Fit) -> Draw:
         """Return the draw with another learner."""
         every = np.arange(len(self.corpus.y))
-        return replace(self, predictions=cache(lambda train: fit(self.labels[list(train)], every)))
 
-    def fit(self, train: np.ndarray) -> np.ndarray:
+        @cache
+        def predictions(train: tuple[int, ...], blocks: tuple[int, ...] | None) -> np.ndarray:
+            options = {} if blocks is None else {"blocks": np.array(blocks)}
+            return fit(self.labels[list(train)], every, **options)
+
+        return replace(self, predictions=predictions)
+
+    def fit(self, train: np.ndarray, blocks: np.ndarray | None = None) -> np.ndarray:
         """Return predictions of all rows from these places in the labels, (rows, ratings)."""
-        return self.predictions(tuple(train.tolist()))
+        return self.predictions(tuple(train.tolist()), None if blocks is None else tuple(blocks.tolist()))
 
     def trials(self, opened: int) -> list[Trial]:
         """Return the trials of a step of the pilot."""
@@ -151,7 +163,8 @@ def planned(draw: Draw, k: int, trials: Callable[[int], list[Trial]]) -> Plan:
         found = trials(opened)
         pace = sum(t.seconds for t in found) / sum(t.size for t in found)
         predicting = 0.01 if draw.corpus.learner == "probe" else 1000 * SECONDS_TO_PREDICT
-        costs = Costs(seconds_per_label=pace, seconds_per_thousand=predicting)
+        averaged = AVERAGED.get(draw.corpus.learner, 0)
+        costs = Costs(seconds_per_label=pace, seconds_per_thousand=predicting, averaged=averaged)
         known = y[draw.sealing.order[:opened], None]
         spread = float(known.var(ddof=1))
         law = fit_law(
@@ -193,12 +206,15 @@ def split(draw: Draw, k: int, s: int, tuned: bool = True) -> Estimate:
     return rectified(draw, k, draw.fit(train), rectify, train, tuned)
 
 
-def cross_fit(draw: Draw, k: int, folds: int) -> Estimate:
-    """Every label trains and rectifies."""
+def cross_fit(draw: Draw, k: int, folds: int, shared: bool = False) -> Estimate:
+    """Every label trains and rectifies; the fits of all folds may have their models in common."""
     n, every = len(draw.labels), np.zeros(draw.corpus.y.shape)
-    own = np.empty((n, draw.corpus.y.shape[1]))
+    own, blocks = np.empty((n, draw.corpus.y.shape[1])), np.empty(n, dtype=int)
+    for j, fold in enumerate(draw.sealing.folds(folds)):
+        blocks[fold] = j
     for fold in draw.sealing.folds(folds):
-        predictions = draw.fit(np.setdiff1d(np.arange(n), fold))
+        train = np.setdiff1d(np.arange(n), fold)
+        predictions = draw.fit(train, blocks[train] if shared else None)
         own[fold] = predictions[draw.labels[fold]]
         every += predictions / folds
     every[draw.labels] = own
@@ -210,7 +226,9 @@ def carried_out(draw: Draw, k: int, made: Plan) -> Estimate:
     record = made[made.recommended]
     if record.name == "split":
         return split(draw, k, record.finetune)
-    return cross_fit(draw, k, record.folds) if record.name == "cross-fit" else labels_only(draw, k)
+    if record.name == "cross-fit":
+        return cross_fit(draw, k, record.folds, made.costs.shares(record.folds))
+    return labels_only(draw, k)
 
 
 def labels_only(draw: Draw, k: int) -> Estimate:

@@ -244,7 +244,7 @@ def ours(decoder: Decoder, texts: list[str], y: np.ndarray, recipe: Recipe) -> l
     training = Training(asked, head, asked.tokenize(texts), targets, float(y.std()), recipe, 0)
     clock = [time.perf_counter()]
     watch = Watch(len(texts), lambda _: None, lambda *_: clock.append(time.perf_counter()))
-    training.run(watch, Checkpoints(None, ""), "")
+    training.run(watch, Checkpoints(None), "")
     return list(np.diff(clock)[WARM_UP:])
 
 

@@ -12,7 +12,7 @@ from scipy.linalg import eigh
 
 from engine.learning.probe import _PENALTIES, _weights, fit_layers
 
-Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]  # rows to train on, rows to predict -> (rows, ratings)
+Fit = Callable[..., np.ndarray]  # rows to train on, rows to predict -> (rows, ratings)
 
 
 def probe_of(states: np.ndarray, y: np.ndarray) -> Fit:

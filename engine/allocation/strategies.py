@@ -59,6 +59,7 @@ class Costs:
         seconds_per_label: Training time for each label in a fit.
         seconds_per_thousand: Prediction time for a thousand texts.
         per_thousand: Price of a thousand predictions, beside the hours they take.
+        averaged: Models that a fit averages, each trained on all its labels but a fold; 0 where it is one model.
     """
 
     per_label: float = 0.0
@@ -66,15 +67,30 @@ class Costs:
     seconds_per_label: float = 0.0
     seconds_per_thousand: float = 0.0
     per_thousand: float = 0.0
+    averaged: int = 0
 
     @property
     def prices_compute(self) -> bool:
         """Whether compute can be weighed against labels."""
         return self.per_label > 0 and (self.per_gpu_hour > 0 or self.per_thousand > 0)
 
+    def shares(self, folds: int) -> bool:
+        """Return whether the fits of cross-fit have their models in common.
+
+        A model that leaves out two folds serves the fits of both: K folds take K (K - 1) / 2 models, K - 1 in each
+        average, where fits of their own take K times as many as a fit averages. With at least as many models in an
+        average as a fit has by itself this costs no quality, and up to twice as many folds no more time.
+        """
+        return 1 < self.averaged < folds <= 2 * self.averaged
+
     def seconds(self, fits: int, finetune: int, texts: int) -> float:
-        """Return the compute time of models that are each fitted on `finetune` labels and predict the texts."""
-        return fits * (self.seconds_per_label * finetune + self.seconds_per_thousand * texts / 1000)
+        """Return the compute time of models that are each fitted on `finetune` labels and predict the texts.
+
+        Where fits have their models in common, a fit of cross-fit trains half of K - 1 models on (K - 2) / (K - 1) of
+        its labels; by itself it trains A models on (A - 1) / A of them, A being `averaged`.
+        """
+        training = (fits - 2) / 2 / (self.averaged - 1) if self.shares(fits) else 1.0
+        return fits * (training * self.seconds_per_label * finetune + self.seconds_per_thousand * texts / 1000)
 
     def compute(self, fits: int, finetune: int, texts: int) -> float:
         """Return the price of that compute."""
@@ -106,8 +122,8 @@ def fold_size(n: int, folds: int) -> int:
 def best_folds(law: Law, design: Design, costs: Costs) -> int:
     """Return the number of folds K, from 2 to 20, whose gain is worth its compute.
 
-    Where compute has a price, each K is worth the labels that its width saves, less its compute. Otherwise the fewest
-    folds within half a per cent of the narrowest interval, or as many as a minute of compute allows.
+    Where compute has a price, each K is worth the labels that its width saves, less its compute. Otherwise the quickest
+    number of folds within half a per cent of the narrowest interval, or as many as a minute of compute allows.
     """
     folds = np.arange(FOLDS[0], min(FOLDS[1], design.n) + 1)
     sizes = np.array([fold_size(design.n, int(k)) for k in folds])
@@ -116,7 +132,8 @@ def best_folds(law: Law, design: Design, costs: Costs) -> int:
         compute = [costs.compute(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)]
         return int(folds[np.argmax(costs.per_label * design.labels_alone(half) - compute)])
     seconds = np.array([costs.seconds(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)])
-    enough = int(folds[half <= (1 + _WORTHWHILE / 2) * half.min()][0])
+    near = np.flatnonzero(half <= (1 + _WORTHWHILE / 2) * half.min())
+    enough = int(folds[near[np.argmin(seconds[near])]])
     return max(enough, int(folds[seconds <= FREE_SECONDS].max(initial=FOLDS[0])))
 
 

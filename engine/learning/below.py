@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from engine.learning.models import Encoder, batches
@@ -96,7 +98,7 @@ class Below:
             hook.remove()
         return cls(count, states, parts)
 
-    def rows(self, rows: Sequence[int]) -> Self:
+    def rows(self, rows: Sequence[int] | NDArray[np.intp]) -> Self:
         """Return the states of some of the texts."""
         return replace(self, states=[self.states[i] for i in rows])
 

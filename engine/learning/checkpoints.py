@@ -1,13 +1,13 @@
 """Checkpoints: where a fine-tuning stands, in files that outlive the process.
 
-A checkpoint carries the key of what is trained on what and how; one with another key is not taken up. All that a step
-depends on is in it or follows from the seed, so a resumed training ends with the weights of an uninterrupted one.
+A checkpoint is called by the hash of what is trained on what and how, so that none is taken for another's. All that a
+step depends on is in it or follows from the seed: a resumed training ends with the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,21 +21,19 @@ _SECONDS = 30.0
 
 @dataclass
 class Checkpoints:
-    """The checkpoints of one fine-tuning.
+    """The checkpoints of a fine-tuning.
 
     Attributes:
         folder: Where they lie; None keeps none.
-        key: Tells this fine-tuning from others.
         seconds: A training that has come further is written down no more often than this.
     """
 
     folder: Path | None
-    key: str
     seconds: float = _SECONDS
     _written: float = field(default_factory=monotonic)
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Return a checkpoint, on the CPU; None where there is none of this training or it cannot be read."""
+        """Return a checkpoint, on the CPU; None where there is none or it cannot be read."""
         path = self._path(name)
         if path is None or not path.exists():
             return None
@@ -50,7 +48,7 @@ class Checkpoints:
             UnpicklingError,
         ):  # half written by a full disk: begin anew
             return None
-        return state if state.get("key") == self.key else None
+        return state
 
     def is_due(self) -> bool:
         """Whether it is time to write down how far training has come."""
@@ -63,14 +61,16 @@ class Checkpoints:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        torch.save({"key": self.key, **state}, part)
+        torch.save(state, part)
         os.replace(part, path)
         self._written = monotonic()
 
-    def clear(self) -> None:
-        """Delete them all: the fine-tuning is done."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+    def drop(self, names: Iterable[str]) -> None:
+        """Delete some, and the folder once it is empty."""
+        for path in filter(None, map(self._path, names)):
+            path.unlink(missing_ok=True)
+        if self.folder is not None and self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def _path(self, name: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{name}.pt"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,7 @@ def fine_tune(
     progress: Progress = silent,
     report_loss: LossReport | None = None,
     checkpoints: Path | None = None,
+    blocks: NDArray[np.integer] | None = None,
 ) -> FineTuned:
     """Fine-tune on labels.
 
@@ -127,6 +128,9 @@ def fine_tune(
         report_loss: Called with step, loss and learning rate; the folds' steps follow each other.
         checkpoints: Folder that keeps how far training has come; one that was stopped goes on from there, and the
             folder is gone at the end. None keeps nothing.
+        blocks: Code of each label's block, shape (s,): each fold's model leaves out a block, and the recipe's number of
+            folds does not count. Fits that differ by a block then have models in common: what one has trained lies in
+            `checkpoints` for the other, until it is taken.
 
     Raises:
         ArgumentError: The objective is one of classes, and the labels are numbers.
@@ -135,8 +139,9 @@ def fine_tune(
     if recipe.objective == "cross-entropy" and not classes:
         raise ArgumentError("The objective cross-entropy is one of classes; for numbers take variance or mean-square.")
     columns = outcomes(y, classes)
-    kept = Checkpoints(checkpoints, _key(reader, texts, columns, recipe, seed))
-    parts = folds(columns, bool(classes), recipe.folds, seed)
+    parts = folds(columns, bool(classes), recipe.folds, seed) if blocks is None else _of_each(blocks)
+    recipe = replace(recipe, folds=len(parts))
+    kept = Checkpoints(checkpoints)
     counts = [len(texts) - len(part) for part in parts]
     watch = Watch(sum(n * recipe.passes(n) for n in counts), progress, report_loss)
     models: Models = (
@@ -149,31 +154,35 @@ def fine_tune(
     beside = lora and recipe.side_by_side
     if lora and not (recipe.patience or recipe.checkpointing or beside):
         below = reader.below(ids, int(recipe.frozen * len(layers_of(reader.base)[1])))
-    scale = float(columns.std()) or 1.0 if columns.shape[1] == 1 else 1.0  # several classes are one-hot
     common = [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, _COMMON).astype(int))]
     left_out, made = np.empty_like(columns), []
     with memory_told(f"fine-tune model {reader.name}"):
         for number, part in enumerate(parts):
-            rest = np.setdiff1d(np.arange(len(texts)), part).tolist()
-            head = reader.head(models.start())
+            rest = np.setdiff1d(np.arange(len(texts)), part)
+            own = columns[rest]
+            scale = float(own.std()) or 1.0 if own.shape[1] == 1 else 1.0  # several classes are one-hot
             targets = torch.as_tensor(columns / scale, dtype=torch.float32).to(reader.base.device)
-            known = below.rows(rest) if below else None
-            order = 1009 * seed + number
+            key, order = _told_apart(reader, ids, columns, rest, part, recipe, seed)
+            head, known = reader.head(models.start(), rest, own), below.rows(rest) if below else None
             training = Training(reader, head, [ids[i] for i in rest], targets[rest], scale, recipe, order, known)
-            fold = _Fold(number, training, [texts[i] for i in part], targets[part], columns.mean(0), common)
+            fold = _Fold(number, key, training, [texts[i] for i in part], targets[part], columns.mean(0), common)
             made.append(fold)
-            if not beside:
+            if not fold.is_there(watch, kept) and not beside:
                 fold.train(watch, kept)
+            if not beside:
                 fold.tell()
                 models.keep()
         if beside and isinstance(models, Adapters):
-            _train_side_by_side(reader, made, recipe, watch)
+            untrained = [fold for fold in made if not fold.found]
+            _train_side_by_side(reader, untrained, recipe, watch)
+            for fold in untrained:
+                fold.keep(kept)
             for fold in made:
                 models.take_up(fold.number)
                 fold.tell()
         module, averaged = _average(reader, models, made, common)
         seen = reader.outputs(module, texts, silent)
-    kept.clear()
+    kept.drop(fold.key for fold in made if blocks is None or fold.found)
     for fold, part in zip(made, parts, strict=True):
         left_out[part] = fold.left_out
     mean = columns.mean(0)
@@ -195,40 +204,57 @@ def folds(columns: Floats, classes: bool, count: int, seed: int) -> list[NDArray
     return [order[j::count] for j in range(count)]
 
 
+def _of_each(blocks: NDArray[np.integer]) -> list[NDArray[np.intp]]:
+    return [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
+
+
 @dataclass
 class _Fold:
     """The training on all labels but a fold, and what it knows of the fold.
 
     Attributes:
         number: Of the fold.
+        key: Hash of all that its model comes of, by which its checkpoints are called.
         training: On the other labels.
         unseen: The fold's texts.
         targets: Their labels in units of the deviation, shape (texts, k).
         mean: Mean label, shape (k,).
         common: Texts that every fold's model predicts.
+        found: Whether its weights were there already, trained.
         left_out: Predictions of the fold, their mean that of all labels, shape (texts, k).
         told: Outputs for the common texts, shape (common, k).
     """
 
     number: int
+    key: str
     training: Training
     unseen: list[str]
     targets: torch.Tensor
     mean: Floats
     common: list[str]
+    found: bool = False
     left_out: Floats = field(init=False)
     told: Floats = field(init=False)
 
-    def train(self, watch: Watch, kept: Checkpoints) -> None:
-        """Train in place, or take the weights of a checkpoint."""
-        name = f"fold-{self.number}"
-        done = kept.read(name)
+    def is_there(self, watch: Watch, kept: Checkpoints) -> bool:
+        """Take the trained weights where there are some."""
+        done = kept.read(self.key)
         if done is not None:
             self.training.take(done["weights"])
             watch(sum(map(len, self.training.plan)))
-            return
-        self.training.run(watch, kept, f"step-{self.number}", self._loss if self.training.recipe.patience else None)
-        kept.write(name, {"weights": self.training.weights_now()})
+            self.found = True
+        return self.found
+
+    def train(self, watch: Watch, kept: Checkpoints) -> None:
+        """Train in place."""
+        half = f"{self.key}-half"
+        self.training.run(watch, kept, half, self._loss if self.training.recipe.patience else None)
+        self.keep(kept)
+        kept.drop([half])
+
+    def keep(self, kept: Checkpoints) -> None:
+        """Write the trained weights down."""
+        kept.write(self.key, {"weights": self.training.weights_now()})
 
     def tell(self) -> None:
         """Predict the fold and the common texts with what has been trained."""
@@ -284,11 +310,27 @@ def _train_side_by_side(reader: Reader, made: list[_Fold], recipe: Recipe, watch
         Together(reader.base, adapted(reader.base, recipe.frozen), list(group), SCALING).run(watch)
 
 
-def _key(reader: Reader, texts: list[str], columns: Floats, recipe: Recipe, seed: int) -> str:
-    digest = hashlib.sha256(columns.tobytes())
-    for part in (reader.key, repr(recipe), str(seed), *texts):
-        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
-    return digest.hexdigest()
+def _told_apart(
+    reader: Reader,
+    ids: list[list[int]],
+    columns: Floats,
+    rest: NDArray[np.intp],
+    part: NDArray[np.intp],
+    recipe: Recipe,
+    seed: int,
+) -> tuple[str, int]:
+    """The name of a fold's model, a hash of all that it comes of, and the seed of its batches.
+
+    Both are the same in every fit in which this model is trained on the rows `rest`; `part` is left out.
+    """
+
+    def digest(rows: NDArray[np.intp], *others: str) -> str:
+        told = [ids[i] for i in rows], columns[rows].tolist(), others
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+    order = digest(rest, str(seed))
+    asked = part if recipe.patience else part[:0]  # early stopping looks at the fold
+    return digest(asked, order, reader.key, repr(recipe)), int(order[:15], 16)
 
 
 def _card(model: FineTuned) -> str:

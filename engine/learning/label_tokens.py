@@ -193,8 +193,8 @@ class Asked:
 
     @property
     def key(self) -> str:
-        """Hash that tells the model's weights from others."""
-        return self.decoder.key
+        """What tells the model's weights and its question from others."""
+        return f"{self.decoder.key} {self.choices}"
 
     @property
     def base(self) -> Any:
@@ -214,8 +214,8 @@ class Asked:
         """Return how many texts are longer than the model reads."""
         return sum(map(self.questionnaire.is_cut, texts))
 
-    def head(self, backbone: Any) -> LabelHead:
-        """Return the head on the model, on a copy of it, or on one with adapters."""
+    def head(self, backbone: Any, *_labels: Any) -> LabelHead:
+        """Return the head on the model, on a copy of it, or on one with adapters; it is the same for all labels."""
         return LabelHead(backbone, self.spelling.tails, self.choices.values)
 
     def below(self, _ids: list[list[int]], _layers: int) -> None:

@@ -21,12 +21,13 @@ from engine.learning.label_tokens import Choices, ask
 from engine.learning.models import Encoder, Kept, Progress, is_decoder, load_encoder, silent
 from engine.learning.probe import Head, fit_layers
 from engine.learning.recipe import Recipe
-from engine.learning.regressor import Pooled, Units
+from engine.learning.regressor import Pooled
 from engine.learning.training import LossReport, Reader
 
 Floats = NDArray[np.float64]
 
-_FOLDS_OF_AUTO = 5  # it is asked for the best prediction, not for the fastest
+# Adapters that a fit averages; `auto` is asked for the best prediction, not for the fastest.
+AVERAGED = {"lora": Recipe.folds, "auto": 5}
 States = Callable[[list[str], Progress], NDArray[np.float32]]
 
 
@@ -56,8 +57,19 @@ class Learner(Protocol):
         progress: Progress = silent,
         report_loss: LossReport | None = None,
         checkpoints: Path | None = None,
+        blocks: NDArray[np.integer] | None = None,
     ) -> Predictor:
-        """Fit on texts and their labels (numbers, or class codes); `checkpoints` keeps how far a long fit has come."""
+        """Fit on texts and their labels.
+
+        Args:
+            texts: The texts, s of them.
+            y: Numbers, or class codes, shape (s,).
+            seed: Of all that is drawn.
+            progress: Called with the share done.
+            report_loss: Called with step, loss and learning rate of fine-tuning.
+            checkpoints: Folder that keeps how far a long fit has come.
+            blocks: Code of each label's block, shape (s,), for models that each leave a block out; see `fine_tune`.
+        """
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,7 @@ class Probe:
         progress: Progress = silent,
         report_loss: LossReport | None = None,
         checkpoints: Path | None = None,
+        blocks: NDArray[np.integer] | None = None,
     ) -> Probed:
         """Fit the head."""
         head, columns = fit_layers(self.cache.states(texts, progress), y, self.classes), outcomes(y, self.classes)
@@ -140,6 +153,7 @@ class FineTuning:
         progress: Progress = silent,
         report_loss: LossReport | None = None,
         checkpoints: Path | None = None,
+        blocks: NDArray[np.integer] | None = None,
     ) -> FineTuned:
         """Fine-tune a copy of the model."""
         reader = self._reader(texts, y)
@@ -153,15 +167,14 @@ class FineTuning:
             progress=progress,
             report_loss=report_loss,
             checkpoints=checkpoints,
+            blocks=blocks,
         )
 
     def _reader(self, texts: list[str], y: NDArray[Any]) -> Reader:
         decoder = self.bench.decoder
         if decoder is not None:
             return ask(decoder, Choices.of(y, self.classes, self.about))
-        columns = outcomes(y, len(self.classes) if self.classes else None)
-        states = self.bench.cache.states(texts)[:, -1]
-        return Pooled(self.bench.encoder, Units.of(states, columns, bool(self.classes)))
+        return Pooled(self.bench.encoder, self.bench.cache.states(texts)[:, -1])
 
 
 @dataclass(frozen=True)
@@ -215,11 +228,12 @@ class Auto:
         progress: Progress = silent,
         report_loss: LossReport | None = None,
         checkpoints: Path | None = None,
+        blocks: NDArray[np.integer] | None = None,
     ) -> Blended:
         """Fit both, and blend them."""
         probed = self.probe.fit(texts, y, seed=seed)
         tuned = self.tuning.fit(
-            texts, y, seed=seed, progress=progress, report_loss=report_loss, checkpoints=checkpoints
+            texts, y, seed=seed, progress=progress, report_loss=report_loss, checkpoints=checkpoints, blocks=blocks
         )
         columns = outcomes(y, self.probe.classes)
         loo = probed.head.loo.reshape(columns.shape) - without_each(columns) + columns.mean(0)
@@ -280,5 +294,5 @@ class Workbench:
         if name in ("lora", "full"):
             return FineTuning(self, classes, name, objective, about)
         if name == "auto":
-            return Auto(probe, FineTuning(self, classes, "lora", objective, about, _FOLDS_OF_AUTO))
+            return Auto(probe, FineTuning(self, classes, "lora", objective, about, AVERAGED["auto"]))
         raise ArgumentError(f"learner is {name!r}, but it must be one of probe, lora, full, auto.")

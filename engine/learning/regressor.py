@@ -90,19 +90,14 @@ class Units:
     logistic: bool
 
     @classmethod
-    def of(cls, states: NDArray[np.float32], columns: Floats, logistic: bool) -> Self:
-        """Return the units of labels as columns, shape (s, k), and of the base model's pooled states, (s, width)."""
+    def of(cls, states: NDArray[np.float32], columns: Floats) -> Self:
+        """Return the units of the base model's pooled states, (s, width), and of labels, (s, 1) numbers or (s, k)."""
         centre = states.mean(0, dtype=float)
         spread = float(np.sqrt(((states - centre) ** 2).mean())) or 1.0
-        if not logistic:
+        if columns.shape[1] == 1:
             return cls(centre, spread, float(columns.mean()), float(columns.std()) or 1.0, np.zeros(1), False)
         share = (columns.sum(0) + 0.5) / (len(columns) + 1)
         return cls(centre, spread, 0.0, 1.0, np.log(share / (1 - share)), True)
-
-    @classmethod
-    def plain(cls, head: Head) -> Self:
-        """Return the units of a head that reads states and predicts labels as they are."""
-        return cls(np.zeros(len(head.coefficients)), 1.0, 0.0, 1.0, head.intercepts, head.logistic)
 
 
 class TrainedHead(nn.Module):
@@ -136,9 +131,11 @@ class TrainedHead(nn.Module):
             return probabilities(scores) if self.units.logistic else self.units.location + self.units.scale * scores
 
     def weights(self) -> tuple[Floats, Floats]:
-        """Return weight (width, k) and bias (k,) in training's units."""
+        """Return weight (width, k) and bias (k,), from pooled states to labels as they are."""
         weight, bias = (p.detach().double().cpu().numpy() for p in (self.linear.weight, self.linear.bias))
-        return weight.T, bias
+        units = self.units
+        weight = weight.T * units.scale / units.spread
+        return weight, bias * units.scale + units.location - units.centre @ weight
 
 
 @dataclass(frozen=True)
@@ -147,11 +144,11 @@ class Pooled:
 
     Attributes:
         encoder: The encoder.
-        units: Training's units.
+        states: The pooled states of the labels' texts before training, shape (s, width); None where nothing is trained.
     """
 
     encoder: Encoder
-    units: Units
+    states: NDArray[np.float32] | None = None
 
     @property
     def base(self) -> Any:
@@ -180,9 +177,10 @@ class Pooled:
         """Return the states of texts below a layer; None where they are too large to keep."""
         return Below.of(self.encoder, ids, layers)
 
-    def head(self, backbone: Any) -> TrainedHead:
-        """Return a head that has yet to be trained."""
-        return TrainedHead(backbone, self.units)
+    def head(self, backbone: Any, rows: NDArray[np.intp], columns: Floats) -> TrainedHead:
+        """Return a head that has yet to be trained, its units those of the labels that will train it."""
+        assert self.states is not None
+        return TrainedHead(backbone, Units.of(self.states[rows], columns))
 
     def read_together(
         self, backbone: Any, heads: list[TrainedHead], inputs: torch.Tensor, mask: torch.Tensor
@@ -195,9 +193,7 @@ class Pooled:
     def settled(self, backbone: Any, heads: list[Any]) -> Regressor:
         """Return the module that predicts with a trained backbone and the mean of the heads, in units of the label."""
         weight, bias = (np.mean(parts, axis=0) for parts in zip(*(head.weights() for head in heads), strict=True))
-        units = self.units
-        coefficients, intercepts = weight * units.scale / units.spread, bias * units.scale + units.location
-        head = Head(units.centre, coefficients, intercepts, units.logistic, np.empty((0, len(bias))))
+        head = Head(np.zeros(len(weight)), weight, bias, heads[0].units.logistic, np.empty((0, len(bias))))
         return Regressor(backbone, head, normalised=False).eval()
 
     @torch.inference_mode()

@@ -26,7 +26,7 @@ from engine.learning.label_tokens import load_asked
 from engine.learning.learners import Probed, blend
 from engine.learning.models import Encoder, Kept, Progress, load_encoder, silent
 from engine.learning.probe import Head
-from engine.learning.regressor import Pooled, Regressor, Units
+from engine.learning.regressor import Pooled, Regressor
 from engine.learning.training import Reader
 
 Floats = NDArray[np.float64]
@@ -143,4 +143,4 @@ def _regressor(folder: Path, encoder: Encoder) -> tuple[Pooled, Regressor]:
     weight, bias = (kept[name].double().numpy() for name in ("weight", "bias"))
     head = Head(np.zeros(weight.shape[1]), weight.T, bias, len(bias) > 1, np.empty((0, len(bias))))
     module = Regressor(backbone.eval(), head, normalised=False).eval()
-    return Pooled(encoder, Units.plain(head)), module
+    return Pooled(encoder), module

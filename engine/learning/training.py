@@ -39,7 +39,7 @@ class Reader(Protocol):
 
     @property
     def key(self) -> str:
-        """Hash that tells the model's weights from others."""
+        """What tells the model's weights, and what it is asked, from others."""
 
     @property
     def base(self) -> Any:
@@ -51,10 +51,15 @@ class Reader(Protocol):
     def pad(self, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return input ids and attention mask of a batch on the model's device."""
 
-    def head(self, backbone: Any) -> nn.Module:
-        """Return a module that predicts labels, shape (batch, k), from a padded batch; `backbone` is the model in it.
+    def head(self, backbone: Any, rows: NDArray[np.intp], columns: Floats) -> nn.Module:
+        """Return a module that predicts labels, shape (batch, k), from a padded batch.
 
         A class label's columns are its probabilities, a number's one column is in units of the label.
+
+        Args:
+            backbone: The model in it.
+            rows: Which of the texts train it, shape (r,).
+            columns: Their labels, shape (r, k).
         """
 
     def read_together(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine.allocation import Costs, Design, Plan, RampUpStep, best_folds, plan, weigh
 from engine.data.sealing import Rows
+from engine.learning.learners import AVERAGED
 from engine.learning.trials import outcomes, residual_variance, run_trial
 from engine.scaling import Law, effective_freedom, fit_law
 from engine.worker.asking import asked
@@ -130,6 +131,7 @@ def _costs(job: Job, seconds_per_label: float) -> Costs:
         per_thousand=job.settings.cost_per_thousand,
         seconds_per_label=seconds_per_label,
         seconds_per_thousand=1000 * SECONDS_TO_PREDICT if trained else 0.01,
+        averaged=AVERAGED.get(job.settings.learner, 0),
     )
 
 

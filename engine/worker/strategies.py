@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,26 +91,41 @@ def _cross_fit(job: Job, made: Plan | None) -> Predictions:
     n = job.dataset.n
     labels, pool, numbers = None, None, np.empty(n, np.intp)
     for j, fold in enumerate(folds):
+        numbers[fold] = j
+    blocks = numbers if made.costs.shares(len(folds)) else None
+    for j, fold in enumerate(folds):
 
         def progress(share: float, j: int = j) -> None:
             job.report((j + share) / len(folds))
 
         train = np.setdiff1d(np.arange(n), fold)
-        own, rest = _fit_and_predict(job, train, fold, j, progress)
+        own, rest = _fit_and_predict(job, train, fold, j, progress, blocks)
         labels = np.empty((n, *own.shape[1:])) if labels is None else labels
-        labels[fold], numbers[fold] = own, j
+        labels[fold] = own
         pool = rest / len(folds) if pool is None else pool + rest / len(folds)
+    # Of a run that was stopped, models may be left that no other fit has taken.
+    shutil.rmtree(_checkpoints(job), ignore_errors=True)
     assert labels is not None
     assert pool is not None
     return Predictions(np.empty(0, np.intp), np.arange(n), labels, pool, numbers)
 
 
 def _fit_and_predict(
-    job: Job, train: Rows, rectify: Rows, number: int, progress: Callable[[float], None]
+    job: Job,
+    train: Rows,
+    rectify: Rows,
+    number: int,
+    progress: Callable[[float], None],
+    blocks: Rows | None = None,
 ) -> tuple[Floats, Floats]:
-    """Predictions of one model for its rectification rows and the pool; kept on disk, since models are dear."""
+    """Predictions of one model for its rectification rows and the pool; kept on disk, since models are dear.
+
+    `blocks` has the fold of every label where the fits of all folds have their models in common.
+    """
     settings, data = job.settings, job.dataset
+    parts = None if blocks is None else blocks[train]
     inputs = [data.key, job.read, settings.learner, settings.objective, settings.seed, train.tolist()]
+    inputs += [] if parts is None else [parts.tolist()]
     path = home() / "cache" / "predictions" / f"{fingerprint(VERSION, *inputs)}.npz"
     if not path.exists():
         texts = [data.texts[i] for i in train]
@@ -120,7 +136,8 @@ def _fit_and_predict(
             seed=settings.seed,
             progress=lambda x: progress(x / 2),
             report_loss=losses,
-            checkpoints=job.run.folder / "checkpoints" / str(number),
+            checkpoints=_checkpoints(job),
+            blocks=parts,
         )
         if model.residual is not None:
             job.tracker.log({f"fit {number}/residual_share": model.residual})
@@ -132,6 +149,10 @@ def _fit_and_predict(
     progress(1.0)
     with np.load(path) as kept:
         return kept["rectify"], kept["pool"]
+
+
+def _checkpoints(job: Job) -> Path:
+    return job.run.folder / "checkpoints"
 
 
 def _loss_writer(job: Job, number: int) -> LossReport:

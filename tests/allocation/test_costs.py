@@ -33,11 +33,27 @@ def test_folds_that_cost_nothing_are_as_many_as_may_be():
     assert made(n=20).folds == 20
 
 
-def test_without_prices_the_fewest_folds_near_the_narrowest_are_taken():
+def test_without_prices_the_quickest_folds_near_the_narrowest_are_taken():
     one = made(costs=Costs(seconds_per_label=10.0))
     widths = half_widths()
     near = [folds for folds, width in widths.items() if width <= 1.005 * min(widths.values())]
     assert one.folds == min(near) < 20
+    costs = Costs(seconds_per_label=10.0, averaged=min(near))  # one fold more, and their models are in common
+    assert made(costs=costs).folds == min(near) + 1
+
+
+@pytest.mark.parametrize("averaged", [0, 3, 5])
+@pytest.mark.parametrize("folds", range(2, 13))
+def test_the_time_of_cross_fit_is_that_of_its_models(averaged, folds):
+    n, costs = 12 * 11 * 7 * 5, Costs(seconds_per_label=2.0, averaged=averaged)
+    size = n * (folds - 1) / folds
+    fit = averaged * (size - size / averaged) if averaged else size  # labels that the models of a fit are trained on
+    pairs = [(i, j) for i in range(folds) for j in range(i)]
+    shared = averaged < folds <= 2 * averaged
+    assert costs.shares(folds) == shared
+    trained = len(pairs) * (n - 2 * n / folds) if shared else folds * fit
+    assert costs.seconds(folds, size, 0) == pytest.approx(2.0 * size * trained / fit)
+    assert costs.seconds(1, size, 0) == pytest.approx(2.0 * size)
 
 
 def test_with_prices_the_folds_are_those_worth_most():

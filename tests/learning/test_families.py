@@ -18,7 +18,7 @@ from engine.learning.finetuning import fine_tune
 from engine.learning.label_tokens import Choices, ask, load_asked
 from engine.learning.models import embed, is_decoder, load_encoder
 from engine.learning.recipe import Recipe
-from engine.learning.regressor import Pooled, Units
+from engine.learning.regressor import Pooled
 
 TOKENIZER = byte_pairs()
 SIZES = {
@@ -228,8 +228,7 @@ def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path)
         reader, kind = ask(model, CHOICES[0]), transformers.AutoModelForCausalLM
     else:
         model = load_encoder(folder(family))
-        units = Units.of(pooled_states(model, texts)[:, -1], y[:, None], False)
-        reader, kind = Pooled(model, units), transformers.AutoModel
+        reader, kind = Pooled(model, pooled_states(model, texts)[:, -1]), transformers.AutoModel
     recipe = Recipe(folds=2, epochs=1, steps=6, rank=4, learning_rate=1e-2, head_rate=0.3)
     tuned = fine_tune(reader, texts, y, classes=None, recipe=recipe, seed=1)
     tuned.save(tmp_path)

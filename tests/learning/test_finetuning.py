@@ -18,7 +18,7 @@ from engine.learning.embeddings import pooled_states
 from engine.learning.finetuning import _Fold, fine_tune
 from engine.learning.models import mean_pool
 from engine.learning.recipe import Recipe
-from engine.learning.regressor import Pooled, Units
+from engine.learning.regressor import Pooled
 from engine.learning.training import residual_loss
 
 
@@ -79,7 +79,7 @@ QUICK = Recipe(rank=8, epochs=3, steps=1, folds=3, learning_rate=5e-3, head_rate
 
 def tune(encoder, texts, y, *, classes=None, recipe=QUICK, seed=0, report_loss=None):
     states = pooled_states(encoder, texts)[:, -1].astype(np.float32)
-    reader = Pooled(encoder, Units.of(states, outcomes(y, classes), bool(classes)))
+    reader = Pooled(encoder, states)
     return fine_tune(reader, texts, y, classes=classes, recipe=recipe, seed=seed, report_loss=report_loss)
 
 
@@ -123,18 +123,16 @@ def test_a_fold_that_went_another_way_is_left_out_of_the_average(tiny_encoder, p
             with torch.no_grad():
                 for weight in fold.training.weights:
                     weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
-        trained[fold.number] = fold.training.weights_now()
+        trained[fold.number] = fold.training.module.weights()[0]
 
     monkeypatch.setattr(_Fold, "train", thrown)
     recipe = replace(QUICK, method=method, learning_rate=1e-3 if method == "full" else QUICK.learning_rate)
     averaged = []
     for throws in (False, True):
         model = tune(tiny_encoder, phrases, labels(phrases), recipe=recipe)
-        heads = [trained[fold][-2] for fold in ((0, 2) if throws else (0, 1, 2))]
-        units = model.reader.units
-        weight = torch.stack(heads).mean(0) * units.scale / units.spread
+        heads = [trained[fold] for fold in ((0, 2) if throws else (0, 1, 2))]
         assert model.averaged == len(heads)
-        averaged.append(torch.allclose(model.module.linear.weight, weight.to(model.module.linear.weight), atol=1e-6))
+        averaged.append(np.allclose(model.module.linear.weight.detach().numpy().T, np.mean(heads, axis=0), atol=1e-6))
     assert averaged == [True, True]
 
 

@@ -20,7 +20,7 @@ from engine.learning.finetuning import fine_tune
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.models import entrance, load_encoder
 from engine.learning.recipe import Recipe
-from engine.learning.regressor import Pooled, Units
+from engine.learning.regressor import Pooled
 
 RECIPE = Recipe(rank=2, epochs=1, steps=1, folds=2, frozen=0.0, learning_rate=0.01, checkpointing=True)
 
@@ -37,9 +37,8 @@ def test_a_spread_encoder_reads_and_learns_as_a_whole_one(tiny_encoder, phrases)
     states = pooled_states(tiny_encoder, phrases)
     np.testing.assert_allclose(pooled_states(laid, phrases), states, atol=1e-6)
     assert entrance(laid.model) == torch.device("cpu")
-    units = Units.of(states[:, -1], y[:, None], logistic=False)
     models = [
-        fine_tune(Pooled(encoder, units), phrases, y, classes=None, recipe=RECIPE, seed=2)
+        fine_tune(Pooled(encoder, states[:, -1]), phrases, y, classes=None, recipe=RECIPE, seed=2)
         for encoder in (tiny_encoder, laid)
     ]
     np.testing.assert_allclose(models[1].predict(phrases), models[0].predict(phrases), rtol=1e-5)
@@ -60,7 +59,7 @@ def test_a_spread_decoder_answers_learns_and_has_the_same_gradients(decoder, phr
 def test_a_large_model_is_trained_where_it_lies(tiny_encoder, phrases):
     y, own = np.array([float(len(text)) for text in phrases]), dict(tiny_encoder.model.named_parameters())
     before = {name: weight.clone() for name, weight in own.items()}
-    reader = Pooled(tiny_encoder, Units.of(pooled_states(tiny_encoder, phrases)[:, -1], y[:, None], logistic=False))
+    reader = Pooled(tiny_encoder, pooled_states(tiny_encoder, phrases)[:, -1])
     models = [
         fine_tune(reader, phrases, y, classes=None, recipe=replace(RECIPE, checkpointing=large), seed=2)
         for large in (True, False)

@@ -12,7 +12,7 @@ from accelerate.tracking import GeneralTracker
 from engine.errors import RunError
 from engine.learning.finetuning import fine_tune
 from engine.learning.recipe import Recipe
-from engine.learning.regressor import Pooled, Units
+from engine.learning.regressor import Pooled
 from engine.learning.tracking import Tracker, tracked
 from engine.learning.training import warm_up_and_fall
 
@@ -23,7 +23,7 @@ RECIPE = Recipe(rank=2, epochs=2, steps=1, enough=10**6, folds=2, learning_rate=
 def test_tensorboard_has_losses_rates_and_settings_but_no_text(tiny_encoder, phrases, tmp_path):
     accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     y = np.arange(60.0)
-    reader = Pooled(tiny_encoder, Units.of(np.ones((60, 32), np.float32), y[:, None], logistic=False))
+    reader = Pooled(tiny_encoder, np.ones((60, 32), np.float32))
     losses, rates = [], []
 
     def report(step, loss, rate):

@@ -20,7 +20,7 @@ from engine.learning.embeddings import pooled_states
 from engine.learning.finetuning import fine_tune, folds
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.recipe import Recipe
-from engine.learning.regressor import Pooled, TrainedHead, Units
+from engine.learning.regressor import Pooled, TrainedHead
 from engine.learning.training import Training, Watch, copy_for_training, has_half_products, residual_loss
 
 QUICK = Recipe(rank=4, epochs=2, steps=1, folds=2, learning_rate=5e-3, head_rate=2e-2)
@@ -31,9 +31,8 @@ def y(phrases):
     return np.array([text.count("good") + text.count("nice") - 2.0 * text.count("bad") for text in phrases])
 
 
-def reader_of(encoder, texts, y, classes=None):
-    states = pooled_states(encoder, texts)[:, -1].astype(np.float32)
-    return Pooled(encoder, Units.of(states, outcomes(y, classes), bool(classes)))
+def reader_of(encoder, texts):
+    return Pooled(encoder, pooled_states(encoder, texts)[:, -1].astype(np.float32))
 
 
 def state(model):
@@ -58,7 +57,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     tiny_encoder, phrases, y, tmp_path, monkeypatch, method, step
 ):
     monkeypatch.setattr(Checkpoints, "is_due", lambda self: self.folder is not None)
-    reader, recipe = reader_of(tiny_encoder, phrases, y), replace(QUICK, method=method)
+    reader, recipe = reader_of(tiny_encoder, phrases), replace(QUICK, method=method)
     options = {"classes": None, "recipe": recipe, "seed": 3}
     whole = fine_tune(reader, phrases, y, **options)
     with pytest.raises(Stopped):
@@ -78,11 +77,11 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
 def test_a_checkpoint_of_other_labels_is_not_taken_up(tiny_encoder, phrases, y, tmp_path, monkeypatch):
     monkeypatch.setattr(Checkpoints, "is_due", lambda self: self.folder is not None)
     options = {"classes": None, "recipe": QUICK, "seed": 3}
-    reader = reader_of(tiny_encoder, phrases, y)
+    reader = reader_of(tiny_encoder, phrases)
     with pytest.raises(Stopped):
         fine_tune(reader, phrases, y, **options, checkpoints=tmp_path, report_loss=killed_at(6))
     other = y[::-1].copy()
-    reader = reader_of(tiny_encoder, phrases, other)
+    reader = reader_of(tiny_encoder, phrases)
     whole = fine_tune(reader, phrases, other, **options)
     again = fine_tune(reader, phrases, other, **options, checkpoints=tmp_path)
     np.testing.assert_array_equal(whole.left_out, again.left_out)
@@ -91,19 +90,20 @@ def test_a_checkpoint_of_other_labels_is_not_taken_up(tiny_encoder, phrases, y, 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half of one"])
 def test_a_checkpoint_that_cannot_be_read_is_passed_over(tmp_path, content):
     (tmp_path / "step.pt").write_bytes(content)
-    assert Checkpoints(tmp_path, "key").read("step") is None
-    Checkpoints(tmp_path, "key").write("step", {"step": 4})
-    assert Checkpoints(tmp_path, "key").read("step")["step"] == 4
-    assert Checkpoints(tmp_path, "another").read("step") is None
+    kept = Checkpoints(tmp_path)
+    assert kept.read("step") is None
+    kept.write("step", {"step": 4})
+    assert kept.read("step")["step"] == 4
+    assert kept.read("another") is None
 
 
 # ------------------------------------------------------------ one step by hand
 
 
 def one_step(encoder, texts, y, **options):
-    reader, scale = reader_of(encoder, texts, y), float(y.std())
+    reader, scale = reader_of(encoder, texts), float(y.std())
     backbone = copy_for_training(encoder.model, checkpointing=options.get("checkpointing", False))
-    module = reader.head(backbone.requires_grad_(True))
+    module = reader.head(backbone.requires_grad_(True), np.arange(len(texts)), y[:, None])
     with torch.no_grad():
         module.linear.weight.fill_(0.1)
     targets = torch.as_tensor(y[:, None] / scale, dtype=torch.float32)
@@ -164,7 +164,7 @@ def test_activations_computed_again_give_the_same_gradient(tiny_encoder, phrases
 
 
 def test_half_precision_trains_to_about_the_same_predictions(tiny_encoder, phrases, y, monkeypatch):
-    reader = reader_of(tiny_encoder, phrases, y)
+    reader = reader_of(tiny_encoder, phrases)
     monkeypatch.setattr("engine.learning.training.has_half_products", lambda: True)
     half = fine_tune(reader, phrases, y, classes=None, recipe=QUICK, seed=0).outputs(phrases)
     monkeypatch.setattr("engine.learning.training.has_half_products", lambda: False)
@@ -197,7 +197,7 @@ def test_too_little_memory_is_told_with_the_next_step(tiny_encoder, phrases, y, 
 
     monkeypatch.setattr(Training, "_predict", none_left)
     with pytest.raises(ModelError, match=r"not enough memory on the GPU to fine-tune model tiny; .*smaller"):
-        fine_tune(reader_of(tiny_encoder, phrases, y), phrases, y, classes=None, recipe=QUICK, seed=0)
+        fine_tune(reader_of(tiny_encoder, phrases), phrases, y, classes=None, recipe=QUICK, seed=0)
 
 
 # ------------------------------------------------------------- early stopping, classes
@@ -212,7 +212,7 @@ def test_training_stops_early_and_takes_the_best_epoch(tiny_encoder, phrases, y)
         return next(losses)
 
     watched = []
-    training.run(Watch(6 * 60, watched.append, None), Checkpoints(None, ""), "step", held_out)
+    training.run(Watch(6 * 60, watched.append, None), Checkpoints(None), "step", held_out)
     assert len(kept) == 4  # two epochs without a better one
     for taken, best in zip(training.weights, kept[1], strict=True):
         assert torch.equal(taken, best)
@@ -220,7 +220,7 @@ def test_training_stops_early_and_takes_the_best_epoch(tiny_encoder, phrases, y)
 
 
 def test_early_stopping_looks_at_the_fold_left_out_alone(tiny_encoder, phrases, y):
-    reader = reader_of(tiny_encoder, phrases, y)
+    reader = reader_of(tiny_encoder, phrases)
     model = fine_tune(reader, phrases, y, classes=None, recipe=replace(QUICK, patience=1, epochs=4), seed=0)
     assert np.isfinite(model.predict(phrases)).all()
 
@@ -234,12 +234,12 @@ def test_cross_entropy_is_that_of_the_given_class():
 
 def test_cross_entropy_learns_classes_and_refuses_numbers(tiny_encoder, phrases, y):
     codes = (y > 0).astype(int)
-    reader = reader_of(tiny_encoder, phrases, codes, 2)
+    reader = reader_of(tiny_encoder, phrases)
     recipe = replace(QUICK, objective="cross-entropy", epochs=10)
     model = fine_tune(reader, phrases, codes, classes=2, recipe=recipe, seed=0)
     assert (model.predict(phrases).argmax(1) == codes).mean() > 0.8
     with pytest.raises(ArgumentError, match="cross-entropy is one of classes"):
-        fine_tune(reader_of(tiny_encoder, phrases, y), phrases, y, classes=None, recipe=recipe, seed=0)
+        fine_tune(reader_of(tiny_encoder, phrases), phrases, y, classes=None, recipe=recipe, seed=0)
 
 
 def test_every_fold_has_its_share_of_a_rare_class():
@@ -287,12 +287,43 @@ def test_a_decoder_is_fine_tuned_through_its_label_tokens(decoder, phrases, y, t
     assert "PeftModel" in card
 
 
+# --------------------------------------------------------------- models in common
+
+
+@pytest.mark.usefixtures("in_single_precision")
+@pytest.mark.parametrize(("method", "beside"), [("lora", False), ("lora", True), ("full", False)])
+def test_fits_that_differ_by_a_block_have_their_models_in_common(tiny_encoder, phrases, y, tmp_path, method, beside):
+    """Six models of four blocks in place of twelve; each fit is as by itself, so nothing of its own block is in it."""
+    shelf, codes = tmp_path / "kept", np.arange(60) % 4
+    recipe = replace(QUICK, method=method, side_by_side=beside, epochs=1)
+
+    def fit(block, folder):
+        rows, steps = np.flatnonzero(codes != block), []
+        texts = [phrases[i] for i in rows]
+        model = fine_tune(
+            reader_of(tiny_encoder, texts), texts, y[rows], classes=None, recipe=recipe, seed=2, blocks=codes[rows],
+            report_loss=lambda *_: steps.append(1), checkpoints=folder,
+        )  # fmt: skip
+        assert model.recipe.folds == 3
+        return model, len(steps), len(list(shelf.glob("*"))) if shelf.exists() else 0
+
+    alone = [fit(block, None) for block in range(4)]
+    common = [fit(block, shelf) for block in range(4)]
+    for (one, *_), (other, *_) in zip(alone, common, strict=True):
+        np.testing.assert_allclose(one.left_out, other.left_out, atol=1e-3 if beside else 0)
+        np.testing.assert_allclose(one.predict(phrases), other.predict(phrases), atol=1e-3 if beside else 0)
+    trained = [3, 2, 1, 0]
+    assert [steps for _, steps, _ in common] == [2 * (models > 0 if beside else models) for models in trained]
+    assert [waiting for *_, waiting in common] == [3, 4, 3, 0]
+    assert not shelf.exists()
+
+
 # --------------------------------------------------------------- states computed once
 
 
 @pytest.mark.usefixtures("in_single_precision")
 def test_states_computed_once_train_to_the_same_model(tiny_encoder, phrases, y, monkeypatch):
-    reader, recipe = reader_of(tiny_encoder, phrases, y), replace(QUICK, frozen=0.5)
+    reader, recipe = reader_of(tiny_encoder, phrases), replace(QUICK, frozen=0.5)
     quick = fine_tune(reader, phrases, y, classes=None, recipe=recipe, seed=0)
     monkeypatch.setattr(Pooled, "below", lambda *_: None)
     slow = fine_tune(reader, phrases, y, classes=None, recipe=recipe, seed=0)
@@ -326,7 +357,7 @@ def test_the_layers_are_back_after_training_and_after_a_fault(tiny_encoder, phra
 @pytest.mark.parametrize("classes", [None, 2])
 def test_adapters_side_by_side_end_as_one_after_another(tiny_encoder, phrases, y, count, classes):
     labels = (y > 0).astype(int)[:count] if classes else y[:count]
-    texts, reader = phrases[:count], reader_of(tiny_encoder, phrases[:count], labels, classes)
+    texts, reader = phrases[:count], reader_of(tiny_encoder, phrases[:count])
     options = {"classes": classes, "seed": 4}
     recipe = replace(QUICK, folds=3, frozen=0.0)
     alone = fine_tune(reader, texts, labels, recipe=recipe, **options)
@@ -350,11 +381,11 @@ def test_on_a_gpu_adapters_side_by_side_end_as_one_after_another(tiny_encoder, p
     for module in ("training", "together"):
         monkeypatch.setattr(f"engine.learning.{module}.half_precision", lambda *_: nullcontext())
     there = replace(tiny_encoder, model=copy.deepcopy(tiny_encoder.model).to("cuda"), device=torch.device("cuda"))
-    reader, recipe = reader_of(there, phrases, y), replace(QUICK, folds=3, frozen=0.0)
+    reader, recipe = reader_of(there, phrases), replace(QUICK, folds=3, frozen=0.0)
     alone = fine_tune(reader, phrases, y, classes=None, recipe=recipe, seed=4)
     beside = fine_tune(reader, phrases, y, classes=None, recipe=replace(recipe, side_by_side=True), seed=4)
     np.testing.assert_allclose(beside.left_out, alone.left_out, atol=2e-3)
-    on_the_cpu = fine_tune(reader_of(tiny_encoder, phrases, y), phrases, y, classes=None, recipe=recipe, seed=4)
+    on_the_cpu = fine_tune(reader_of(tiny_encoder, phrases), phrases, y, classes=None, recipe=recipe, seed=4)
     np.testing.assert_allclose(beside.left_out, on_the_cpu.left_out, atol=2e-3)
 
 

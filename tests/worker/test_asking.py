@@ -65,14 +65,19 @@ def test_the_plan_knows_what_the_model_explains_without_training(in_process, qui
 def test_a_model_that_writes_is_fine_tuned_through_its_answers_and_predicts_further_texts(writer, tmp_path):
     store = open_store()
     study = make_study(store, labels=60, pool=40)
-    settings = RunSettings(model=writer, learner="lora", strategy="cross-fit", folds=2)
+    settings = RunSettings(model=writer, learner="lora", strategy="cross-fit", folds=4)
     run = store.create_run(study.id, "run", settings)
     before = signal.getsignal(signal.SIGTERM)
     try:
         assert process.execute(run.id) == 0, store.run(run.id).log_tail()
     finally:
         signal.signal(signal.SIGTERM, before)
-    for number in range(2):
+    # Three folds' models are averaged by a fit, and a model that leaves out two folds serves both.
+    steps = read_results(store, run).losses.groupby("fit").size()
+    assert steps.index.tolist() == [0, 1, 2]
+    assert (steps / steps[2]).tolist() == [3, 2, 1]
+    assert not (run.folder / "checkpoints").exists()
+    for number in range(4):
         folder = run.folder / "models" / str(number)
         assert (folder / "adapter_model.safetensors").exists()
         asked, head = load_asked(folder, writer)

@@ -79,7 +79,7 @@ def learner_of(bench: Workbench, name: str, texts: list[str], y: np.ndarray) -> 
         for column in y.T:
             learner = bench.learner(name, "variance", None)
             model = learner.fit(own, column[train], seed=0, checkpoints=shelf, blocks=blocks)
-            columns.append(model.predict([texts[i] for i in wanted]))
+            columns.append(model.predict([texts[i] for i in wanted], rough=True))
         return np.array(columns).T
 
     return fit

@@ -97,9 +97,8 @@ def main() -> None:
                     if name == "trainer":
                         predictions = plainly(folder, own, labels, unseen, seed)
                     else:
-                        predictions = (
-                            bench.learner("lora", "variance", None).fit(own, labels, seed=seed).predict(unseen)
-                        )
+                        model = bench.learner("lora", "variance", None).fit(own, labels, seed=seed)
+                        predictions = model.predict(unseen, rough=True)  # as a trial of the pilot does
                     seconds[name] += perf_counter() - start
                     scores[name][-1].append(shares(y[held_out], predictions))
                     bar.update()

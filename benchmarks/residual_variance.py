@@ -1,10 +1,11 @@
 """Residual variance that the learners leave on unseen rows, as a share of the label variance.
 
 python benchmarks/residual_variance.py [--tasks valence,films] [--sizes 100,400] [--seeds 5] [--learners probe,lora]
+                                       [--every]
 
 Five questions with human ratings: EmoBank's valence, arousal and dominance, product reviews, film reviews. Of each,
-1,200 rows that nothing trains on are the test; the labels of a seed are drawn from the others, the smaller sizes within
-the larger. Beside the learners stands ridge regression on the last layer's mean-pooled embeddings. "raw" is Var(Y - f)
+1,200 rows that nothing trains on are the test, or with --every all rows that a draw does not train on; the labels of a
+seed are drawn from the others, the smaller sizes within the larger. Beside the learners stands ridge regression on the last layer's mean-pooled embeddings. "raw" is Var(Y - f)
 / Var(Y), "linear" the same under the best linear use of f. A learner minimises the variance of the residual;
 "lora/mean-square" is one with another objective. With --rows FILE each fit is added to a file of JSON lines, and those
 already there are not fitted again: a run of everything takes hours. The last line is one JSON object.
@@ -87,11 +88,12 @@ def shares(y: np.ndarray, predictions: np.ndarray) -> tuple[float, float]:
     return raw, 1 - correlation**2
 
 
-def fits(bench: Workbench, task: str, size: int, seed: int, learners: list[str]) -> Iterator[dict]:
+def fits(bench: Workbench, task: str, size: int, seed: int, learners: list[str], every: bool) -> Iterator[dict]:
     """Fit the learners on one draw of labels; `probe` is read off `auto` where both are asked, since it is its part."""
     texts, y = rows_of(task)
     train = TEST + np.random.default_rng(seed).permutation(len(y) - TEST)[:size]
-    own, unseen = [texts[i] for i in train], texts[:TEST]
+    rest = np.setdiff1d(np.arange(len(y) if every else TEST), train)
+    own, unseen = [texts[i] for i in train], [texts[i] for i in rest]
     parts = {}
     # The states are cached first: the time of a fit is that of the fit.
     embedded = bench.cache.embed(own), bench.cache.embed(unseen)
@@ -106,7 +108,7 @@ def fits(bench: Workbench, task: str, size: int, seed: int, learners: list[str])
         seconds = None if name in parts else perf_counter() - start  # what is a part of `auto` was not fitted again
         if name == "auto":
             parts = {"probe": model.probed}
-        raw, linear = shares(y[:TEST], predictions)
+        raw, linear = shares(y[rest], predictions)
         yield {"task": task, "size": size, "seed": seed, "learner": name, "raw": raw, "linear": linear, "s": seconds}
 
 
@@ -117,6 +119,7 @@ def main() -> None:
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--learners", default=",".join(LEARNERS))
+    parser.add_argument("--every", action="store_true")
     parser.add_argument("--rows", type=Path)
     options = parser.parse_args()
     offline_environment()
@@ -131,7 +134,7 @@ def main() -> None:
     ]
     for draw in tqdm(draws, desc="draws"):
         learners = [name for name in ["ridge", *options.learners.split(",")] if (*draw, name) not in done]
-        for row in fits(bench, *draw, learners):
+        for row in fits(bench, *draw, learners, options.every):
             rows.add(row)
     report(pd.DataFrame(rows.all))
 

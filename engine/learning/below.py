@@ -67,7 +67,7 @@ class Below:
 
     Attributes:
         count: How many layers stand still, one or more.
-        states: Of each text, shape (tokens, width).
+        states: Of each text, shape (tokens, width), in the precision of training.
         parts: How many parts the tuple has with which a layer answers; 0 where it answers with its states alone.
     """
 
@@ -77,9 +77,9 @@ class Below:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, encoder: Encoder, ids: list[list[int]], count: int) -> Self | None:
+    def of(cls, encoder: Encoder, ids: list[list[int]], count: int, dtype: torch.dtype = torch.float32) -> Self | None:
         """Return the states of texts, given as tokens, after `count` layers; None where they are too large to keep."""
-        if count < 1 or 4 * sum(map(len, ids)) * encoder.width > _MOST_BYTES:
+        if count < 1 or dtype.itemsize * sum(map(len, ids)) * encoder.width > _MOST_BYTES:
             return None
         states, parts = [torch.empty(0)] * len(ids), 0
         hook = layers_of(encoder.model)[1][count - 1].register_forward_hook(_leave)
@@ -93,7 +93,7 @@ class Below:
                 parts = len(out) if isinstance(out, tuple) else 0
                 found = (out[0] if parts else out)[mask.bool()]
                 for i, part in zip(batch, torch.split(found, [len(ids[i]) for i in batch]), strict=True):
-                    states[i] = part.clone()
+                    states[i] = part.to(dtype, copy=True)
         finally:
             hook.remove()
         return cls(count, states, parts)

@@ -57,19 +57,22 @@ class Tuned:
     offset: Floats
     trust: float
 
-    def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
-        """Return predictions, shape (len(texts),) for numbers, probabilities (len(texts), k) for classes."""
-        trusted = self.mean + self.trust * (self.outputs(texts, progress) - self.mean)
+    def predict(self, texts: list[str], progress: Progress = silent, *, rough: bool = False) -> Floats:
+        """Return predictions, shape (len(texts),) for numbers, probabilities (len(texts), k) for classes.
+
+        With `rough` an encoder reads the texts in the precision of its training.
+        """
+        trusted = self.mean + self.trust * (self.outputs(texts, progress, rough=rough) - self.mean)
         return trusted if self.module.logistic else trusted[:, 0]
 
-    def outputs(self, texts: list[str], progress: Progress = silent) -> Floats:
+    def outputs(self, texts: list[str], progress: Progress = silent, *, rough: bool = False) -> Floats:
         """Return the module's own predictions, without bias on the labels, shape (len(texts), k).
 
         Raises:
             ModelError: The memory does not suffice.
         """
         with memory_told(f"predict with model {self.reader.name}", "choose a smaller model"):
-            return self.reader.outputs(self.module, texts, progress) + self.offset
+            return self.reader.outputs(self.module, texts, progress, rough=rough) + self.offset
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,12 @@ class Predictor(Protocol):
     def residual(self) -> float | None:
         """Residual variance of its predictions of labels left out, as a share of the label variance, where known."""
 
-    def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
-        """Return numbers of shape (len(texts),) or class probabilities of shape (len(texts), k)."""
+    def predict(self, texts: list[str], progress: Progress = silent, *, rough: bool = False) -> Floats:
+        """Return numbers of shape (len(texts),) or class probabilities of shape (len(texts), k).
+
+        With `rough` a fine-tuned encoder reads them in the precision of its training: to two digits or three, in less
+        time. An answer loses nothing by it where the predictions of labels and pool are made alike, and rectified.
+        """
 
     def save(self, folder: Path) -> None:
         """Save what is needed to predict again."""
@@ -87,8 +91,8 @@ class Probed:
     states: States
     residual: float | None = None
 
-    def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
-        """Return numbers or class probabilities."""
+    def predict(self, texts: list[str], progress: Progress = silent, *, rough: bool = False) -> Floats:
+        """Return numbers or class probabilities; the states are kept in full precision."""
         if not texts:
             return np.empty((0, len(self.head.intercepts)) if self.head.logistic else 0)
         return self.head.predict(self.states(texts, progress).reshape(len(texts), -1))
@@ -192,9 +196,9 @@ class Blended:
     trust: float
     residual: float
 
-    def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
-        """Return numbers or class probabilities."""
-        return blend(self.probed, self.tuned, self.trust, texts, progress)
+    def predict(self, texts: list[str], progress: Progress = silent, *, rough: bool = False) -> Floats:
+        """Return numbers or class probabilities; `rough` as in `Predictor`."""
+        return blend(self.probed, self.tuned, self.trust, texts, progress, rough=rough)
 
     def save(self, folder: Path) -> None:
         """Save both, and the trust."""
@@ -203,12 +207,14 @@ class Blended:
         (folder / "blend.json").write_text(json.dumps({"trust": self.trust}), encoding="utf-8")
 
 
-def blend(probed: Probed, tuned: Tuned, trusted: float, texts: list[str], progress: Progress) -> Floats:
+def blend(
+    probed: Probed, tuned: Tuned, trusted: float, texts: list[str], progress: Progress, *, rough: bool = False
+) -> Floats:
     """Return the probe's predictions, moved towards the fine-tuned model's as far as those are trusted."""
     if trusted == 0 or not texts:
         return probed.predict(texts, progress)
     cautious = probed.predict(texts, lambda share: progress(share / 3))
-    bold = tuned.predict(texts, lambda share: progress((1 + 2 * share) / 3))
+    bold = tuned.predict(texts, lambda share: progress((1 + 2 * share) / 3), rough=rough)
     return cautious + trusted * (bold - cautious)
 
 

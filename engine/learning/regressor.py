@@ -16,7 +16,7 @@ from engine.learning.below import Below
 from engine.learning.models import Encoder, Progress, mean_pool, silent
 from engine.learning.prediction import pooled_layers
 from engine.learning.probe import Head
-from engine.learning.training import has_half_products
+from engine.learning.training import has_half_precision, has_half_products
 
 Floats = NDArray[np.float64]
 
@@ -175,7 +175,8 @@ class Pooled:
 
     def below(self, ids: list[list[int]], layers: int) -> Below | None:
         """Return the states of texts below a layer; None where they are too large to keep."""
-        return Below.of(self.encoder, ids, layers)
+        half = has_half_precision(self.encoder.device, self.base.config.model_type)
+        return Below.of(self.encoder, ids, layers, torch.bfloat16 if half else torch.float32)
 
     def head(self, backbone: Any, rows: NDArray[np.intp], columns: Floats) -> TrainedHead:
         """Return a head that has yet to be trained, its units those of the labels that will train it."""

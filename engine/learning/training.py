@@ -273,13 +273,12 @@ class Training:
 
 def half_precision(device: torch.device, kind: str) -> AbstractContextManager[Any]:
     """Return a context in which products are taken in bfloat16, where device and kind of model allow for it."""
-    if kind in _SINGLE:
-        return nullcontext()
-    if device.type == "cuda":
-        return torch.autocast("cuda", torch.bfloat16)
-    if device.type == "cpu" and has_half_products():
-        return torch.autocast("cpu", torch.bfloat16)
-    return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16) if has_half_precision(device, kind) else nullcontext()
+
+
+def has_half_precision(device: torch.device, kind: str) -> bool:
+    """Whether a model of this kind trains in bfloat16 on this device."""
+    return kind not in _SINGLE and (device.type == "cuda" or (device.type == "cpu" and has_half_products()))
 
 
 def has_half_products() -> bool:

@@ -77,7 +77,7 @@ def run_trial(
     """Fit on the rows `train` and score on the rows `holdout`."""
     start = perf_counter()
     model = learner.fit([texts[i] for i in train], y[train], seed=seed, progress=progress, report_loss=report_loss)
-    predictions = model.predict([texts[i] for i in holdout])
+    predictions = model.predict([texts[i] for i in holdout], rough=True)
     columns = predictions if classes else predictions[:, None]
     variance, spread, freedom = residual_variance(outcomes(y[holdout], classes), columns)
     score = 1 - variance / spread if spread > 0 else 0.0

@@ -143,7 +143,7 @@ def _fit_and_predict(
             job.tracker.log({f"fit {number}/residual_share": model.residual})
         model.save(job.run.folder / "models" / str(number))
         every = [data.texts[i] for i in rectify] + list(data.pool_texts)
-        predictions = model.predict(every, lambda x: progress(0.5 + x / 2))
+        predictions = model.predict(every, lambda x: progress(0.5 + x / 2), rough=True)
         _write_arrays(path, rectify=predictions[: len(rectify)], pool=predictions[len(rectify) :])
         print(f"         model {number + 1} fitted on {len(train)} labels")
     progress(1.0)

@@ -36,6 +36,8 @@ def test_a_saved_predictor_predicts_the_same(name, classes, bench, labels, tmp_p
     loaded = load_predictor(tmp_path / "one", DEFAULT_MODEL)
     expected = fitted.predict(texts).reshape(len(texts), -1)
     np.testing.assert_allclose(loaded.predict(texts), expected, atol=1e-4)
+    rough = fitted.predict(texts, rough=True).reshape(len(texts), -1)
+    np.testing.assert_allclose(rough, expected, atol=0.05 * expected.std())
     assert load_predictor(tmp_path / "one", DEFAULT_MODEL).key == loaded.key
     done = []
     np.testing.assert_allclose(MeanPredictor([loaded, loaded]).predict(texts, done.append), loaded.predict(texts))

@@ -190,10 +190,10 @@ def test_cross_fit_uses_every_label_once_and_predicts_it_with_a_model_that_has_n
         asked.append((frozenset(texts), model))
         return model
 
-    def noted_predict(self, texts, *rest):
+    def noted_predict(self, texts, *rest, **options):
         seen = next((texts_ for texts_, model in asked if model is self), frozenset())
         assert not seen & set(texts)
-        return predict(self, texts, *rest)
+        return predict(self, texts, *rest, **options)
 
     monkeypatch.setattr(learners.Probe, "fit", noted_fit)
     monkeypatch.setattr(learners.Probed, "predict", noted_predict)

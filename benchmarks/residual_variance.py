@@ -5,10 +5,11 @@ python benchmarks/residual_variance.py [--tasks valence,films] [--sizes 100,400]
 
 Five questions with human ratings: EmoBank's valence, arousal and dominance, product reviews, film reviews. Of each,
 1,200 rows that nothing trains on are the test, or with --every all rows that a draw does not train on; the labels of a
-seed are drawn from the others, the smaller sizes within the larger. Beside the learners stands ridge regression on the last layer's mean-pooled embeddings. "raw" is Var(Y - f)
-/ Var(Y), "linear" the same under the best linear use of f. A learner minimises the variance of the residual;
-"lora/mean-square" is one with another objective. With --rows FILE each fit is added to a file of JSON lines, and those
-already there are not fitted again: a run of everything takes hours. The last line is one JSON object.
+seed are drawn from the others, the smaller sizes within the larger. Beside the learners stands ridge regression on the
+last layer's mean-pooled embeddings. "raw" is Var(Y - f) / Var(Y), "linear" the same under the best linear use of f. A
+learner minimises the variance of the residual; "lora/mean-square" is one with another objective. With --rows FILE each
+fit is added to a file of JSON lines, and those already there are not fitted again: a run of everything takes hours. The
+last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ def fine_tune(
                 models.take_up(fold.number)
                 fold.tell()
         module, averaged = _average(reader, models, made, common)
-        seen = reader.outputs(module, texts, silent)
+        seen = reader.outputs(module, texts, silent, rough=True)
     kept.drop(fold.key for fold in made if blocks is None or fold.found)
     for fold, part in zip(made, parts, strict=True):
         left_out[part] = fold.left_out

@@ -93,10 +93,13 @@ def _cross_fit(job: Job, made: Plan | None) -> Predictions:
     for j, fold in enumerate(folds):
         numbers[fold] = j
     blocks = numbers if made.costs.shares(len(folds)) else None
+    # A fit trains the models that no earlier one has; and each predicts.
+    work = np.ones(len(folds)) if blocks is None else np.arange(len(folds), 0, -1.0)
+    ends = np.concatenate([[0], work.cumsum() / work.sum()])
     for j, fold in enumerate(folds):
 
         def progress(share: float, j: int = j) -> None:
-            job.report((j + share) / len(folds))
+            job.report(float(ends[j] + share * (ends[j + 1] - ends[j])))
 
         train = np.setdiff1d(np.arange(n), fold)
         own, rest = _fit_and_predict(job, train, fold, j, progress, blocks)

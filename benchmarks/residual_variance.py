@@ -110,7 +110,8 @@ def fits(bench: Workbench, task: str, size: int, seed: int, learners: list[str],
         if name == "auto":
             parts = {"probe": model.probed}
         raw, linear = shares(y[rest], predictions)
-        yield {"task": task, "size": size, "seed": seed, "learner": name, "raw": raw, "linear": linear, "s": seconds}
+        figures = {"raw": raw, "linear": linear, "s": seconds}
+        yield {"task": task, "size": size, "seed": seed, "learner": name, "every": every, **figures}
 
 
 def main() -> None:
@@ -126,6 +127,8 @@ def main() -> None:
     offline_environment()
     bench = Workbench.open(DEFAULT_MODEL, home() / "cache")
     rows = KeptRows(options.rows)
+    # Rows that were tested on others are no part of this report.
+    rows.all = [row for row in rows.all if row.get("every", False) == options.every]
     done = {(row["task"], row["size"], row["seed"], row["learner"]) for row in rows.all}
     draws = [
         (task, int(size), seed)

@@ -130,7 +130,7 @@ def fine_tune(
         progress: Called with the share done after each step.
         report_loss: Called with step, loss and learning rate; the folds' steps follow each other.
         checkpoints: Folder that keeps how far training has come; one that was stopped goes on from there, and the
-            folder is gone at the end. None keeps nothing.
+            folder is gone at the end, unless `blocks` leave something in it. None keeps nothing.
         blocks: Code of each label's block, shape (s,): each fold's model leaves out a block, and the recipe's number of
             folds does not count. Fits that differ by a block then have models in common: what one has trained lies in
             `checkpoints` for the other, until it is taken.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import byte_pairs, made
@@ -58,3 +59,14 @@ def phrases():
     """Texts of one to nine words, all different."""
     texts = [" ".join(WORDS[(i * 7 + j * (i % 5 + 1)) % len(WORDS)] for j in range(1 + i % 9)) for i in range(60)]
     return [f"{text} {i}" for i, text in enumerate(texts)]
+
+
+@pytest.fixture(scope="session")
+def y(phrases):
+    """A label that the words determine."""
+    return np.array([text.count("good") + text.count("nice") - 2.0 * text.count("bad") for text in phrases])
+
+
+@pytest.fixture
+def in_single_precision(monkeypatch):
+    monkeypatch.setattr("engine.learning.training.has_half_products", lambda: False)

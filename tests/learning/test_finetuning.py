@@ -11,14 +11,13 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from tiny_models import reader_of
 from transformers import BertModel
 
 from engine.learning.blending import outcomes
-from engine.learning.embeddings import pooled_states
 from engine.learning.finetuning import _Fold, fine_tune
 from engine.learning.models import mean_pool
 from engine.learning.recipe import Recipe
-from engine.learning.regressor import Pooled
 from engine.learning.training import residual_loss
 
 
@@ -78,9 +77,8 @@ QUICK = Recipe(rank=8, epochs=3, steps=1, folds=3, learning_rate=5e-3, head_rate
 
 
 def tune(encoder, texts, y, *, classes=None, recipe=QUICK, seed=0, report_loss=None):
-    states = pooled_states(encoder, texts)[:, -1].astype(np.float32)
-    reader = Pooled(encoder, states)
-    return fine_tune(reader, texts, y, classes=classes, recipe=recipe, seed=seed, report_loss=report_loss)
+    options = {"classes": classes, "recipe": recipe, "seed": seed, "report_loss": report_loss}
+    return fine_tune(reader_of(encoder, texts), texts, y, **options)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from engine.learning.dialogues import instruction
+from engine.learning.embeddings import pooled_states
+from engine.learning.regressor import Pooled
 
 TURNS = ["<|system|>", "<|user|>", "<|assistant|>"]
 TEMPLATE = (
@@ -49,3 +51,8 @@ def made(cls, config):
             if weight.dim() > 1:
                 nn.init.normal_(weight, std=0.2)
     return model
+
+
+def reader_of(encoder, texts):
+    """What an encoder is fine-tuned through, on these texts."""
+    return Pooled(encoder, pooled_states(encoder, texts)[:, -1].astype(np.float32))

@@ -1,0 +1,109 @@
+"""Fine-tuning taken up where it stopped, and models that one fit leaves for another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import reader_of
+
+from engine.learning.checkpoints import Checkpoints
+from engine.learning.finetuning import fine_tune
+from engine.learning.recipe import Recipe
+
+QUICK = Recipe(rank=4, epochs=2, steps=1, folds=2, learning_rate=5e-3, head_rate=2e-2)
+
+
+def state(model):
+    return {name: value.clone() for name, value in model.module.state_dict().items()}
+
+
+class Stopped(Exception):
+    """The process was killed, so to speak."""
+
+
+def killed_at(step):
+    def report(number, *_):
+        if number == step:
+            raise Stopped
+
+    return report
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 6, 8])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    tiny_encoder, phrases, y, tmp_path, monkeypatch, method, step
+):
+    monkeypatch.setattr(Checkpoints, "is_due", lambda self: self.folder is not None)
+    reader, recipe = reader_of(tiny_encoder, phrases), replace(QUICK, method=method)
+    options = {"classes": None, "recipe": recipe, "seed": 3}
+    whole = fine_tune(reader, phrases, y, **options)
+    with pytest.raises(Stopped):
+        fine_tune(reader, phrases, y, **options, checkpoints=tmp_path / "kept", report_loss=killed_at(step))
+    steps = []
+    resumed = fine_tune(
+        reader, phrases, y, **options, checkpoints=tmp_path / "kept", report_loss=lambda n, *_: steps.append(n)
+    )
+    assert len(steps) == 8 - (step - 1)  # two folds of two batches, two epochs; the step itself was not written down
+    for name, value in state(whole).items():
+        assert torch.equal(value, state(resumed)[name]), name
+    np.testing.assert_array_equal(whole.left_out, resumed.left_out)
+    assert whole.trust == resumed.trust
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_checkpoint_of_other_labels_is_not_taken_up(tiny_encoder, phrases, y, tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "is_due", lambda self: self.folder is not None)
+    options = {"classes": None, "recipe": QUICK, "seed": 3}
+    reader = reader_of(tiny_encoder, phrases)
+    with pytest.raises(Stopped):
+        fine_tune(reader, phrases, y, **options, checkpoints=tmp_path, report_loss=killed_at(6))
+    other = y[::-1].copy()
+    reader = reader_of(tiny_encoder, phrases)
+    whole = fine_tune(reader, phrases, other, **options)
+    again = fine_tune(reader, phrases, other, **options, checkpoints=tmp_path)
+    np.testing.assert_array_equal(whole.left_out, again.left_out)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half of one"])
+def test_a_checkpoint_that_cannot_be_read_is_passed_over(tmp_path, content):
+    (tmp_path / "step.pt").write_bytes(content)
+    kept = Checkpoints(tmp_path)
+    assert kept.read("step") is None
+    kept.write("step", {"step": 4})
+    assert kept.read("step")["step"] == 4
+    assert kept.read("another") is None
+
+
+# --------------------------------------------------------------- models in common
+
+
+@pytest.mark.usefixtures("in_single_precision")
+@pytest.mark.parametrize(("method", "beside"), [("lora", False), ("lora", True), ("full", False)])
+def test_fits_that_differ_by_a_block_have_their_models_in_common(tiny_encoder, phrases, y, tmp_path, method, beside):
+    """Six models of four blocks in place of twelve; each fit is as by itself, so nothing of its own block is in it."""
+    shelf, codes = tmp_path / "kept", np.arange(60) % 4
+    recipe = replace(QUICK, method=method, side_by_side=beside, epochs=1)
+
+    def fit(block, folder):
+        rows, steps = np.flatnonzero(codes != block), []
+        texts = [phrases[i] for i in rows]
+        model = fine_tune(
+            reader_of(tiny_encoder, texts), texts, y[rows], classes=None, recipe=recipe, seed=2, blocks=codes[rows],
+            report_loss=lambda *_: steps.append(1), checkpoints=folder,
+        )  # fmt: skip
+        assert model.recipe.folds == 3
+        return model, len(steps), len(list(shelf.glob("*"))) if shelf.exists() else 0
+
+    alone = [fit(block, None) for block in range(4)]
+    common = [fit(block, shelf) for block in range(4)]
+    for (one, *_), (other, *_) in zip(alone, common, strict=True):
+        np.testing.assert_allclose(one.left_out, other.left_out, atol=1e-3 if beside else 0)
+        np.testing.assert_allclose(one.predict(phrases), other.predict(phrases), atol=1e-3 if beside else 0)
+    trained = [3, 2, 1, 0]
+    assert [steps for _, steps, _ in common] == [2 * (models > 0 if beside else models) for models in trained]
+    assert [waiting for *_, waiting in common] == [3, 4, 3, 0]
+    assert not shelf.exists()

@@ -123,7 +123,7 @@ def best_folds(law: Law, design: Design, costs: Costs) -> int:
     """Return the number of folds K, from 2 to 20, whose gain is worth its compute.
 
     Where compute has a price, each K is worth the labels that its width saves, less its compute. Otherwise the quickest
-    number of folds within half a per cent of the narrowest interval, or as many as a minute of compute allows.
+    number of folds within a per cent of the narrowest interval, or as many as a minute of compute allows.
     """
     folds = np.arange(FOLDS[0], min(FOLDS[1], design.n) + 1)
     sizes = np.array([fold_size(design.n, int(k)) for k in folds])
@@ -132,7 +132,7 @@ def best_folds(law: Law, design: Design, costs: Costs) -> int:
         compute = [costs.compute(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)]
         return int(folds[np.argmax(costs.per_label * design.labels_alone(half) - compute)])
     seconds = np.array([costs.seconds(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)])
-    near = np.flatnonzero(half <= (1 + _WORTHWHILE / 2) * half.min())
+    near = np.flatnonzero(half <= (1 + _WORTHWHILE) * half.min())
     enough = int(folds[near[np.argmin(seconds[near])]])
     return max(enough, int(folds[seconds <= FREE_SECONDS].max(initial=FOLDS[0])))
 

@@ -119,7 +119,7 @@ class Draw:
     labels: np.ndarray
     pool: np.ndarray
     sealing: Sealing
-    predictions: Callable[[tuple[int, ...], tuple[int, ...] | None], np.ndarray]
+    predictions: Callable[[tuple[int, ...], tuple[int, ...], tuple[int, ...] | None], np.ndarray]
 
     @classmethod
     def of(cls, corpus: Corpus, n: int, seed: int) -> Draw:
@@ -130,18 +130,29 @@ class Draw:
 
     def fitted_by(self, fit: Fit) -> Draw:
         """Return the draw with another learner."""
-        every = np.arange(len(self.corpus.y))
 
         @cache
-        def predictions(train: tuple[int, ...], blocks: tuple[int, ...] | None) -> np.ndarray:
+        def predictions(train: tuple[int, ...], rows: tuple[int, ...], blocks: tuple[int, ...] | None) -> np.ndarray:
             options = {} if blocks is None else {"blocks": np.array(blocks)}
-            return fit(self.labels[list(train)], every, **options)
+            return fit(self.labels[list(train)], np.array(rows), **options)
 
         return replace(self, predictions=predictions)
 
-    def fit(self, train: np.ndarray, blocks: np.ndarray | None = None) -> np.ndarray:
-        """Return predictions of all rows from these places in the labels, (rows, ratings)."""
-        return self.predictions(tuple(train.tolist()), None if blocks is None else tuple(blocks.tolist()))
+    def predict(
+        self,
+        into: np.ndarray,
+        train: np.ndarray,
+        rectify: np.ndarray,
+        pool: np.ndarray,
+        blocks: np.ndarray | None = None,
+    ) -> None:
+        """Write the predictions of labels and rows of the pool, learnt from other labels, to `into`, (rows, ratings).
+
+        `train` and `rectify` are places in the labels, `blocks` has the fold of each that trains.
+        """
+        rows = np.concatenate([self.labels[rectify], pool])
+        known = None if blocks is None else tuple(blocks.tolist())
+        into[rows] = self.predictions(tuple(train.tolist()), tuple(rows.tolist()), known)
 
     def trials(self, opened: int) -> list[Trial]:
         """Return the trials of a step of the pilot."""
@@ -203,22 +214,22 @@ def rectified(draw: Draw, k: int, predictions: np.ndarray, rectify: np.ndarray, 
 def split(draw: Draw, k: int, s: int, tuned: bool = True) -> Estimate:
     """Fine-tune on s labels, rectify with the others."""
     train, rectify = draw.sealing.split(s)
-    return rectified(draw, k, draw.fit(train), rectify, train, tuned)
+    predictions = np.empty(draw.corpus.y.shape)
+    draw.predict(predictions, train, rectify, draw.pool)
+    return rectified(draw, k, predictions, rectify, train, tuned)
 
 
 def cross_fit(draw: Draw, k: int, folds: int, shared: bool = False) -> Estimate:
     """Every label trains and rectifies; the fits of all folds may have their models in common."""
-    n, every = len(draw.labels), np.zeros(draw.corpus.y.shape)
-    own, blocks = np.empty((n, draw.corpus.y.shape[1])), np.empty(n, dtype=int)
+    every = np.empty(draw.corpus.y.shape)
+    blocks = np.empty(len(draw.labels), dtype=int)
     for j, fold in enumerate(draw.sealing.folds(folds)):
         blocks[fold] = j
-    for fold in draw.sealing.folds(folds):
-        train = np.setdiff1d(np.arange(n), fold)
-        predictions = draw.fit(train, blocks[train] if shared else None)
-        own[fold] = predictions[draw.labels[fold]]
-        every += predictions / folds
-    every[draw.labels] = own
-    return rectified(draw, k, every, np.arange(n), np.empty(0, dtype=int), tuned=True)
+    # As in a run each fold's model predicts its part of the pool; the rows are in random order.
+    for j, part in enumerate(np.array_split(draw.pool, folds)):
+        train = np.flatnonzero(blocks != j)
+        draw.predict(every, train, np.flatnonzero(blocks == j), part, blocks[train] if shared else None)
+    return rectified(draw, k, every, np.arange(len(draw.labels)), np.empty(0, dtype=int), tuned=True)
 
 
 def carried_out(draw: Draw, k: int, made: Plan) -> Estimate:
@@ -293,6 +304,7 @@ def one_draw(draw: Draw, seed: int, curves: list[dict[int, float]] | None) -> It
             "opened": made.finetune_minimum,
             "seconds": seconds,
             "predicted": made[made.recommended].half_width,
+            "band": made[made.recommended].interval,
             "widths": {key: e.ci_high - e.ci_low for key, e in estimates.items()},
             "covered": {key: bool(e.ci_low <= truth <= e.ci_high) for key, e in estimates.items()},
         }
@@ -305,7 +317,8 @@ def cell(rows: pd.DataFrame) -> dict[str, object]:
     """Return the figures of one task and number of labels."""
     widths, covered = pd.json_normalize(rows["widths"].tolist()), pd.json_normalize(rows["covered"].tolist())
     mean, alone = widths.mean(), widths["labels-only"]
-    own = mean["recommended"] / mean["labels-only"]
+    own, half = mean["recommended"] / mean["labels-only"], widths["recommended"].to_numpy() / 2
+    low, high = np.array(rows["band"].tolist()).T
     figures = {
         "draws": len(rows),
         "coverage": covered["recommended"].astype(float).mean(),
@@ -317,7 +330,8 @@ def cell(rows: pd.DataFrame) -> dict[str, object]:
         "cross_fitted": float((rows["strategy"] == "cross-fit").mean()),
         "folds": rows["folds"].median(),
         "opened": float((rows["opened"] / rows["n"]).mean()),
-        "predicted": float((2 * rows["predicted"].to_numpy() / widths["recommended"]).median()),
+        "predicted": float(np.median(rows["predicted"].to_numpy() / half)),
+        "in_band": float(((low <= half) & (half <= high)).mean()),
         "minutes": rows["seconds"].mean() / 60,
     }
     beside = [name for name in widths if name not in ("recommended", "labels-only")]

@@ -84,17 +84,19 @@ class Costs:
         return 1 < self.averaged < folds <= 2 * self.averaged
 
     def seconds(self, fits: int, finetune: int, texts: int) -> float:
-        """Return the compute time of models that are each fitted on `finetune` labels and predict the texts.
+        """Return the compute time of models that are each fitted on `finetune` labels and share the texts to predict.
 
         Where fits have their models in common, a fit of cross-fit trains half of K - 1 models on (K - 2) / (K - 1) of
         its labels; by itself it trains A models on (A - 1) / A of them, A being `averaged`.
         """
         training = (fits - 2) / 2 / (self.averaged - 1) if self.shares(fits) else 1.0
-        return fits * (training * self.seconds_per_label * finetune + self.seconds_per_thousand * texts / 1000)
+        predicting = self.seconds_per_thousand * texts / 1000 if fits else 0.0
+        return fits * training * self.seconds_per_label * finetune + predicting
 
     def compute(self, fits: int, finetune: int, texts: int) -> float:
         """Return the price of that compute."""
-        return self.per_gpu_hour * self.seconds(fits, finetune, texts) / 3600 + self.per_thousand * fits * texts / 1000
+        predictions = self.per_thousand * texts / 1000 if fits else 0.0
+        return self.per_gpu_hour * self.seconds(fits, finetune, texts) / 3600 + predictions
 
 
 def split_range(design: Design, finetune_minimum: int) -> tuple[int, int]:

@@ -52,7 +52,7 @@ class SavedPredictor:
 
 @dataclass(frozen=True)
 class MeanPredictor:
-    """The mean of several predictors, as cross-fit predicts a pool."""
+    """The mean of several predictors: for a single text better than each of them."""
 
     parts: Sequence[SavedPredictor]
 

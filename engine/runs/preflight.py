@@ -88,7 +88,7 @@ def _seconds(dataset: Dataset, settings: RunSettings) -> float:
         return embedding
     models = settings.folds if settings.strategy in ("auto", "cross-fit") else 1
     labels = dataset.n * (_PILOT_LABELS + models)
-    return embedding * (1 + models) + _SECONDS_TO_TRAIN * _EPOCHS[settings.learner] * labels
+    return 2 * embedding + _SECONDS_TO_TRAIN * _EPOCHS[settings.learner] * labels
 
 
 def _sentences(settings: RunSettings, gpu: str | None, needed: int, free: int) -> tuple[str, ...]:

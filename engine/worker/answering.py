@@ -50,10 +50,12 @@ def answer(job: Job, made: Plan | None) -> Estimate:
 
 
 def _save_predictions(job: Job, predictions: Predictions) -> None:
-    """Every row with its part and prediction, for the user to keep."""
+    """Every row with its part and prediction, and under cross-fit the fold whose model made it, for the user to keep."""
     data = job.dataset
     frame = pd.DataFrame({"text": [*(data.texts[i] for i in predictions.rectify), *data.pool_texts]})
     frame["part"] = ["rectify"] * len(predictions.rectify) + ["pool"] * data.m
+    if predictions.folds is not None and predictions.parts is not None:
+        frame["fold"] = np.concatenate([predictions.folds, predictions.parts])
     values = np.concatenate([predictions.labels, predictions.pool])
     if data.classes:
         for k, name in enumerate(data.classes):

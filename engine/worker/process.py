@@ -68,7 +68,7 @@ def _strategy_seconds(run: Run, dataset: Dataset, seconds_per_label: float) -> f
     if run.settings.learner == "probe":
         return 1.0
     fits = run.settings.folds if run.settings.strategy in ("auto", "cross-fit") else 1
-    return fits * (seconds_per_label * dataset.n + SECONDS_TO_PREDICT * (dataset.n + dataset.m))
+    return fits * seconds_per_label * dataset.n + SECONDS_TO_PREDICT * (dataset.n + dataset.m)
 
 
 def _work(job: Job) -> None:

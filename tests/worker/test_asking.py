@@ -14,6 +14,7 @@ from engine.data.sealing import Sealing
 from engine.learning import models
 from engine.learning.decoders import load_decoder
 from engine.learning.label_tokens import Choices, load_asked, zero_shot
+from engine.learning.saved import load_predictor
 from engine.learning.trials import outcomes, residual_variance
 from engine.runs import RunSettings, RunState, open_store, read_results
 from engine.worker import asking, process
@@ -77,15 +78,21 @@ def test_a_model_that_writes_is_fine_tuned_through_its_answers_and_predicts_furt
     assert steps.index.tolist() == [0, 1, 2]
     assert (steps / steps[2]).tolist() == [3, 2, 1]
     assert not (run.folder / "checkpoints").exists()
+    known = pd.read_parquet(run.folder / "predictions.parquet").query("part == 'pool'")
+    assert known["fold"].value_counts().tolist() == [10] * 4
+    every = []
     for number in range(4):
         folder = run.folder / "models" / str(number)
         assert (folder / "adapter_model.safetensors").exists()
         asked, head = load_asked(folder, writer)
         assert asked.choices == Choices.between(1, 5, about=study.roles.label)
         assert np.isfinite(asked.outputs(head, ["a good room"])).all()
+        every.append(load_predictor(folder, writer).predict(list(known["text"])).squeeze())
+    # The run has each text predicted by one of its models, a further pool by their mean.
+    own = np.array(every)[known["fold"], np.arange(len(known))]
+    np.testing.assert_allclose(known["prediction"], own, atol=1e-4)
     assert read_results(store, run).estimate.ci_low < read_results(store, run).estimate.ci_high
-    known = pd.read_parquet(run.folder / "predictions.parquet").query("part == 'pool'")
     known[["text"]].rename(columns={"text": study.roles.text}).to_parquet(tmp_path / "further.parquet")
     predict_pool(store, run.id, tmp_path / "further.parquet", tmp_path / "out")
     found = pd.read_parquet(tmp_path / "out")
-    np.testing.assert_allclose(found["prediction"], known["prediction"], atol=1e-4)
+    np.testing.assert_allclose(found["prediction"], np.mean(every, axis=0), atol=1e-4)

@@ -10,6 +10,8 @@ import pytest
 from made_studies import make_study
 
 from engine.cli import main
+from engine.learning.models import DEFAULT_MODEL
+from engine.learning.saved import load_predictor
 from engine.runs import RunSettings, open_store
 
 
@@ -32,7 +34,12 @@ def test_a_further_pool_gets_the_mean_of_the_runs_models(in_process, quick_coslo
     known = known[known["part"] == "pool"].set_index("text").loc[found["text"]]
     names = [name for name in found if name.startswith(("prediction", "probability"))]
     assert len(names) == (1 if kind == "numbers" else 3)
-    np.testing.assert_allclose(found[names], known[names], atol=1e-4)
+    parts = [load_predictor(run.folder / "models" / str(j), DEFAULT_MODEL) for j in range(3)]
+    every = np.array([np.reshape(part.predict(list(found["text"])), (30, -1)) for part in parts])
+    np.testing.assert_allclose(found[names], every.mean(0), atol=1e-4)
+    # The run itself has each text predicted by one of the models.
+    np.testing.assert_allclose(known[names], every[known["fold"], np.arange(30)], atol=1e-4)
+    assert set(known["fold"]) == {0, 1, 2}
 
 
 def test_faults_are_one_line(in_process, quick_coslow, tmp_path, capfd):

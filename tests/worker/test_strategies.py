@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -182,7 +183,7 @@ def test_cross_fit_uses_every_label_once_and_predicts_it_with_a_model_that_has_n
     from engine.learning import learners
 
     study = make_study(store)
-    data, asked = study.dataset(), []
+    data, asked, told = study.dataset(), [], Counter()
     fit, predict = learners.Probe.fit, learners.Probed.predict
 
     def noted_fit(self, texts, y, **options):
@@ -193,6 +194,7 @@ def test_cross_fit_uses_every_label_once_and_predicts_it_with_a_model_that_has_n
     def noted_predict(self, texts, *rest, **options):
         seen = next((texts_ for texts_, model in asked if model is self), frozenset())
         assert not seen & set(texts)
+        told.update(texts)
         return predict(self, texts, *rest, **options)
 
     monkeypatch.setattr(learners.Probe, "fit", noted_fit)
@@ -203,6 +205,8 @@ def test_cross_fit_uses_every_label_once_and_predicts_it_with_a_model_that_has_n
     expected = Sealing.of(data.key, 60, 0).folds(5)
     assert all(set(np.flatnonzero(folds == j)) == set(fold) for j, fold in enumerate(expected))
     assert results.estimate.n == 60
+    # The models share the pool: each text of it is predicted once.
+    assert {told[text] for text in data.pool_texts} == {1}
 
 
 def test_auto_takes_the_plans_recommendation(in_process, quick_coslow, store):

@@ -50,7 +50,7 @@ def answer(job: Job, made: Plan | None) -> Estimate:
 
 
 def _save_predictions(job: Job, predictions: Predictions) -> None:
-    """Every row, its part and its prediction (under cross-fit also whose fold's model made it), for the user to keep."""
+    """Every row with its part, its prediction and, under cross-fit, the fold of the model that made it."""
     data = job.dataset
     frame = pd.DataFrame({"text": [*(data.texts[i] for i in predictions.rectify), *data.pool_texts]})
     frame["part"] = ["rectify"] * len(predictions.rectify) + ["pool"] * data.m

@@ -59,8 +59,8 @@ def method_paragraphs(study: Study, settings: RunSettings, results: Results) -> 
         "Rectifying: the model's answer over all texts is corrected by its errors on labelled texts that it was not "
         "trained on; the correction counts as much as the predictions deserve, so that bad predictions cannot make "
         "the answer much worse than labels alone [1]. Under cross-fitting, each label is predicted by a model trained "
-        "on the other folds, so that every label both trains and rectifies [2]; each unlabelled text is predicted by one "
-        "of these models, taken at random."
+        "on the other folds, so that every label both trains and rectifies [2]; each unlabelled text is predicted by "
+        "one of these models, taken at random."
     )
     paragraphs.append(
         "The interval speaks of exactly these texts: labels already known enter as they are."

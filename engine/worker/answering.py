@@ -10,7 +10,7 @@ import pandas as pd
 from engine.allocation import Plan
 from engine.rectification import Estimate
 from engine.rectification.dataset import rectify_dataset
-from engine.worker.job import ESTIMATE, MODELS, READING, Job
+from engine.worker.job import ESTIMATE, MODELS, READING, SECONDS_TO_PREDICT, Job
 from engine.worker.strategies import Predictions, carry_out
 
 
@@ -21,6 +21,8 @@ def answer(job: Job, made: Plan | None) -> Estimate:
         # Every fold's probe reads the same embeddings, so nearly all of the work is here.
         job.report.stage(READING)
         job.bench.cache.embed([*job.dataset.texts, *job.dataset.pool_texts], job.report)
+    if made:
+        job.report.expect({MODELS: made[name].seconds or SECONDS_TO_PREDICT * job.dataset.m})
     job.report.stage(MODELS)
     predictions = carry_out(name, job, made)
     job.report.stage(ESTIMATE)

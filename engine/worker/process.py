@@ -54,7 +54,7 @@ def _stages(run: Run, dataset: Dataset, sealing: Sealing) -> dict[str, float]:
         stages[PILOT] = 1.0 if probe else _SECONDS_TO_TRAIN * work
     if run.kind == "run":
         reading = {READING: SECONDS_TO_PREDICT * dataset.m} if probe else {}
-        stages |= {**reading, MODELS: _strategy_seconds(run, dataset, _SECONDS_TO_TRAIN), ESTIMATE: 0.5}
+        stages |= {**reading, MODELS: _strategy_seconds(run, dataset), ESTIMATE: 0.5}
     return stages
 
 
@@ -63,12 +63,12 @@ def _untrained(run: Run) -> bool:
     return run.kind == "run" and run.settings.strategy in ("labels-only", "zero-shot")
 
 
-def _strategy_seconds(run: Run, dataset: Dataset, seconds_per_label: float) -> float:
-    """Expected seconds of fitting the models and predicting the pool."""
+def _strategy_seconds(run: Run, dataset: Dataset) -> float:
+    """Expected seconds of fitting the models and predicting the pool, before the pilot has told the pace."""
     if run.settings.learner == "probe":
         return 1.0
     fits = run.settings.folds if run.settings.strategy in ("auto", "cross-fit") else 1
-    return fits * seconds_per_label * dataset.n + SECONDS_TO_PREDICT * (dataset.n + dataset.m)
+    return fits * _SECONDS_TO_TRAIN * dataset.n + SECONDS_TO_PREDICT * dataset.m
 
 
 def _work(job: Job) -> None:
@@ -87,7 +87,6 @@ def _work(job: Job) -> None:
         law, seconds_per_label = run_pilot(job, coslow)
         made = make_plan(job, law, seconds_per_label)
         if job.run.kind == "run":
-            job.report.expect({MODELS: _strategy_seconds(job.run, job.dataset, seconds_per_label)})
             print(f"         {answer(job, made).summary()}")
     facts = {"seconds": perf_counter() - started, "cores": os.cpu_count(), "pilot_labels": job.sealing.pilot_size}
     if job.run.kind == "run" and "bench" in job.__dict__:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from engine.allocation import Plan
 from engine.data.sealing import Rows, generator, require_sealed
 from engine.errors import ArgumentError
+from engine.learning.models import Progress
 from engine.learning.training import LossReport
 from engine.runs import fingerprint, home
 from engine.worker.asking import asked
@@ -83,7 +83,8 @@ def _split(job: Job, made: Plan | None) -> Predictions:
     s = min(s, job.dataset.n - 10)
     train, rectify = job.sealing.split(s)
     require_sealed(job.sealing.pilot, rectify)
-    labels, pool = _fit_and_predict(job, train, rectify, np.arange(job.dataset.m), 0, job.report)
+    spans = _spans(made, np.array([made.costs.seconds(1, s, 0)]), job.dataset.m)
+    labels, pool = _fit_and_predict(job, train, rectify, np.arange(job.dataset.m), 0, spans[0])
     return Predictions(train, rectify, labels, pool)
 
 
@@ -103,17 +104,13 @@ def _cross_fit(job: Job, made: Plan | None) -> Predictions:
     for j, (fold, part) in enumerate(zip(folds, np.array_split(order, len(folds)), strict=True)):
         numbers[fold], parts[part] = j, j
     blocks = numbers if made.costs.shares(len(folds)) else None
-    # A fit trains the models that no earlier one has; and each predicts.
+    # A fit trains the models that no earlier one has.
     work = np.ones(len(folds)) if blocks is None else np.arange(len(folds), 0, -1.0)
-    ends = np.concatenate([[0], work.cumsum() / work.sum()])
-    for j, fold in enumerate(folds):
-
-        def progress(share: float, j: int = j) -> None:
-            job.report(float(ends[j] + share * (ends[j + 1] - ends[j])))
-
+    training = made.costs.seconds(len(folds), n - len(folds[0]), 0) * work / work.sum()
+    for j, (fold, span) in enumerate(zip(folds, _spans(made, training, m), strict=True)):
         train = np.setdiff1d(np.arange(n), fold)
         part = np.flatnonzero(parts == j)
-        own, rest = _fit_and_predict(job, train, fold, part, j, progress, blocks)
+        own, rest = _fit_and_predict(job, train, fold, part, j, span, blocks)
         if labels is None or pool is None:
             labels, pool = np.empty((n, *own.shape[1:])), np.empty((m, *own.shape[1:]))
         labels[fold], pool[part] = own, rest
@@ -124,19 +121,29 @@ def _cross_fit(job: Job, made: Plan | None) -> Predictions:
     return Predictions(np.empty(0, np.intp), np.arange(n), labels, pool, numbers, parts)
 
 
+def _spans(made: Plan, training: Floats, m: int) -> Floats:
+    """Where in the stage each fit begins, has trained and has predicted its part of the pool, shape (fits, 3).
+
+    `training` has the seconds that training each of them is expected to take.
+    """
+    predicting = made.costs.seconds_per_thousand * m / 1000 / len(training)
+    ends = np.concatenate([[0], np.column_stack([training, np.full(len(training), predicting)]).cumsum()])
+    ends = ends / ends[-1] if ends[-1] else np.linspace(0, 1, len(ends))
+    return np.column_stack([ends[:-1:2], ends[1::2], ends[2::2]])
+
+
 def _fit_and_predict(
-    job: Job,
-    train: Rows,
-    rectify: Rows,
-    pool: Rows,
-    number: int,
-    progress: Callable[[float], None],
-    blocks: Rows | None = None,
+    job: Job, train: Rows, rectify: Rows, pool: Rows, number: int, span: Floats, blocks: Rows | None = None
 ) -> tuple[Floats, Floats]:
     """Predictions of one model for its rectification rows and rows of the pool; kept on disk, since models are dear.
 
-    `blocks` has the fold of every label where the fits of all folds have their models in common.
+    `span` says where in the stage it begins, has trained and ends. `blocks` has the fold of every label where the fits
+    of all folds have their models in common.
     """
+
+    def between(low: float, high: float) -> Progress:
+        return lambda share: job.report(low + share * (high - low))
+
     settings, data = job.settings, job.dataset
     parts = None if blocks is None else blocks[train]
     inputs = [data.key, job.read, settings.learner, settings.objective, settings.seed, train.tolist(), pool.tolist()]
@@ -149,7 +156,7 @@ def _fit_and_predict(
             texts,
             data.y[train],
             seed=settings.seed,
-            progress=lambda x: progress(x / 2),
+            progress=between(span[0], span[1]),
             report_loss=losses,
             checkpoints=_checkpoints(job),
             blocks=parts,
@@ -158,10 +165,10 @@ def _fit_and_predict(
             job.tracker.log({f"fit {number}/residual_share": model.residual})
         model.save(job.run.folder / "models" / str(number))
         every = [data.texts[i] for i in rectify] + [data.pool_texts[i] for i in pool]
-        predictions = model.predict(every, lambda x: progress(0.5 + x / 2), rough=True)
+        predictions = model.predict(every, between(span[1], span[2]), rough=True)
         _write_arrays(path, rectify=predictions[: len(rectify)], pool=predictions[len(rectify) :])
         print(f"         model {number + 1} fitted on {len(train)} labels")
-    progress(1.0)
+    job.report(span[2])
     with np.load(path) as kept:
         return kept["rectify"], kept["pool"]
 

@@ -13,7 +13,8 @@ from made_studies import make_study, rows
 from engine.data.sealing import Sealing
 from engine.report import settings_json
 from engine.runs import RunSettings, RunState, home, open_store, read_results
-from engine.worker.job import Job
+from engine.runs.progress import ProgressReport
+from engine.worker.job import MODELS, Job
 
 STEPS = {
     "efficiency": {"efficiency"},
@@ -207,6 +208,26 @@ def test_cross_fit_uses_every_label_once_and_predicts_it_with_a_model_that_has_n
     assert results.estimate.n == 60
     # The models share the pool: each text of it is predicted once.
     assert {told[text] for text in data.pool_texts} == {1}
+
+
+@pytest.mark.parametrize("strategy", ["split", "cross-fit"])
+def test_the_progress_of_a_stage_never_falls_and_ends(in_process, quick_coslow, store, monkeypatch, strategy):
+    shares, stage, report = [], ProgressReport.stage, ProgressReport.__call__
+
+    def noted_stage(self, sentence):
+        shares.append((sentence, []))
+        stage(self, sentence)
+
+    def noted(self, share):
+        shares[-1][1].append(share)
+        report(self, share)
+
+    monkeypatch.setattr(ProgressReport, "stage", noted_stage)
+    monkeypatch.setattr(ProgressReport, "__call__", noted)
+    finished(in_process, make_study(store), strategy=strategy, folds=5)
+    told = dict(shares)[MODELS]
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
 
 
 def test_auto_takes_the_plans_recommendation(in_process, quick_coslow, store):

@@ -20,6 +20,7 @@ from engine.allocation.strategies import (
     Costs,
     StrategyPlan,
     best_folds,
+    half_widths,
     law_bands,
     recommend,
     split_range,
@@ -88,7 +89,7 @@ class Plan:
     def at(self, s: int) -> StrategyPlan:
         """Return the record of a split with s fine-tuning labels."""
         return strategy_record(
-            self.design, self.costs, "split", s, self.n - s, 1, self.design.rectified(s, law_bands(self.law, s))
+            self.design, self.costs, "split", s, self.n - s, 1, half_widths(self.design, s, law_bands(self.law, s))
         )
 
     def replanned(
@@ -137,8 +138,7 @@ class Plan:
 
     def width_interval(self, s: float | Floats, level: float = 0.8) -> tuple[Any, Any]:
         """Return the interval of that half-width from the uncertainty of the law."""
-        low, high = self.law.interval(s, level)
-        ends = [self.design.rectified(np.asarray(s, dtype=float), end) for end in (low, high)]
+        ends = self.design.rectified_interval(np.asarray(s, dtype=float), *self.law.interval(s, level))
         return (float(ends[0]), float(ends[1])) if np.ndim(s) == 0 else (ends[0], ends[1])
 
     def regret(self, s: float | Floats) -> Any:

@@ -153,11 +153,11 @@ def strategy_records(
     alone = design.labels_only() * np.sqrt(_variance_bands(1.0, label_freedom))
     fits: list[tuple[str, int, int, int, Floats]] = [
         ("labels-only", 0, design.n, 0, alone),
-        ("split", s, design.n - s, 1, design.rectified(s, law_bands(law, s))),
-        ("cross-fit", size, design.n, folds, design.rectified(0, law_bands(law, size))),
+        ("split", s, design.n - s, 1, half_widths(design, s, law_bands(law, s))),
+        ("cross-fit", size, design.n, folds, half_widths(design, 0, law_bands(law, size))),
     ]
     if zero_shot is not None:
-        fits.insert(1, ("zero-shot", 0, design.n, 0, design.rectified(0, zero_shot)))
+        fits.insert(1, ("zero-shot", 0, design.n, 0, half_widths(design, 0, zero_shot)))
     return tuple(strategy_record(design, costs, *fit) for fit in fits)
 
 
@@ -171,6 +171,13 @@ def _variance_bands(variance: float, degrees_of_freedom: float | None) -> Floats
         return np.full(3, variance)
     normal = degrees_of_freedom / HEAVY_TAILS
     return np.asarray(variance * np.concatenate([[1.0], normal / stats.chi2.ppf([0.9, 0.1], normal)]))
+
+
+def half_widths(design: Design, finetune: int, bands: Floats) -> Floats:
+    """Return the half-width with its interval from a residual variance with its own, both as (value, low, high)."""
+    value = design.rectified(finetune, bands[0])
+    low, high = design.rectified_interval(finetune, bands[1], bands[2])
+    return np.array([value, min(low, value), max(high, value)])
 
 
 def law_bands(law: Law, s: int) -> Floats:

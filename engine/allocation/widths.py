@@ -36,15 +36,28 @@ class Design:
 
     def rectified(self, finetune: int | Floats, residual_variance: float | Floats) -> Floats:
         """Return the half-width when `finetune` labels train the predictor and the others rectify it."""
+        residual = np.minimum(np.asarray(residual_variance, dtype=float), self.label_variance)
+        return self._half_width(finetune, residual, self.label_variance)
+
+    def rectified_interval(
+        self, finetune: int | Floats, low: float | Floats, high: float | Floats
+    ) -> tuple[Floats, Floats]:
+        """Return the ends of the half-width's interval where the residual variance lies between `low` and `high`.
+
+        A residual variance above the label variance as measured says that the labels vary more than was measured.
+        """
+        above = np.maximum(self.label_variance, high)
+        return self.rectified(finetune, low), self._half_width(finetune, np.asarray(high, dtype=float), above)
+
+    def _half_width(self, finetune: int | Floats, residual: Floats, label_variance: float | Floats) -> Floats:
         s = np.asarray(finetune, dtype=float)
         rectify = np.maximum(self.n - s, 3.0)
-        residual = np.minimum(np.asarray(residual_variance, dtype=float), self.label_variance)
         if self.population == "these":
             rows = self.n + self.m
             variance = ((rows - s) / rows) ** 2 * (1 - rectify / (rows - s)) * residual / rectify
         else:
-            explained = 1 - residual / self.label_variance
-            variance = self.label_variance / rectify * (1 - explained * self.m / (rectify + self.m))
+            explained = 1 - residual / label_variance
+            variance = label_variance / rectify * (1 - explained * self.m / (rectify + self.m))
         return np.asarray(self._quantile(rectify - 2) * np.sqrt(variance))
 
     def labels_only(self) -> float:

@@ -59,13 +59,17 @@ class Law:
 
     def curves(self, sizes: ArrayLike) -> Floats:
         """Return every draw's residual variance, shape (2000, len(sizes)), never above the label variance."""
-        s = np.atleast_1d(np.asarray(sizes, dtype=float))
-        a, alpha, b, shift = (column[:, None] for column in self.draws.T)
-        values: Floats = a * np.maximum(s + shift, 1e-9) ** -alpha + b
+        s, values = np.atleast_1d(np.asarray(sizes, dtype=float)), self._unbounded(sizes)
         known = [v for v in (self.label_variance, self.zero_shot_variance) if v is not None]
         ceiling = min(known, default=np.inf)
         # Untrained, the model leaves its zero-shot variance; one that predicts nothing leaves the label variance.
         return np.where(s > 0, np.minimum(values, ceiling), ceiling if known else values)
+
+    def _unbounded(self, sizes: ArrayLike) -> Floats:
+        """The draws' curves, each of which begins at what the label variance is in that draw."""
+        s = np.atleast_1d(np.asarray(sizes, dtype=float))
+        a, alpha, b, shift = (column[:, None] for column in self.draws.T)
+        return np.asarray(a * np.maximum(s + shift, 1e-9) ** -alpha + b)
 
     def predict(self, s: ArrayLike) -> Floats | float:
         """Return the posterior median of the residual variance at s labels (a number for a number)."""
@@ -82,13 +86,17 @@ class Law:
     def interval(self, s: ArrayLike, level: float = 0.8) -> tuple[Floats | float, Floats | float]:
         """Return the central interval of the residual variance curve at s labels (not of a single trial).
 
+        It may reach above the label variance, which was measured on few labels too: where the model explains little,
+        that is most of what is uncertain.
+
         Raises:
             ArgumentError: The level does not lie between 0 and 1.
         """
         if not 0 < level < 1:
             raise ArgumentError(f"level is {level}, but it must lie between 0 and 1, such as 0.8.")
-        low, high = (_between_knots(s, self._at_knots(share)) for share in ((1 - level) / 2, (1 + level) / 2))
-        return low, high
+        low, high = self._at_knots((1 - level) / 2), self._at_knots((1 + level) / 2)
+        beyond = _quantile(self._ordered_unbounded, (1 + level) / 2)
+        return _between_knots(s, low), _between_knots(s, np.maximum(high, beyond))
 
     @cached_property
     def _ordered(self) -> Floats:
@@ -96,14 +104,16 @@ class Law:
         return np.sort(self.curves(_KNOTS), axis=0)
 
     @cached_property
+    def _ordered_unbounded(self) -> Floats:
+        return np.sort(self._unbounded(_KNOTS), axis=0)
+
+    @cached_property
     def _means(self) -> Floats:
         low, high = (self._at_knots(share) for share in (0.1, 0.9))
         return np.asarray(np.clip(self._ordered.mean(0), low, high))
 
     def _at_knots(self, share: float) -> Floats:
-        place = share * (len(self._ordered) - 1)
-        below, above = self._ordered[int(np.floor(place))], self._ordered[int(np.ceil(place))]
-        return np.asarray(below + (place % 1) * (above - below))
+        return _quantile(self._ordered, share)
 
     def summary(self) -> str:
         """Say in a sentence what the law says."""
@@ -138,6 +148,12 @@ class Law:
         if draws.shape[1] == 3:
             arrays["draws"] = np.column_stack([draws, np.zeros(len(draws))])
         return cls(**{"shift": 0.0, "zero_shot_variance": None, **values, **arrays})
+
+
+def _quantile(ordered: Floats, share: float) -> Floats:
+    place = share * (len(ordered) - 1)
+    below, above = ordered[int(np.floor(place))], ordered[int(np.ceil(place))]
+    return np.asarray(below + (place % 1) * (above - below))
 
 
 def _between_knots(s: ArrayLike, values: Floats) -> Floats | float:

@@ -71,6 +71,16 @@ def test_a_useless_model_is_worth_no_more_than_labels_alone():
         assert design.rectified(0, 5.0) == design.rectified(0, 2.0)
 
 
+@pytest.mark.parametrize("kind", ["these", "larger"])
+def test_a_residual_above_the_label_variance_says_that_the_labels_vary_more(kind):
+    design = Design(60, 150, 1.0, kind, 0.9)
+    low, high = design.rectified_interval(20, np.array([0.5, 0.8]), np.array([0.9, 2.0]))
+    np.testing.assert_allclose(low, design.rectified(20, np.array([0.5, 0.8])))
+    varied = Design(60, 150, 2.0, kind, 0.9).rectified(20, 2.0)
+    np.testing.assert_allclose(high, [design.rectified(20, 0.9), varied])
+    assert high[1] > design.rectified(20, 2.0)
+
+
 def test_an_endless_pool_leaves_the_residual_alone():
     design = Design(100, 10**12, 2.0, "larger", 0.95)
     expected = stats.t.ppf(0.975, 68) * np.sqrt(0.5 / 70)

@@ -118,6 +118,20 @@ def test_trials_without_an_effect_of_the_labels_give_a_flat_law():
     assert law.predict(500) > 0.85 * level
 
 
+@pytest.mark.slow
+def test_the_band_of_a_model_that_explains_nothing_covers_a_label_variance_that_few_labels_measured():
+    covered, rng = [], np.random.default_rng(10)
+    for _ in range(150):
+        y = rng.normal(size=(5, 12))  # five hold-outs of a dozen labels, of variance 1
+        s, names = np.repeat([24.0, 48.0], 5), np.tile(np.arange(5), 2)
+        v = np.tile(y.var(1, ddof=1), 2) * np.exp(rng.normal(0, 0.01, 10))
+        freedom = effective_freedom(np.full(10, 11.0), y.reshape(-1, 1))
+        law = fit_law(s, v, degrees_of_freedom=freedom, holdouts=names, label_variance=float(y.var(ddof=1)))
+        low, high = law.interval(500)
+        covered.append(low <= 1 <= high)
+    assert 0.72 <= np.mean(covered) <= 0.88
+
+
 def test_the_curve_begins_at_what_the_untrained_model_leaves():
     s, v, names, level = paired(np.random.default_rng(9))
     law = fit_law(s, v, degrees_of_freedom=30, holdouts=names, label_variance=level)

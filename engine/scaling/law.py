@@ -58,12 +58,18 @@ class Law:
     draws: Floats
 
     def curves(self, sizes: ArrayLike) -> Floats:
-        """Return every draw's residual variance, shape (2000, len(sizes)), never above the label variance."""
+        """Return every draw's residual variance, shape (2000, len(sizes)), never above the label variance.
+
+        The label variance is taken as it was measured: what a draw holds it to be falls out of its share left over.
+        """
         s, values = np.atleast_1d(np.asarray(sizes, dtype=float)), self._unbounded(sizes)
         known = [v for v in (self.label_variance, self.zero_shot_variance) if v is not None]
-        ceiling = min(known, default=np.inf)
+        if not known:
+            return values
         # Untrained, the model leaves its zero-shot variance; one that predicts nothing leaves the label variance.
-        return np.where(s > 0, np.minimum(values, ceiling), ceiling if known else values)
+        start = known[-1]
+        begins = np.where(self.draws[:, 3:] > 0, self._unbounded(0.0), start)
+        return np.where(s > 0, np.minimum(values * start / begins, min(known)), min(known))
 
     def _unbounded(self, sizes: ArrayLike) -> Floats:
         """The draws' curves, each of which begins at what the label variance is in that draw."""
@@ -94,9 +100,8 @@ class Law:
         """
         if not 0 < level < 1:
             raise ArgumentError(f"level is {level}, but it must lie between 0 and 1, such as 0.8.")
-        low, high = self._at_knots((1 - level) / 2), self._at_knots((1 + level) / 2)
-        beyond = _quantile(self._ordered_unbounded, (1 + level) / 2)
-        return _between_knots(s, low), _between_knots(s, np.maximum(high, beyond))
+        ends = [[_quantile(of, (1 + sign * level) / 2) for of in (self._ordered, self._free)] for sign in (-1, 1)]
+        return _between_knots(s, np.minimum(*ends[0])), _between_knots(s, np.maximum(*ends[1]))
 
     @cached_property
     def _ordered(self) -> Floats:
@@ -104,7 +109,8 @@ class Law:
         return np.sort(self.curves(_KNOTS), axis=0)
 
     @cached_property
-    def _ordered_unbounded(self) -> Floats:
+    def _free(self) -> Floats:
+        """The same where the label variance is as uncertain as the trials."""
         return np.sort(self._unbounded(_KNOTS), axis=0)
 
     @cached_property

@@ -58,18 +58,12 @@ class Law:
     draws: Floats
 
     def curves(self, sizes: ArrayLike) -> Floats:
-        """Return every draw's residual variance, shape (2000, len(sizes)), never above the label variance.
-
-        The label variance is taken as it was measured: what a draw holds it to be falls out of its share left over.
-        """
+        """Return every draw's residual variance, shape (2000, len(sizes)), never above the label variance."""
         s, values = np.atleast_1d(np.asarray(sizes, dtype=float)), self._unbounded(sizes)
         known = [v for v in (self.label_variance, self.zero_shot_variance) if v is not None]
-        if not known:
-            return values
+        ceiling = min(known, default=np.inf)
         # Untrained, the model leaves its zero-shot variance; one that predicts nothing leaves the label variance.
-        start = known[-1]
-        begins = np.where(self.draws[:, 3:] > 0, self._unbounded(0.0), start)
-        return np.where(s > 0, np.minimum(values * start / begins, min(known)), min(known))
+        return np.where(s > 0, np.minimum(values, ceiling), ceiling if known else values)
 
     def _unbounded(self, sizes: ArrayLike) -> Floats:
         """The draws' curves, each of which begins at what the label variance is in that draw."""
@@ -100,8 +94,9 @@ class Law:
         """
         if not 0 < level < 1:
             raise ArgumentError(f"level is {level}, but it must lie between 0 and 1, such as 0.8.")
-        ends = [[_quantile(of, (1 + sign * level) / 2) for of in (self._ordered, self._free)] for sign in (-1, 1)]
-        return _between_knots(s, np.minimum(*ends[0])), _between_knots(s, np.maximum(*ends[1]))
+        low, high = self._at_knots((1 - level) / 2), self._at_knots((1 + level) / 2)
+        beyond = _quantile(self._ordered_unbounded, (1 + level) / 2)
+        return _between_knots(s, low), _between_knots(s, np.maximum(high, beyond))
 
     @cached_property
     def _ordered(self) -> Floats:
@@ -109,8 +104,7 @@ class Law:
         return np.sort(self.curves(_KNOTS), axis=0)
 
     @cached_property
-    def _free(self) -> Floats:
-        """The same where the label variance is as uncertain as the trials."""
+    def _ordered_unbounded(self) -> Floats:
         return np.sort(self._unbounded(_KNOTS), axis=0)
 
     @cached_property

@@ -38,7 +38,7 @@ from tqdm import tqdm
 
 from engine.allocation import Costs, Design, Plan, plan, weigh
 from engine.data.sealing import Sealing
-from engine.learning.learners import AVERAGED, Workbench
+from engine.learning.learners import AVERAGED, FEWEST, Workbench
 from engine.learning.models import DEFAULT_MODEL, offline_environment
 from engine.learning.trials import residual_variance
 from engine.rectification import Estimate, rectified_mean
@@ -172,10 +172,11 @@ def planned(draw: Draw, k: int, trials: Callable[[int], list[Trial]]) -> Plan:
     steps = draw.sealing.steps()
     for opened, following in zip(steps, [*steps[1:], None], strict=True):
         found = trials(opened)
-        pace = sum(t.seconds for t in found) / sum(t.size for t in found)
-        predicting = 0.01 if draw.corpus.learner == "probe" else 1000 * SECONDS_TO_PREDICT
-        averaged = AVERAGED.get(draw.corpus.learner, 0)
-        costs = Costs(seconds_per_label=pace, seconds_per_thousand=predicting, averaged=averaged)
+        name = draw.corpus.learner
+        costs = Costs(averaged=AVERAGED.get(name, 0), fewest=0 if name == "probe" else FEWEST)
+        pace = sum(t.seconds for t in found) / sum(costs.work(t.size) for t in found)
+        predicting = 0.01 if name == "probe" else 1000 * SECONDS_TO_PREDICT
+        costs = replace(costs, seconds_per_label=pace, seconds_per_thousand=predicting)
         known = y[draw.sealing.order[:opened], None]
         spread = float(known.var(ddof=1))
         law = fit_law(
@@ -190,7 +191,7 @@ def planned(draw: Draw, k: int, trials: Callable[[int], list[Trial]]) -> Plan:
             label_degrees_of_freedom=float(effective_freedom(opened - 1, known)),
         )  # fmt: skip
         further = draw.sealing.opened(following).trials(SEEDS[draw.corpus.learner]) if following else []
-        work = pace * sum(len(train) for _, train, _ in further)
+        work = sum(costs.seconds(1, len(train), 0) for _, train, _ in further)
         design = Design(n, m, spread, "these", 0.95)
         step = weigh(law, design, opened=opened, following=following, folds=made.folds, costs=costs, seconds=work)
         if not step.goes_on:

@@ -60,6 +60,7 @@ class Costs:
         seconds_per_thousand: Prediction time for a thousand texts.
         per_thousand: Price of a thousand predictions, beside the hours they take.
         averaged: Models that a fit averages, each trained on all its labels but a fold; 0 where it is one model.
+        fewest: Labels below which training a model takes no less time, for its steps have a least number.
     """
 
     per_label: float = 0.0
@@ -68,6 +69,7 @@ class Costs:
     seconds_per_thousand: float = 0.0
     per_thousand: float = 0.0
     averaged: int = 0
+    fewest: int = 0
 
     @property
     def prices_compute(self) -> bool:
@@ -87,11 +89,22 @@ class Costs:
         """Return the compute time of models that are each fitted on `finetune` labels and share the texts to predict.
 
         Where fits have their models in common, a fit of cross-fit trains half of K - 1 models on (K - 2) / (K - 1) of
-        its labels; by itself it trains A models on (A - 1) / A of them, A being `averaged`.
+        its labels.
         """
-        training = (fits - 2) / 2 / (self.averaged - 1) if self.shares(fits) else 1.0
+        training = self.work(finetune)
+        if self.shares(fits):
+            own = max(finetune * (fits - 2) / (fits - 1), self.fewest)
+            training = own * (fits - 1) / 2 / (self.averaged - 1)
         predicting = self.seconds_per_thousand * texts / 1000 if fits else 0.0
-        return fits * training * self.seconds_per_label * finetune + predicting
+        return fits * training * self.seconds_per_label + predicting
+
+    def work(self, finetune: int) -> float:
+        """Return the labels that a fit on `finetune` labels, by itself, takes the time of: hardly less for a few.
+
+        It trains A models on (A - 1) / A of its labels, A being `averaged`.
+        """
+        others = self.averaged - 1
+        return max(finetune, self.fewest * self.averaged / others) if others > 0 else max(finetune, self.fewest)
 
     def compute(self, fits: int, finetune: int, texts: int) -> float:
         """Return the price of that compute."""

@@ -28,6 +28,8 @@ Floats = NDArray[np.float64]
 
 # Adapters that a fit averages; `auto` is asked for the best prediction, not for the fastest.
 AVERAGED = {"lora": Recipe.folds, "auto": 5}
+# Labels of a model below which its training takes as many steps all the same.
+FEWEST = Recipe.steps * Recipe.batch_size // Recipe.epochs
 States = Callable[[list[str], Progress], NDArray[np.float32]]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.allocation import Costs, Design, Plan, RampUpStep, best_folds, plan, weigh
 from engine.data.sealing import Rows
-from engine.learning.learners import AVERAGED
+from engine.learning.learners import AVERAGED, FEWEST
 from engine.learning.trials import outcomes, residual_variance, run_trial
 from engine.scaling import Law, effective_freedom, fit_law
 from engine.worker.asking import asked
@@ -29,7 +29,7 @@ def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
         frame, zero_shot = _trials(job, coslow, number, len(steps)), _zero_shot(job)[0]
         law = _law(job, frame, zero_shot)
         job.record("law", law.to_dict())
-        pace = float(frame["seconds"].sum() / frame["size"].sum())
+        pace = float(frame["seconds"].sum() / sum(map(_costs(job).work, frame["size"])))
         step = _weigh(job, law, steps[number + 1 : number + 2], pace, zero_shot)
         taken.append(step.to_dict())
         if not step.goes_on:
@@ -111,7 +111,7 @@ def _weigh(job: Job, law: Law, following: list[int], pace: float, zero_shot: flo
         following=following[0] if following else None,
         folds=_folds(job) or best_folds(law, design, costs),
         costs=costs,
-        seconds=pace * sum(len(train) for _, train, _ in further),
+        seconds=sum(costs.seconds(1, len(train), 0) for _, train, _ in further),
         strategy=settings.strategy,
         zero_shot_variance=zero_shot,
     )
@@ -123,7 +123,7 @@ def _folds(job: Job) -> int | None:
     return None if settings.strategy == "auto" else min(settings.folds, job.dataset.n)
 
 
-def _costs(job: Job, seconds_per_label: float) -> Costs:
+def _costs(job: Job, seconds_per_label: float = 0.0) -> Costs:
     trained = job.settings.learner != "probe"
     return Costs(
         per_label=job.settings.cost_per_label,
@@ -132,6 +132,7 @@ def _costs(job: Job, seconds_per_label: float) -> Costs:
         seconds_per_label=seconds_per_label,
         seconds_per_thousand=1000 * SECONDS_TO_PREDICT if trained else 0.01,
         averaged=AVERAGED.get(job.settings.learner, 0),
+        fewest=FEWEST if trained else 0,
     )
 
 

@@ -56,6 +56,16 @@ def test_the_time_of_cross_fit_is_that_of_its_models(averaged, folds):
     assert costs.seconds(1, size, 0) == pytest.approx(2.0 * size)
 
 
+@pytest.mark.parametrize("averaged", [0, 5])
+def test_a_fit_on_few_labels_takes_the_steps_of_more(averaged):
+    costs = Costs(seconds_per_label=2.0, averaged=averaged, fewest=80)
+    least = 100 if averaged else 80  # of five models each has four fifths of the labels
+    assert costs.seconds(1, 10, 0) == costs.seconds(1, least, 0) == 2.0 * least
+    assert costs.seconds(1, 500, 0) == 1000.0
+    # Six folds of 60 labels: fifteen models of 40 in common, each with the steps of 80; five models are one fit.
+    assert Costs(seconds_per_label=2.0, averaged=5, fewest=80).seconds(6, 50, 0) == pytest.approx(15 / 5 * 200.0)
+
+
 def test_with_prices_the_folds_are_those_worth_most():
     for hour in (360.0, 3600.0, 36_000.0):
         costs = Costs(per_label=1.0, per_gpu_hour=hour, seconds_per_label=0.01)

@@ -108,11 +108,11 @@ def test_useless_predictions_leave_the_labels_only_regression(rows):
 
 
 GLOBALS = """
-import random, sys, types, warnings
+import pickle, random, sys, types, warnings
 import numpy as np, pandas as pd
 engine = types.ModuleType("engine"); engine.__path__ = ["engine"]; sys.modules["engine"] = engine  # this room alone
 def state():
-    return (list(warnings.filters), np.random.get_state()[1].tolist(), random.getstate(), np.geterr(),
+    return (list(warnings.filters), pickle.dumps(np.random.get_state()), random.getstate(), np.geterr(),
             np.get_printoptions(), pd.describe_option("display", False))
 before = state()
 import engine.rectification as r

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,14 +20,14 @@ from engine.learning.finetuning import FineTuned, Tuned, fine_tune
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.models import Encoder, Kept, Progress, is_decoder, load_encoder, silent
 from engine.learning.probe import Head, fit_layers
-from engine.learning.recipe import Recipe
+from engine.learning.recipe import THOROUGH_FOLDS, Recipe
 from engine.learning.regressor import Pooled
 from engine.learning.training import LossReport, Reader
 
 Floats = NDArray[np.float64]
 
 # Adapters that a fit averages; `auto` is asked for the best prediction, not for the fastest.
-AVERAGED = {"lora": Recipe.folds, "auto": 5}
+AVERAGED = {"lora": Recipe.folds, "auto": THOROUGH_FOLDS}
 # Labels of a model below which its training takes as many steps all the same.
 FEWEST = Recipe.steps * Recipe.batch_size // Recipe.epochs
 States = Callable[[list[str], Progress], NDArray[np.float32]]
@@ -140,7 +140,7 @@ class FineTuning:
         method: "lora" or "full".
         objective: What is minimised.
         about: What the label is called; a model that writes is told, as it is where it is not trained.
-        folds: Models trained and averaged, each on all labels but a fold; more leave less variance and take longer.
+        thorough: Whether the best prediction is asked for rather than the fastest.
     """
 
     bench: Workbench
@@ -148,7 +148,7 @@ class FineTuning:
     method: str
     objective: str
     about: str = ""
-    folds: int = Recipe.folds
+    thorough: bool = False
 
     def fit(
         self,
@@ -168,7 +168,7 @@ class FineTuning:
             texts,
             y,
             classes=len(self.classes) if self.classes else None,
-            recipe=replace(Recipe.suited(reader.base, self.method, self.objective), folds=self.folds),
+            recipe=Recipe.suited(reader.base, self.method, self.objective, thorough=self.thorough),
             seed=seed,
             progress=progress,
             report_loss=report_loss,
@@ -302,5 +302,5 @@ class Workbench:
         if name in ("lora", "full"):
             return FineTuning(self, classes, name, objective, about)
         if name == "auto":
-            return Auto(probe, FineTuning(self, classes, "lora", objective, about, AVERAGED["auto"]))
+            return Auto(probe, FineTuning(self, classes, "lora", objective, about, thorough=True))
         raise ArgumentError(f"learner is {name!r}, but it must be one of probe, lora, full, auto.")

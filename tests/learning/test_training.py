@@ -183,6 +183,10 @@ def test_the_lowest_layers_get_no_adapter(tiny_encoder):
 
 def test_settings_follow_the_size_of_the_model(tiny_encoder):
     assert Recipe.suited(tiny_encoder.model, "lora", "variance") == Recipe()
+    thorough = Recipe.suited(tiny_encoder.model, "lora", "variance", thorough=True)
+    assert thorough.frozen == 0
+    assert thorough.folds > Recipe.folds
+    assert thorough.learning_rate > Recipe.learning_rate
     with torch.device("meta"):  # no memory
         large = torch.nn.Linear(50_000, 50_000)
     recipe = Recipe.suited(large, "full", "mean-square")

@@ -24,7 +24,7 @@ from torch import nn
 from engine.errors import ArgumentError
 from engine.learning.averaging import SCALING, Adapters, Copies, Models, adapted
 from engine.learning.below import layers_of
-from engine.learning.blending import outcomes, spread, trust
+from engine.learning.blending import BY_ITSELF, outcomes, spread, trust
 from engine.learning.checkpoints import Checkpoints
 from engine.learning.faults import memory_told
 from engine.learning.models import Progress, silent
@@ -192,7 +192,7 @@ def fine_tune(
     # Probabilities are left as they are: shifted, they might leave the range from zero to one.
     offset = np.zeros(columns.shape[1]) if classes else mean - seen.mean(0)
     most = 1.0 if classes else _MOST_TRUST
-    weight = trust(columns, left_out, np.broadcast_to(mean, columns.shape), final=seen, most=most)
+    weight = trust(columns, left_out, np.broadcast_to(mean, columns.shape), BY_ITSELF, final=seen, most=most)
     trusted = mean + weight * (left_out - mean)
     residual = spread(columns - trusted) / max(spread(columns), 1e-300)
     return FineTuned(reader, module, mean, offset, weight, recipe, left_out, seen + offset, residual, averaged)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ArgumentError
-from engine.learning.blending import outcomes, share_of, spread, without_each
+from engine.learning.blending import BESIDE_THE_PROBE, Usual, outcomes, spread, trust, without_each
 from engine.learning.decoders import Decoder, load_decoder
 from engine.learning.embeddings import EmbeddingCache
 from engine.learning.finetuning import FineTuned, Tuned, fine_tune
@@ -246,7 +246,9 @@ class Auto:
         columns = outcomes(y, self.probe.classes)
         loo = probed.head.loo.reshape(columns.shape) - without_each(columns) + columns.mean(0)
         left_out, seen = (tuned.mean + tuned.trust * (part - tuned.mean) for part in (tuned.left_out, tuned.seen))
-        weight = share_of(tuned.trust, columns, left_out, loo, final=seen)
+        # What is trusted little by itself is trusted little beside the probe.
+        usual = Usual(BESIDE_THE_PROBE.weight * min(tuned.trust, 1.0), BESIDE_THE_PROBE.precision)
+        weight = trust(columns, left_out, loo, usual, final=seen) if tuned.trust > 0 else 0.0
         residual = spread(columns - loo - weight * (left_out - loo)) / max(spread(columns), 1e-300)
         return Blended(probed, tuned, weight, residual)
 

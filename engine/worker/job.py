@@ -19,7 +19,7 @@ READING, CURVE = "Reading the pool with the model", "Measuring the curve"
 MODELS, ESTIMATE = "Fitting models and predicting the pool", "Rectifying"
 
 # Part of every key: results of an older way of computing them are not taken for today's.
-VERSION = 7
+VERSION = 8
 SECONDS_TO_PREDICT = 0.0025  # for each text, with the default model on two cores
 
 

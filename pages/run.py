@@ -94,6 +94,18 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     )
 
 
+def taken_over(settings: engine.RunSettings) -> str:
+    """Say what the run takes over from the Plan page; empty where that is nothing."""
+    told = {
+        "half-width": settings.half_width,
+        "price of a label": settings.cost_per_label,
+        "price of an hour of compute": settings.cost_per_gpu_hour,
+        "price of a thousand predictions": settings.cost_per_thousand,
+    }
+    words = [f"{name} {parts.number(value)}" for name, value in told.items() if value]
+    return f"Taken over from the Plan page: {', '.join(words)}." if words else ""
+
+
 @st.cache_resource(max_entries=32, show_spinner="Looking at this computer", ttl=60)
 def _preflight(key: str, _study: engine.Study, _settings: engine.RunSettings) -> engine.Preflight:
     return engine.preflight(parts.dataset(_study), _settings)
@@ -121,6 +133,8 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
     """Ask for the settings, show what they take, and start."""
     with st.container(border=True):
         settings = ask_settings(study)
+        if taken_over(settings):
+            st.caption(taken_over(settings))
     show_preflight(study, settings)
     parts.caution(study)
     if st.button("Run", type="primary", icon=":material/play_arrow:", key="start"):

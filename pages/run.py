@@ -11,7 +11,7 @@ LEARNERS = {
     "probe": ("Probe", "Head on frozen features: seconds."),
     "lora": ("LoRA", "Adapter in the model: minutes."),
     "full": ("Full", "All weights: slowest, most memory."),
-    "auto": ("Auto", "Probe and LoRA, blended: slower."),
+    "auto": ("Auto", "Probe and LoRA, blended: best, slower."),
 }
 STRATEGIES = {
     "auto": "As the plan recommends",
@@ -102,7 +102,7 @@ def taken_over(settings: engine.RunSettings) -> str:
         "price of an hour of compute": settings.cost_per_gpu_hour,
         "price of a thousand predictions": settings.cost_per_thousand,
     }
-    words = [f"{name} {parts.number(value)}" for name, value in told.items() if value]
+    words = [f"{name} {value:,.10g}" for name, value in told.items() if value]
     return f"Taken over from the Plan page: {', '.join(words)}." if words else ""
 
 

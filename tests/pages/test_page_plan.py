@@ -298,7 +298,7 @@ def test_the_wishes_go_on_to_the_run(visit: Visit, planned: engine.Study) -> Non
     assert app.session_state["wishes"]["folds"] == 4
     assert [app.session_state["wishes"][name] for name in ("price", "hour", "thousand")] == [1.25, 2.5, 0.0]
     app.switch_page("pages/run.py").run()
-    assert "from the Plan page: price of a label 1.25, price of an hour of compute 2.50." in words(app)
+    assert "from the Plan page: price of a label 1.25, price of an hour of compute 2.5." in words(app)
 
 
 def test_a_pilot_that_opened_nearly_all_labels_leaves_one_split(visit: Visit, store: engine.Store) -> None:

@@ -68,7 +68,8 @@ def writer(decoder, tmp_path):
 def test_a_saved_decoder_predicts_the_same(name, classes, writer, labels, tmp_path, monkeypatch):
     base, bench = writer
     texts, numbers, codes = labels
-    monkeypatch.setattr(Recipe, "suited", lambda *_, **__: Recipe("full" if name == "full" else "lora", epochs=1, steps=1))
+    short = Recipe("full" if name == "full" else "lora", epochs=1, steps=1)
+    monkeypatch.setattr(Recipe, "suited", lambda *_, **__: short)
     fitted = bench.learner(name, "variance", classes).fit(texts, codes if classes else numbers // 9, seed=1)
     fitted.save(tmp_path / "one")
     expected = fitted.predict(texts).reshape(len(texts), -1)

@@ -11,7 +11,7 @@ LEARNERS = {
     "probe": ("Probe", "Head on frozen features: seconds."),
     "lora": ("LoRA", "Adapter in the model: minutes."),
     "full": ("Full", "All weights: slowest, most memory."),
-    "auto": ("Auto", "Probe and LoRA, blended: best, slower."),
+    "auto": ("Auto", "Probe and LoRA, blended: usually best, slower."),
 }
 STRATEGIES = {
     "auto": "As the plan recommends",
@@ -133,8 +133,8 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
     """Ask for the settings, show what they take, and start."""
     with st.container(border=True):
         settings = ask_settings(study)
-        if taken_over(settings):
-            st.caption(taken_over(settings))
+        if told := taken_over(settings):
+            st.caption(told)
     show_preflight(study, settings)
     parts.caution(study)
     if st.button("Run", type="primary", icon=":material/play_arrow:", key="start"):

@@ -10,8 +10,8 @@ from typing import Any, Self
 _SIZES = (100, 1000, math.inf)
 _LORA_RATES, _FULL_RATES, _RANKS = (1e-3, 5e-4, 2e-4), (1e-4, 3e-5, 1e-5), (32, 32, 16)
 _CHECKPOINTED = 1e9  # weights; from here on activations are computed again rather than kept
-# What the best prediction takes rather than the fastest: half as long again for each fold, and more folds. How this rate
-# with all layers compares with others is told in benchmarks/RESULTS.md; 1.4 times is too much for some ratings.
+# What the best prediction takes rather than the fastest: half as long again for each fold, and more folds. How it
+# compares with other rates is told in benchmarks/RESULTS.md; 1.4 times is too much for some ratings.
 THOROUGH_FOLDS, _THOROUGH_RATE = 5, 1.2
 
 

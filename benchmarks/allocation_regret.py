@@ -38,14 +38,13 @@ from tqdm import tqdm
 
 from engine.allocation import Costs, Design, Plan, plan, weigh
 from engine.data.sealing import Sealing
-from engine.learning.learners import AVERAGED, FEWEST, Workbench
+from engine.learning.learners import Workbench
 from engine.learning.models import DEFAULT_MODEL, offline_environment
 from engine.learning.trials import residual_variance
 from engine.rectification import Estimate, rectified_mean
 from engine.runs import home
+from engine.runs.pace import AVERAGED, FEWEST, SECONDS_TO_PREDICT, SEEDS
 from engine.scaling import effective_freedom, fit_law
-from engine.worker.job import SECONDS_TO_PREDICT
-from engine.worker.pilot import SEEDS
 
 CURVE = (25, 50, 100, 200, 400, 800)
 

@@ -32,6 +32,7 @@ with warnings.catch_warnings():
         move_split,
         plan_figure,
         settings_json,
+        trials_figure,
         write_report,
     )
     from engine.runs import (
@@ -139,5 +140,6 @@ __all__ = [
     "settings_json",
     "start_run",
     "stop_run",
+    "trials_figure",
     "write_report",
 ]

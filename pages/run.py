@@ -183,6 +183,9 @@ def show_trials(run: engine.Run, results: engine.Results) -> None:
     st.markdown("**Trials on the law**")
     law = results.law
     if law is None:
+        if len(results.trials):
+            told = f"Pilot trials so far: {len(results.trials)}"
+            parts.chart(engine.trials_figure(results.trials), "run_law", told, height=300)
         st.caption("The law is drawn once trials of two sizes have landed.")
         return
     parts.chart(engine.law_figure(law, results.trials), "run_law", law.summary(), height=340)

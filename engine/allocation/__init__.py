@@ -2,7 +2,18 @@
 
 from engine.allocation.plan import Plan, plan
 from engine.allocation.rampup import RampUpStep, weigh
-from engine.allocation.strategies import Costs, StrategyPlan, best_folds, best_split
+from engine.allocation.strategies import Costs, StrategyPlan, best_folds, best_split, fold_size
 from engine.allocation.widths import Design
 
-__all__ = ["Costs", "Design", "Plan", "RampUpStep", "StrategyPlan", "best_folds", "best_split", "plan", "weigh"]
+__all__ = [
+    "Costs",
+    "Design",
+    "Plan",
+    "RampUpStep",
+    "StrategyPlan",
+    "best_folds",
+    "best_split",
+    "fold_size",
+    "plan",
+    "weigh",
+]

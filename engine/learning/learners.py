@@ -20,16 +20,12 @@ from engine.learning.finetuning import FineTuned, Tuned, fine_tune
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.models import Encoder, Kept, Progress, is_decoder, load_encoder, silent
 from engine.learning.probe import Head, fit_layers
-from engine.learning.recipe import THOROUGH_FOLDS, Recipe
+from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled
 from engine.learning.training import LossReport, Reader
 
 Floats = NDArray[np.float64]
 
-# Adapters that a fit averages; `auto` is asked for the best prediction, not for the fastest.
-AVERAGED = {"lora": Recipe.folds, "auto": THOROUGH_FOLDS}
-# Labels of a model below which its training takes as many steps all the same.
-FEWEST = Recipe.steps * Recipe.batch_size // Recipe.epochs
 States = Callable[[list[str], Progress], NDArray[np.float32]]
 
 

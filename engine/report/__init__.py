@@ -8,7 +8,7 @@ from engine.report.figures import (
     loss_figure,
 )
 from engine.report.html import REPORT_FIGURES, html_report
-from engine.report.plan_figures import law_figure, move_split, plan_figure
+from engine.report.plan_figures import law_figure, move_split, plan_figure, trials_figure
 from engine.report.settings import command_line, settings_json
 from engine.report.writing import write_report
 
@@ -26,5 +26,6 @@ __all__ = [
     "move_split",
     "plan_figure",
     "settings_json",
+    "trials_figure",
     "write_report",
 ]

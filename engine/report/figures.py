@@ -129,7 +129,7 @@ def loss_figure(losses: pd.DataFrame) -> go.Figure:
     """Fine-tuning loss over steps, one line a fit, thinned to 2,000 points in all.
 
     Args:
-        losses: Columns fit, step, loss.
+        losses: Columns fit, step, loss, rate.
     """
     figure = go.Figure()
     every = max(-(-len(losses) // _MOST_POINTS), 1)
@@ -140,8 +140,8 @@ def loss_figure(losses: pd.DataFrame) -> go.Figure:
         thin = rows.iloc[::-1].iloc[::every].iloc[::-1]
         line = {"color": PRIMARY if latest else faded(LABELS, 0.45), "width": 2.5 if latest else 1.2}
         figure.add_scatter(
-            x=thin["step"], y=thin["loss"], mode="lines", line=line, name=str(fit), customdata=[str(fit)] * len(thin),
-            hovertemplate="step %{x:,}: loss %{y:.3g}<extra>%{customdata}</extra>",
+            x=thin["step"], y=thin["loss"], mode="lines", line=line, name=str(fit), customdata=thin["rate"],
+            hovertemplate=f"step %{{x:,}}: loss %{{y:.3g}}, learning rate %{{customdata:.2g}}<extra>{fit}</extra>",
         )  # fmt: skip
     framed(figure, "Training step", "Loss")
     return figure

@@ -50,11 +50,29 @@ def law_figure(
     top = max(float(np.max(high)), float(np.max(variances)), *(float(one.predict(x[0])) for one in beside.values()))
     if law.label_variance is not None:
         add_level(figure, law.label_variance, "variance of the labels", LABELS, "dot")
+    _frame(figure, x, max(top, law.label_variance or 0.0))
+    return figure
+
+
+def trials_figure(trials: pd.DataFrame) -> go.Figure:
+    """Residual variance of the first trials, which no law can be drawn through yet.
+
+    Args:
+        trials: Pilot trials with the columns size and variance, one or more.
+    """
+    figure = go.Figure()
+    _add_trials(figure, trials["size"], trials["variance"], PRIMARY, "one trial")
+    _frame(figure, _sizes_shown([trials["size"]], None), float(trials["variance"].max()))
+    return figure
+
+
+def _frame(figure: go.Figure, x: NDArray[np.float64], top: float) -> None:
+    """Set the axes of a figure over the numbers of labels x whose values reach up to `top`."""
     framed(figure, "Fine-tuning labels (logarithmic scale)", "Residual variance (label units squared)")
     ticks = _log_ticks(x[0], x[-1])
-    figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
-    figure.update_yaxes(range=[0, 1.12 * max(top, law.label_variance or 0.0)])
-    return figure
+    ends = [float(np.log10(x[0])), float(np.log10(x[-1]))]
+    figure.update_xaxes(type="log", range=ends, tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
+    figure.update_yaxes(range=[0, 1.12 * top])
 
 
 def _sizes_shown(sizes: list[ArrayLike], upto: float | None) -> NDArray[np.float64]:

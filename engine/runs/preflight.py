@@ -11,17 +11,13 @@ from importlib.util import find_spec
 import psutil
 
 from engine.data import Dataset
+from engine.data.sealing import Sealing
 from engine.errors import ArgumentError
+from engine.runs.pace import SECONDS_TO_FIT, SECONDS_TO_PREDICT, UNTRAINED, pilot_work, strategy_seconds
 from engine.runs.states import DEFAULT_MODEL, RunSettings
 
 # As measured with the default model on two cores; a GPU is some twenty times faster.
 _SECONDS_TO_START = 8.0
-_SECONDS_TO_EMBED = 0.0025
-_SECONDS_TO_TRAIN = 0.008
-# Passes over the labels: three folds, each of four over two thirds of them; under "auto" five folds of four fifths, and
-# all layers train, which takes half as long again.
-_EPOCHS = {"lora": 8, "full": 8, "auto": 24}
-_PILOT_LABELS = 1.5  # fine-tuning labels of all pilot trials together, as a multiple of the labels
 _WORKER_BYTES = {"probe": 900 << 20, "lora": 1600 << 20, "full": 2200 << 20, "auto": 1600 << 20}
 _GPU_SPEEDUP = 20.0
 
@@ -84,12 +80,11 @@ def preflight(dataset: Dataset, settings: RunSettings) -> Preflight:
 
 
 def _seconds(dataset: Dataset, settings: RunSettings) -> float:
-    embedding = _SECONDS_TO_EMBED * (dataset.n + dataset.m)
-    if settings.learner == "probe":
-        return embedding
-    models = settings.folds if settings.strategy in ("auto", "cross-fit") else 1
-    labels = dataset.n * (_PILOT_LABELS + models)
-    return 2 * embedding + _SECONDS_TO_TRAIN * _EPOCHS[settings.learner] * labels
+    if settings.strategy in UNTRAINED:
+        return SECONDS_TO_PREDICT * (dataset.n + dataset.m) if settings.strategy == "zero-shot" else 0.0
+    embedding = SECONDS_TO_PREDICT * (dataset.n + dataset.m if settings.learner == "probe" else dataset.n)
+    pace, sealing = SECONDS_TO_FIT[settings.learner], Sealing.of(dataset.key, dataset.n, settings.seed)
+    return embedding + pace * pilot_work(settings, sealing) + strategy_seconds(settings, dataset, pace)
 
 
 def _sentences(settings: RunSettings, gpu: str | None, needed: int, free: int) -> tuple[str, ...]:

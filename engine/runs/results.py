@@ -32,7 +32,8 @@ class Results:
         plan: The strategies side by side.
         estimate: The rectified answer.
         details: Facts for the report: device, seconds by stage, rows used for what, model, truncated texts.
-        losses: Fine-tuning loss: fit, step, loss.
+        losses: Fine-tuning loss and learning rate: fit, step, loss, rate. Of the pilot's trials until a model of the
+            strategy trains, of those models from then on.
     """
 
     selection: Selection | None = None
@@ -42,7 +43,7 @@ class Results:
     plan: Plan | None = None
     estimate: Estimate | None = None
     details: dict[str, Any] = field(default_factory=dict)
-    losses: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["fit", "step", "loss"]))
+    losses: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["fit", "step", "loss", "rate"]))
 
 
 def read_results(store: Store, run: Run) -> Results:
@@ -50,7 +51,6 @@ def read_results(store: Store, run: Run) -> Results:
     steps = store.step_results(run.id)
     trials = _of_last_step({name: value for name, value in sorted(steps.items()) if name.startswith("trial ")})
     details = [value for name, value in sorted(steps.items()) if name.startswith("details")]
-    losses = run.folder / "losses.csv"
     return Results(
         selection=Selection.from_dict(steps["selection"]) if "selection" in steps else None,
         # A curve stored in an older form is left out; it is drawn anew when it is asked for.
@@ -60,7 +60,7 @@ def read_results(store: Store, run: Run) -> Results:
         plan=Plan.from_dict(steps["plan"]) if "plan" in steps else None,
         estimate=Estimate.from_dict(steps["estimate"]) if "estimate" in steps else None,
         details={key: value for part in details for key, value in part.items()},
-        losses=pd.read_csv(losses) if losses.exists() else Results().losses,
+        losses=_losses(run),
     )
 
 
@@ -69,6 +69,16 @@ def _of_last_step(trials: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     # "trial LEARNER OPENED SIZE SEED"; what is no pilot has no steps, and its names lack OPENED.
     steps = {name: words[2] if len(words := name.split()) == 5 else "" for name in trials}
     return [value for name, value in trials.items() if steps[name] == max(steps.values())]
+
+
+def _losses(run: Run) -> pd.DataFrame:
+    path = run.folder / "losses.csv"
+    if not path.exists():
+        return Results().losses
+    # Of a run of an earlier day the rates were not kept.
+    losses = pd.read_csv(path, dtype={"fit": str}).reindex(columns=Results().losses.columns)
+    of_trials = losses["fit"].str.startswith("trial")
+    return losses if of_trials.all() else losses[~of_trials]
 
 
 def _trials(rows: list[dict[str, Any]]) -> pd.DataFrame:

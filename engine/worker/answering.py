@@ -10,7 +10,8 @@ import pandas as pd
 from engine.allocation import Plan
 from engine.rectification import Estimate
 from engine.rectification.dataset import rectify_dataset
-from engine.worker.job import ESTIMATE, MODELS, READING, SECONDS_TO_PREDICT, Job
+from engine.runs.pace import SECONDS_TO_PREDICT
+from engine.worker.job import ESTIMATE, MODELS, READING, Job
 from engine.worker.strategies import Predictions, carry_out
 
 

@@ -11,6 +11,7 @@ from engine.data import Dataset
 from engine.data.sealing import Sealing
 from engine.learning.learners import Learner, Workbench
 from engine.learning.tracking import Tracker
+from engine.learning.training import LossReport
 from engine.runs import Run, RunSettings, Store, Study, fingerprint, home
 from engine.runs.progress import ProgressReport
 
@@ -20,7 +21,6 @@ MODELS, ESTIMATE = "Fitting models and predicting the pool", "Rectifying"
 
 # Part of every key: results of an older way of computing them are not taken for today's.
 VERSION = 8
-SECONDS_TO_PREDICT = 0.0025  # for each text, with the default model on two cores
 
 
 @dataclass
@@ -59,6 +59,19 @@ class Job:
         """Return the learner that the settings name, for the study's labels."""
         settings = self.settings
         return self.bench.learner(settings.learner, settings.objective, self.dataset.classes, self.study.roles.label)
+
+    def loss_report(self, fit: str) -> LossReport:
+        """Return what takes the loss of each step of a fit of this name: for the pages, and for the tracker."""
+        path, told = self.run.folder / "losses.csv", self.tracker.steps_of(fit)
+        if not path.exists():
+            path.write_text("fit,step,loss,rate\n", encoding="utf-8")
+
+        def write(step: int, loss: float, rate: float) -> None:
+            told(step, loss, rate)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{fit},{step},{loss:.6g},{rate:.6g}\n")
+
+        return write
 
     def step(self, name: str, inputs: list[object], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the stored result of a step with these inputs on this data, or compute and store it."""

@@ -8,28 +8,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from engine.allocation import Costs, Design, Plan, RampUpStep, best_folds, plan, weigh
+from engine.allocation import Design, Plan, RampUpStep, best_folds, plan, weigh
 from engine.data.sealing import Rows
-from engine.learning.learners import AVERAGED, FEWEST
 from engine.learning.trials import outcomes, residual_variance, run_trial
+from engine.runs.pace import SEEDS, costs_of, pilot_work, strategy_seconds
 from engine.scaling import Law, effective_freedom, fit_law
 from engine.worker.asking import asked
 from engine.worker.coslow import record_curve
-from engine.worker.job import PILOT, SECONDS_TO_PREDICT, Job
-
-SEEDS = {"probe": 5, "lora": 3, "full": 3, "auto": 3}
+from engine.worker.job import MODELS, PILOT, Job
 
 
 def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
     """Open labels step by step while that is worth it; return the last law, and the seconds a label of a fit took."""
     job.report.stage(PILOT)
-    steps, taken = job.sealing.steps(), []
+    steps, taken, before = job.sealing.steps(), [], 0.0
     for number, opened in enumerate(steps):
         job.sealing = job.sealing.opened(opened)
-        frame, zero_shot = _trials(job, coslow, number, len(steps)), _zero_shot(job)[0]
+        frame, zero_shot = _trials(job, coslow, before), _zero_shot(job)[0]
         law = _law(job, frame, zero_shot)
         job.record("law", law.to_dict())
-        pace = float(frame["seconds"].sum() / sum(map(_costs(job).work, frame["size"])))
+        before, pace = before + pilot_work(job.settings, job.sealing), _pace(job, frame)
         step = _weigh(job, law, steps[number + 1 : number + 2], pace, zero_shot)
         taken.append(step.to_dict())
         if not step.goes_on:
@@ -39,25 +37,28 @@ def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
     return law, pace
 
 
-def _trials(job: Job, coslow: float | None, number: int, steps: int) -> pd.DataFrame:
-    """The trials inside the labels opened so far, one row each; `number` of `steps` tells the progress."""
-    data, name = job.dataset, job.settings.learner
+def _trials(job: Job, coslow: float | None, before: float) -> pd.DataFrame:
+    """The trials inside the labels opened so far, one row each; `before` is the work of earlier steps.
+
+    The pilot is expected to end with this step: most do where a fit takes long enough for anyone to wait.
+    """
+    data, name, costs = job.dataset, job.settings.learner, costs_of(job.settings)
     trials = job.sealing.trials(SEEDS[name])
-    work = sum(len(train) for _, train, _ in trials)
+    work = before + pilot_work(job.settings, job.sealing)
     last_of_size = set({len(train): (len(train), seed) for seed, train, _ in trials}.values())
-    done, rows = 0, []
+    done, rows = before, []
     for seed, train, holdout in trials:
-        share, before = len(train) / work, done / work
+        share, begun = costs.work(len(train)) / work, done / work
 
         def compute(seed: int = seed, train: Rows = train, holdout: Rows = holdout) -> dict[str, Any]:
-            texts, losses = list(data.texts), job.tracker.steps_of(f"trial {len(train)} {seed}")
+            texts, losses = list(data.texts), job.loss_report(f"trial on {len(train)} labels with seed {seed}")
             trial = run_trial(name, job.learner(), texts, data.y, job.classes, train, holdout, seed, progress, losses)
             job.tracker.log({"trial/labels": trial.size, "trial/residual_variance": trial.variance})
             print(f"         {name} on {trial.size} labels, seed {seed}: residual variance {trial.variance:.4g}")
             return trial.to_dict()
 
-        def progress(part: float, share: float = share, before: float = before) -> None:
-            job.report((number + before + share * part) / steps)
+        def progress(part: float, share: float = share, begun: float = begun) -> None:
+            job.report(begun + share * part)
 
         # The probe has a closed form: no objective to choose.
         objective = "" if name == "probe" else job.settings.objective
@@ -65,10 +66,14 @@ def _trials(job: Job, coslow: float | None, number: int, steps: int) -> pd.DataF
         inputs = ["trial", name, objective, opened, len(train), seed]
         # Named by the step too: a run that resumes in a later step finds the earlier ones' trials again.
         rows.append(job.step(f"trial {name} {opened:05d} {len(train):05d} {seed}", inputs, compute))
-        done += len(train)
+        done += costs.work(len(train))
+        pace = _pace(job, pd.DataFrame(rows))
+        following = {MODELS: strategy_seconds(job.settings, data, pace)} if job.run.kind == "run" else {}
+        job.report.expect({PILOT: pace * work, **following})
+        job.report(done / work)
         if (len(train), seed) in last_of_size:
             record_curve(job, coslow, pd.DataFrame(rows))
-            if number == 0 and len(train) > rows[0]["size"]:  # a later step's first sizes know less than the last law
+            if not before and len(train) > rows[0]["size"]:  # a later step's first sizes know less than the last law
                 job.record("law", _law(job, pd.DataFrame(rows), None).to_dict())
     return pd.DataFrame(rows)
 
@@ -103,7 +108,7 @@ def _weigh(job: Job, law: Law, following: list[int], pace: float, zero_shot: flo
         following = [size for size in following if size <= settings.finetune]
     further = job.sealing.opened(following[0]).trials(SEEDS[settings.learner]) if following else []
     design = Design(data.n, data.m, _label_variance(job), question.population, question.confidence)
-    costs = _costs(job, pace)
+    costs = costs_of(settings, pace)
     return weigh(
         law,
         design,
@@ -123,17 +128,9 @@ def _folds(job: Job) -> int | None:
     return None if settings.strategy == "auto" else min(settings.folds, job.dataset.n)
 
 
-def _costs(job: Job, seconds_per_label: float = 0.0) -> Costs:
-    trained = job.settings.learner != "probe"
-    return Costs(
-        per_label=job.settings.cost_per_label,
-        per_gpu_hour=job.settings.cost_per_gpu_hour,
-        per_thousand=job.settings.cost_per_thousand,
-        seconds_per_label=seconds_per_label,
-        seconds_per_thousand=1000 * SECONDS_TO_PREDICT if trained else 0.01,
-        averaged=AVERAGED.get(job.settings.learner, 0),
-        fewest=FEWEST if trained else 0,
-    )
+def _pace(job: Job, trials: pd.DataFrame) -> float:
+    """The seconds that these trials took for each label of a fit."""
+    return float(trials["seconds"].sum() / sum(map(costs_of(job.settings).work, trials["size"])))
 
 
 def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
@@ -153,7 +150,7 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         zero_shot_degrees_of_freedom=freedom,
         label_degrees_of_freedom=float(effective_freedom(job.sealing.pilot_size - 1, _pilot_labels(job))),
         half_width=settings.half_width,
-        costs=_costs(job, seconds_per_label),
+        costs=costs_of(settings, seconds_per_label),
     )
     job.record("plan", made.to_dict())
     print(f"         {made.why}")

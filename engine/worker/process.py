@@ -13,16 +13,15 @@ from engine.errors import DataError, LabelwiseError, RunStopped
 from engine.learning.tracking import tracked
 from engine.rectification.dataset import check_estimand
 from engine.runs import Run, RunState, Store, Study, now, open_store, reconcile
+from engine.runs.pace import SECONDS_TO_FIT, SECONDS_TO_PREDICT, UNTRAINED, pilot_work, strategy_seconds
 from engine.runs.preflight import require_service
 from engine.runs.progress import ProgressReport
 from engine.worker.answering import answer
 from engine.worker.calibrating import COSLOW_LABELS, calibration_trials, measure_curve
 from engine.worker.coslow import measure_coslow
-from engine.worker.job import COSLOW, CURVE, ESTIMATE, LOADING, MODELS, PILOT, READING, SECONDS_TO_PREDICT, Job
-from engine.worker.pilot import SEEDS, make_plan, run_pilot
+from engine.worker.job import COSLOW, CURVE, ESTIMATE, LOADING, MODELS, PILOT, READING, Job
+from engine.worker.pilot import make_plan, run_pilot
 from engine.worker.selecting import MOST_READ, select
-
-_SECONDS_TO_TRAIN = 0.1  # for each label of a fine-tuning fit, until a trial has told the real pace
 
 
 def _dataset(run: Run, study: Study) -> Dataset:
@@ -44,31 +43,22 @@ def _stages(run: Run, dataset: Dataset, sealing: Sealing) -> dict[str, float]:
         return {MODELS: 0.5, ESTIMATE: 0.5}
     if run.kind == "select":
         return {LOADING: 6.0, READING: SECONDS_TO_PREDICT * min(dataset.m, MOST_READ)}
-    embed, probe = SECONDS_TO_PREDICT * dataset.n, run.settings.learner == "probe"
+    embed, pace = SECONDS_TO_PREDICT * dataset.n, SECONDS_TO_FIT[run.settings.learner]
     stages = {LOADING: 6.0, COSLOW: 4.0 + embed}
     if run.kind == "calibration":
         work = sum(len(train) for _, train, _ in calibration_trials(dataset, sealing))
-        return {**stages, CURVE: embed + (0.001 if probe else _SECONDS_TO_TRAIN) * work}
+        return {**stages, CURVE: embed + pace * work}
     if run.kind != "efficiency":
-        work = sum(len(train) for _, train, _ in sealing.trials(SEEDS[run.settings.learner]))
-        stages[PILOT] = 1.0 if probe else _SECONDS_TO_TRAIN * work
+        stages[PILOT] = pace * pilot_work(run.settings, sealing)
     if run.kind == "run":
-        reading = {READING: SECONDS_TO_PREDICT * dataset.m} if probe else {}
-        stages |= {**reading, MODELS: _strategy_seconds(run, dataset), ESTIMATE: 0.5}
+        reading = {READING: SECONDS_TO_PREDICT * dataset.m} if run.settings.learner == "probe" else {}
+        stages |= {**reading, MODELS: strategy_seconds(run.settings, dataset, pace), ESTIMATE: 0.5}
     return stages
 
 
 def _untrained(run: Run) -> bool:
     """Whether the run asks for no model: then there is nothing to pilot and nothing to plan."""
-    return run.kind == "run" and run.settings.strategy in ("labels-only", "zero-shot")
-
-
-def _strategy_seconds(run: Run, dataset: Dataset) -> float:
-    """Expected seconds of fitting the models and predicting the pool, before the pilot has told the pace."""
-    if run.settings.learner == "probe":
-        return 1.0
-    fits = run.settings.folds if run.settings.strategy in ("auto", "cross-fit") else 1
-    return fits * _SECONDS_TO_TRAIN * dataset.n + SECONDS_TO_PREDICT * dataset.m
+    return run.kind == "run" and run.settings.strategy in UNTRAINED
 
 
 def _work(job: Job) -> None:

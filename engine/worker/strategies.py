@@ -15,7 +15,6 @@ from engine.allocation import Plan
 from engine.data.sealing import Rows, generator, require_sealed
 from engine.errors import ArgumentError
 from engine.learning.models import Progress
-from engine.learning.training import LossReport
 from engine.runs import fingerprint, home
 from engine.worker.asking import asked
 from engine.worker.job import VERSION, Job
@@ -151,18 +150,17 @@ def _fit_and_predict(
     path = home() / "cache" / "predictions" / f"{fingerprint(VERSION, *inputs)}.npz"
     if not path.exists():
         texts = [data.texts[i] for i in train]
-        losses = _loss_writer(job, number)
         model = job.learner().fit(
             texts,
             data.y[train],
             seed=settings.seed,
             progress=between(span[0], span[1]),
-            report_loss=losses,
+            report_loss=job.loss_report(f"model {number + 1}"),
             checkpoints=_checkpoints(job),
             blocks=parts,
         )
         if model.residual is not None:
-            job.tracker.log({f"fit {number}/residual_share": model.residual})
+            job.tracker.log({f"model {number + 1}/residual_share": model.residual})
         model.save(job.run.folder / "models" / str(number))
         every = [data.texts[i] for i in rectify] + [data.pool_texts[i] for i in pool]
         predictions = model.predict(every, between(span[1], span[2]), rough=True)
@@ -175,19 +173,6 @@ def _fit_and_predict(
 
 def _checkpoints(job: Job) -> Path:
     return job.run.folder / "checkpoints"
-
-
-def _loss_writer(job: Job, number: int) -> LossReport:
-    path, told = job.run.folder / "losses.csv", job.tracker.steps_of(f"fit {number}")
-    if not path.exists():
-        path.write_text("fit,step,loss\n", encoding="utf-8")
-
-    def write(step: int, loss: float, rate: float) -> None:
-        told(step, loss, rate)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{number},{step},{loss:.6g}\n")
-
-    return write
 
 
 def _write_arrays(path: Path, **arrays: Floats) -> None:

@@ -112,9 +112,8 @@ def add_run(store: engine.Store, study: engine.Study) -> engine.Run:
     estimate = engine.rectified_mean(data.y, data.predictions, data.pool_predictions, finite_population=True)
     details = {"device": "cpu", "strategy": "cross-fit", "seconds": {"pilot": 3.1, "predict": 2.0}}
     save(store, run, {**planned(study), "estimate": estimate.to_dict(), "details": details})
-    pd.DataFrame({"fit": "final", "step": range(40), "loss": np.exp(-np.arange(40) / 20)}).to_csv(
-        run.folder / "losses.csv", index=False
-    )
+    losses = {"fit": "model 1", "step": range(40), "loss": np.exp(-np.arange(40) / 20), "rate": 1e-3}
+    pd.DataFrame(losses).to_csv(run.folder / "losses.csv", index=False)
     run.log.write_text("Reading the data\nFitting 12 trials\nDone\n", encoding="utf-8")
     return finish(store, run)
 

@@ -25,6 +25,6 @@ def finished(store):
     parts = {"law": made_law(), "plan": made_plan(), "efficiency": made_efficiency(), "estimate": made_mean()}
     steps = {name: part.to_dict() for name, part in parts.items()}
     run = made_run(store, study, details={"device": "cpu", "seconds": {"pilot": 3.2}}, **steps, **trials)
-    losses = pd.DataFrame({"fit": "fold 1", "step": range(50), "loss": np.linspace(1, 0.2, 50)})
+    losses = pd.DataFrame({"fit": "fold 1", "step": range(50), "loss": np.linspace(1, 0.2, 50), "rate": 1e-3})
     losses.to_csv(run.folder / "losses.csv", index=False)
     return run

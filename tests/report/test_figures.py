@@ -15,6 +15,7 @@ from engine.report import (
     loss_figure,
     move_split,
     plan_figure,
+    trials_figure,
 )
 
 
@@ -33,7 +34,9 @@ def dataset(y, classes=None):
 
 def losses(rows=9000):
     steps = np.arange(rows // 3)
-    return pd.DataFrame({"fit": np.repeat(["a", "b", "c"], rows // 3), "step": np.tile(steps, 3), "loss": 1.0})
+    return pd.DataFrame(
+        {"fit": np.repeat(["a", "b", "c"], rows // 3), "step": np.tile(steps, 3), "loss": 1.0, "rate": 1e-3}
+    )
 
 
 ALL = {
@@ -48,6 +51,7 @@ ALL = {
     "numbers": lambda: label_histogram(dataset(np.linspace(0, 1, 90))),
     "classes": lambda: label_histogram(dataset([0, 1, 1], ("no", "yes"))),
     "loss": lambda: loss_figure(losses()),
+    "trials": lambda: trials_figure(made_trials()),
 }
 
 
@@ -90,6 +94,13 @@ def test_law_is_solid_up_to_the_largest_trial_and_dashed_beyond():
     assert max(solid.x) == min(dashed.x) == 100
     assert max(dashed.x) == pytest.approx(300)
     assert "variance of the labels" in texts_in(figure)
+
+
+def test_trials_are_shown_before_there_is_a_law():
+    first = made_trials().query("size == size.min()")
+    figure = trials_figure(first)
+    assert list(trace(figure, "trials").y) == first["variance"].tolist()
+    assert figure.layout.xaxis.range[0] < np.log10(first["size"].min()) < figure.layout.xaxis.range[1]
 
 
 def test_laws_of_other_learners_stand_beside_by_their_names():

@@ -75,8 +75,12 @@ def test_a_model_that_writes_is_fine_tuned_through_its_answers_and_predicts_furt
         signal.signal(signal.SIGTERM, before)
     # Three folds' models are averaged by a fit, and a model that leaves out two folds serves both.
     steps = read_results(store, run).losses.groupby("fit").size()
-    assert steps.index.tolist() == [0, 1, 2]
-    assert (steps / steps[2]).tolist() == [3, 2, 1]
+    assert steps.index.tolist() == ["model 1", "model 2", "model 3"]
+    assert (steps / steps["model 3"]).tolist() == [3, 2, 1]
+    # Those of the pilot's trials, shown until then, are kept beside them.
+    every = pd.read_csv(run.folder / "losses.csv")
+    assert {"trial on 12 labels with seed 0", "model 1"} < set(every["fit"])
+    assert (every["rate"] > 0).all()
     assert not (run.folder / "checkpoints").exists()
     known = pd.read_parquet(run.folder / "predictions.parquet").query("part == 'pool'")
     assert known["fold"].value_counts().tolist() == [10] * 4

@@ -14,7 +14,7 @@ from engine.data.sealing import Sealing
 from engine.report import settings_json
 from engine.runs import RunSettings, RunState, home, open_store, read_results
 from engine.runs.progress import ProgressReport
-from engine.worker.job import MODELS, Job
+from engine.worker.job import MODELS, PILOT, Job
 
 STEPS = {
     "efficiency": {"efficiency"},
@@ -228,6 +228,19 @@ def test_the_progress_of_a_stage_never_falls_and_ends(in_process, quick_coslow, 
     told = dict(shares)[MODELS]
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1)
+
+
+def test_the_pilot_reaches_the_end_of_its_stage_wherever_it_stops(in_process, quick_coslow, store, monkeypatch):
+    told = {PILOT: []}
+
+    def note(report, share):
+        told.setdefault(report._stage, []).append(share)
+
+    monkeypatch.setattr(ProgressReport, "__call__", note)
+    status, run = in_process(make_study(store), "run", RunSettings())
+    assert (status, run.error) == (0, None), run.log_tail()
+    assert told[PILOT][-1] == pytest.approx(1)
+    assert max(told[PILOT]) <= 1 + 1e-9
 
 
 def test_auto_takes_the_plans_recommendation(in_process, quick_coslow, store):

@@ -1,0 +1,74 @@
+"""How long pilot and strategy are expected to take, and what a run shows until there is a law."""
+
+from __future__ import annotations
+
+import pytest
+from made_studies import make_study
+
+from engine.data.sealing import Sealing
+from engine.learning.recipe import THOROUGH_FOLDS, Recipe
+from engine.runs import RunSettings, open_store, preflight, read_results
+from engine.runs.pace import AVERAGED, FEWEST, SECONDS_TO_FIT, pilot_work, strategy_seconds
+
+
+@pytest.fixture
+def store():
+    return open_store()
+
+
+def made(store, kind="run", **settings):
+    study = make_study(store, labels=200, pool=1000)
+    data, run = study.dataset(), store.create_run(study.id, kind, RunSettings(**settings))
+    return run, data, pilot_work(run.settings, Sealing.of(data.key, data.n, 0))
+
+
+def test_the_recipe_is_as_the_pace_takes_it():
+    assert {"lora": Recipe.folds, "auto": THOROUGH_FOLDS} == AVERAGED
+    assert Recipe.steps * Recipe.batch_size // Recipe.epochs == FEWEST
+
+
+def test_a_trial_on_few_labels_takes_the_time_of_the_fewest_that_fill_the_least_steps(store):
+    _, _, work = made(store, learner="auto")
+    # Fifty labels are opened, of which ten are held out: three trials on 20 and on 40 labels.
+    assert work == pytest.approx(6 * FEWEST * AVERAGED["auto"] / (AVERAGED["auto"] - 1))
+    _, data, work = made(store)
+    assert work == sum(len(train) for _, train, _ in Sealing.of(data.key, data.n, 0).trials(5))
+
+
+@pytest.mark.parametrize("learner", ["probe", "lora", "full", "auto"])
+@pytest.mark.parametrize("strategy", ["auto", "split", "cross-fit"])
+def test_a_strategy_is_expected_at_the_pace_of_the_trials(store, learner, strategy):
+    run, data, work = made(store, learner=learner, strategy=strategy)
+    predicting, once, twice = (strategy_seconds(run.settings, data, pace) for pace in (0.0, 1.0, 2.0))
+    assert twice - predicting == pytest.approx(2 * (once - predicting))
+    assert once - predicting >= (100 if strategy == "split" else 200)
+    pace = SECONDS_TO_FIT[learner]
+    told = preflight(data, run.settings)
+    assert told.seconds > 8
+    if told.device.startswith("CPU, 2 "):
+        assert told.seconds > pace * work + strategy_seconds(run.settings, data, pace)
+
+
+def test_labels_alone_take_no_training(store):
+    run, data, _ = made(store, strategy="labels-only", learner="auto")
+    assert preflight(data, run.settings).seconds < 10
+
+
+def test_losses_of_the_pilots_trials_are_shown_until_a_model_trains(store):
+    run, *_ = made(store)
+    assert read_results(store, run).losses.empty
+    run.folder.mkdir(parents=True, exist_ok=True)
+    file = run.folder / "losses.csv"
+    file.write_text("fit,step,loss,rate\ntrial on 12 labels with seed 0,1,0.9,0.001\n", encoding="utf-8")
+    assert read_results(store, run).losses["loss"].tolist() == [0.9]
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write("model 1,1,0.8,0.001\n")
+    assert read_results(store, run).losses["fit"].tolist() == ["model 1"]
+
+
+def test_losses_of_an_earlier_day_have_no_rate(store):
+    run, *_ = made(store)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "losses.csv").write_text("fit,step,loss\n0,1,0.9\n", encoding="utf-8")
+    losses = read_results(store, run).losses
+    assert (losses["fit"].tolist(), losses["rate"].isna().all()) == (["0"], True)

@@ -174,6 +174,10 @@ def show_findings(results: engine.Results, run: engine.Run) -> None:
             parts.chart(
                 engine.loss_figure(results.losses), "loss", f"Loss over {len(results.losses)} steps", height=340
             )
+            st.caption(
+                "The newest fit in colour. A fit averages several models, each trained from the start: "
+                "the loss rises again with each."
+            )
         else:
             st.caption("No step yet.")
 
@@ -186,7 +190,7 @@ def show_trials(run: engine.Run, results: engine.Results) -> None:
         if len(results.trials):
             told = f"Pilot trials so far: {len(results.trials)}"
             parts.chart(engine.trials_figure(results.trials), "run_law", told, height=300)
-        st.caption("The law is drawn once trials of two sizes have landed.")
+        st.caption("The law is drawn once all trials of two sizes have landed.")
         return
     parts.chart(engine.law_figure(law, results.trials), "run_law", law.summary(), height=340)
 

@@ -24,7 +24,7 @@ Rows = NDArray[np.intp]
 
 _FIRST_STEP = 64  # labels at most
 _SMALLEST_TRIAL, _FEWEST_TO_TRAIN = 12, 5
-_PARTS, _FEWEST_HELD_OUT = 5, 4
+_FEWEST_HELD_OUT = 4
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class Sealing:
     def trials(self, seeds: int) -> list[tuple[int, Rows, Rows]]:
         """Return the trials as (seed, training rows, hold-out rows).
 
-        Each seed holds out its own fifth of the pilot, the same at every size, and adds labels in its own order: the
-        curve does not jump because another hold-out was drawn, and all fifths together leave no label unused. A small
+        Each seed holds out its own part of the pilot, the same at every size, and adds labels in its own order: the
+        curve does not jump because another hold-out was drawn, and all parts together leave no label unused. A small
         pilot has fewer and larger parts: a line through two held-out labels would leave no residual. The sizes of a
         step are among those of the next.
         """
         pilot = self.pilot
-        parts = max(min(max(seeds, _PARTS), len(pilot) // _FEWEST_HELD_OUT), 2)
+        parts = max(min(seeds, len(pilot) // _FEWEST_HELD_OUT), 2)
         trials = []
         for seed in range(min(seeds, parts)):
             holdout = pilot[seed::parts]

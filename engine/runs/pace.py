@@ -7,7 +7,8 @@ from engine.data import Dataset
 from engine.data.sealing import Sealing
 from engine.runs.states import RunSettings
 
-SEEDS = {"probe": 5, "lora": 3, "full": 3, "auto": 3}  # trials of each size
+# Trials of each size, which hold every label of the pilot out once.
+SEEDS = {"probe": 5, "lora": 4, "full": 4, "auto": 4}
 # Of the recipe of fine-tuning, which a page must not load: models that a fit of an adapter averages, and the labels
 # below which training a model takes no less time.
 AVERAGED, FEWEST = {"lora": 3, "auto": 5}, 80

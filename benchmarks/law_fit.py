@@ -1,10 +1,12 @@
 """Predicted against measured residual variance at 2, 4 and 8 times the largest size fitted.
 
-python benchmarks/law_fit.py [--pilots 100,250,500,1000] [--draws 20] [--seeds 4]
+python benchmarks/law_fit.py [--pilots 100,250,500,1000] [--draws 20] [--seeds 4] [--parts 5]
 
 The probe on five questions with human ratings (see residual_variance.py). Each draw opens some labels, as the pilot of
 a run does: trials at growing sizes inside them, and a law fitted to the trials. The truth at a larger size is the mean
-residual variance of the probe, over seeds, on all rows that it did not train on. The trials are scored in two ways:
+residual variance of the probe, over seeds, on all rows that it did not train on. --parts: of the opened labels, each of
+which is held out by as many trials as there are sizes; 5 as of the probe, 4 as of what is fine-tuned. The trials are
+scored in two ways:
 
 measured: on all rows that were not opened. What is left is the error of the law, and the luck of which labels trained.
 run: on the opened labels that a trial has not seen, all that a run has. With a hundred labels a residual variance is
@@ -80,12 +82,12 @@ def law_of(trials: pd.DataFrame, labels: np.ndarray) -> Law:
     )
 
 
-def tried(corpus: Corpus, rows: np.ndarray) -> Iterator[tuple[int, str, pd.DataFrame, Law]]:
+def tried(corpus: Corpus, rows: np.ndarray, parts: int) -> Iterator[tuple[int, str, pd.DataFrame, Law]]:
     """Yield for each rating and each way of scoring the trials inside the opened rows, and their law."""
     others = np.setdiff1d(np.arange(len(corpus.y)), rows)
     trials = [
         (len(train), seed, dict(zip(WAYS, corpus.scores(rows[train], rows[holdout], others), strict=True)))
-        for seed, train, holdout in Sealing(np.arange(len(rows)), len(rows)).trials(5)
+        for seed, train, holdout in Sealing(np.arange(len(rows)), len(rows)).trials(parts)
     ]
     for k in range(len(corpus.names)):
         for way, known in zip(WAYS, (rows, others), strict=True):
@@ -112,14 +114,14 @@ def truths(corpus: Corpus, size: int, seeds: int) -> np.ndarray:
     return np.mean(found, axis=0)
 
 
-def compared(corpus: Corpus, pilot: int, draws: int, seeds: int) -> Iterator[dict[str, object]]:
+def compared(corpus: Corpus, pilot: int, draws: int, seeds: int, parts: int) -> Iterator[dict[str, object]]:
     """Return a row for each draw of `pilot` labels, each rating and each larger size."""
-    largest = max(len(train) for _, train, _ in Sealing(np.arange(pilot), pilot).trials(5))
+    largest = max(len(train) for _, train, _ in Sealing(np.arange(pilot), pilot).trials(parts))
     reached = [times for times in TIMES if times * largest <= min(LARGEST, 0.9 * len(corpus.y))]
     true = {times: truths(corpus, times * largest, seeds) for times in reached}
     for draw in range(draws if reached else 0):
         chosen = np.random.default_rng([draw, pilot]).permutation(len(corpus.y))[:pilot]
-        for k, way, trials, law in tried(corpus, chosen):
+        for k, way, trials, law in tried(corpus, chosen, parts):
             for times, values in true.items():
                 row = {"task": corpus.names[k], "pilot": pilot, "scored": way, "times": times}
                 yield row | compare(times, values[k], trials, law, float(corpus.y[:, k].var()))
@@ -131,6 +133,7 @@ def main() -> None:
     parser.add_argument("--pilots", default="100,250,500,1000")
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--parts", type=int, default=5)
     parser.add_argument("--tasks", default=",".join(TASKS))
     options = parser.parse_args()
     offline_environment()
@@ -138,7 +141,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for corpus in corpora(bench, options.tasks.split(",")):
         for pilot in tqdm(list(map(int, options.pilots.split(","))), desc=", ".join(corpus.names)):
-            rows += compared(corpus, pilot, options.draws, options.seeds)
+            rows += compared(corpus, pilot, options.draws, options.seeds, options.parts)
     report(pd.DataFrame(rows))
 
 

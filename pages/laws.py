@@ -5,8 +5,6 @@ import streamlit as st
 import engine
 from pages import parts
 
-SHORT = {"probe": "Probe", "lora": "LoRA", "full": "Full", "auto": "Probe and LoRA"}
-
 
 def has_plan(store: engine.Store, run: engine.Run) -> bool:
     """Whether a run has ended with a plan."""
@@ -23,15 +21,16 @@ def pilots(store: engine.Store, study: engine.Study) -> dict[str, engine.Run]:
     return found
 
 
-def _beside(store: engine.Store, study: engine.Study, run: engine.Run) -> dict[str, engine.Law]:
+def beside(store: engine.Store, study: engine.Study, run: engine.Run) -> dict[str, engine.Law]:
     """The laws of the study's pilots of other learners, by their names."""
-    known = {learner: parts.results_of(store, one).law for learner, one in pilots(store, study).items()}
-    return {SHORT[name]: law for name, law in known.items() if law is not None and name != run.settings.learner}
+    runs = [one for learner, one in pilots(store, study).items() if learner != run.settings.learner]
+    known = {parts.LEARNERS[one.settings.learner]: parts.results_of(store, one).law for one in runs}
+    return {name: law for name, law in known.items() if law is not None}
 
 
-def show_law(store: engine.Store, study: engine.Study, run: engine.Run, results: engine.Results) -> None:
+def show_law(run: engine.Run, results: engine.Results, others: dict[str, engine.Law]) -> None:
     """Show trials and law of a run as far as they are known, beside the laws of other learners."""
-    others, trials, name = _beside(store, study, run), results.trials, SHORT[run.settings.learner]
+    trials, name = results.trials, parts.LEARNERS[run.settings.learner]
     law = results.law
     if law is not None:
         figure = engine.law_figure(law, trials if len(trials) else None, name=name if others else "", others=others)
@@ -40,8 +39,11 @@ def show_law(store: engine.Store, study: engine.Study, run: engine.Run, results:
         first = next(iter(others))
         figure = engine.law_figure(others[first], trials, name=first)
         said = f"The trials of {name} land on the law of {first}; theirs is drawn from the second size on."
+    elif len(trials):
+        figure = engine.trials_figure(trials)
+        said = "Each point: a trial, scored on labels it has not seen. The law is drawn once two sizes are done."
     else:
-        st.caption("The law is drawn once trials of two sizes have landed.")
+        st.caption("The law is drawn once the trials of two sizes are done.")
         st.skeleton(height=340)
         return
     parts.chart(figure, f"law_{run.id}", said, height=340)
@@ -56,6 +58,6 @@ def follow(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
         with parts.explained():
             now = parts.under_way(store, run)
             parts.progress(now)
-            show_law(store, study, now, parts.results_of(store, now))
+            show_law(now, parts.results_of(store, now), beside(store, study, now))
 
     watch()

@@ -15,6 +15,14 @@ import engine
 
 PAGES = ("data", "predict", "plan", "run", "results", "report")
 SELECT, EFFICIENCY, PLAN, RUN = "select", "efficiency", "plan", "run"
+LEARNERS = {"probe": "Probe", "lora": "LoRA", "full": "Full", "auto": "Probe and LoRA"}
+STRATEGIES = {
+    "auto": "as the plan recommends",
+    "labels-only": "labels only",
+    "zero-shot": "zero-shot",
+    "split": "split",
+    "cross-fit": "cross-fit",
+}
 OWN_PREDICTIONS = engine.RunSettings(strategy="zero-shot")  # nothing is trained on the labels
 _STEPS = {SELECT: "Selection", EFFICIENCY: "Prediction", PLAN: "Pilot", RUN: "Run"}
 _BADGES = {
@@ -219,6 +227,26 @@ def when(run: engine.Run) -> str:
     zone = st.context.timezone or "UTC"
     local = pd.Timestamp(run.created).tz_localize("UTC").tz_convert(zone)
     return f"{local:%d %b %Y, %H:%M}" + (" UTC" if zone == "UTC" else "")
+
+
+# ------------------------------------------------------------------------------ runs
+
+
+def choose_run(runs: list[engine.Run], *, key: str) -> engine.Run:
+    """Let the reader choose among finished runs where there are several; the choice is kept in the address."""
+    known = {run.id: run for run in runs}
+    words = {
+        run.id: f"{when(run)} · {LEARNERS[run.settings.learner]}, {STRATEGIES[run.settings.strategy]} · {run.id}"
+        for run in runs
+    }
+    if len(runs) == 1:
+        st.caption(f"Run of {plain(words[runs[0].id])}")
+        return runs[0]
+    named = st.query_params.get("run")
+    index = list(known).index(named) if named in known else 0
+    chosen = st.selectbox("Run", list(known), index=index, format_func=words.get, key=key)
+    st.query_params["run"] = chosen
+    return known[chosen]
 
 
 # --------------------------------------------------------------------------- groups

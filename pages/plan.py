@@ -55,7 +55,7 @@ def chosen_pilot(store: engine.Store, study: engine.Study, known: dict[str, engi
         run = options[run_id]
         plan = parts.results_of(store, run).plan
         width = advice.half_width(plan[plan.recommended].half_width, is_share(study))
-        return f"{laws.SHORT[run.settings.learner]}: {width}"
+        return f"{parts.LEARNERS[run.settings.learner]}: {width}"
 
     if len(options) > 1:
         start = st.segmented_control(
@@ -70,15 +70,17 @@ def other_pilots(store: engine.Store, study: engine.Study, run: engine.Run) -> N
     active = parts.latest(store, study, parts.PLAN)
     if active and not active.is_finished:
         with st.container(border=True):
-            st.markdown(f"**Pilot of {laws.SHORT[active.settings.learner]}**: its trials land on the law.")
+            st.markdown(f"**Pilot of {parts.LEARNERS[active.settings.learner]}**: its trials land on the law.")
             laws.follow(store, study, active)
         return
     with st.expander("The law behind the plan", icon=":material/show_chart:"):
-        laws.show_law(store, study, run, parts.results_of(store, run))
+        laws.show_law(run, parts.results_of(store, run), laws.beside(store, study, run))
     if active and active.state is not engine.RunState.FINISHED:
         parts.ended_badly(store, active, key="pilot")
     with st.expander("Pilot another learner", icon=":material/science:"):
-        st.write(f"This plan rests on trials of **{laws.SHORT[run.settings.learner]}**. Another learner may do better.")
+        st.write(
+            f"This plan rests on trials of **{parts.LEARNERS[run.settings.learner]}**. Another learner may do better."
+        )
         with st.container(horizontal=True, vertical_alignment="bottom"):
             others = [name for name in LEARNERS if name != run.settings.learner]
             learner = st.selectbox("Learner", others, format_func=LEARNERS.get, key="pilot_learner", width=260)

@@ -27,17 +27,6 @@ def slides(store: engine.Store, run_id: str, headline: str) -> bytes:
         return path.read_bytes()
 
 
-def pick(runs: list[engine.Run]) -> engine.Run:
-    """Let the writer choose among the finished runs."""
-    known = {run.id: run for run in runs}
-    named = st.query_params.get("run")
-    words = {run.id: f"{parts.when(run)} · {run.settings.learner}, {run.settings.strategy} · {run.id}" for run in runs}
-    index = list(known).index(named) if named in known else 0
-    chosen = st.selectbox("Run", list(known), index=index, format_func=words.get, key="report_run")
-    st.query_params["run"] = chosen
-    return known[chosen]
-
-
 def present(results: engine.Results) -> list[str]:
     """Return the names of the figures that this run can show."""
     there = {
@@ -105,7 +94,7 @@ def main() -> None:
         if st.button("Go to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):
             st.switch_page("pages/run.py", query_params={"study": study.id})
         return
-    run = pick(runs)
+    run = parts.choose_run(runs, key="report_run")
     headline, figures = compose(store, run)
     downloads(store, run, headline, figures)
     html = document(f"{engine.home()} {run.id}", headline, figures, store, run.id)

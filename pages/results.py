@@ -24,20 +24,6 @@ COLUMNS = {
 }
 
 
-def pick(runs: list[engine.Run]) -> engine.Run:
-    """Let the reader choose among the finished runs; the choice is kept in the address."""
-    known = {run.id: run for run in runs}
-    words = {run.id: f"{parts.when(run)} · {run.settings.learner}, {run.settings.strategy} · {run.id}" for run in runs}
-    if len(runs) == 1:
-        st.caption(f"Run of {parts.plain(words[runs[0].id])}")
-        return runs[0]
-    named = st.query_params.get("run")
-    index = list(known).index(named) if named in known else 0
-    chosen = st.selectbox("Run", list(known), index=index, format_func=words.get, key="result_run")
-    st.query_params["run"] = chosen
-    return known[chosen]
-
-
 def single_metrics(estimate: engine.Estimate) -> Iterable[tuple[str, str, str, str]]:
     """Return name, value, addition and explanation of each figure for a single quantity."""
     value, low, high = (written(end) for end in (estimate.estimate, estimate.ci_low, estimate.ci_high))
@@ -249,7 +235,7 @@ def main() -> None:
         if st.button("Go to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):
             st.switch_page("pages/run.py", query_params={"study": study.id})
         return
-    run = pick(runs)
+    run = parts.choose_run(runs, key="result_run")
     data_sentence(study)
     show(store, study, run)
     with st.container(horizontal=True, horizontal_alignment="right"):

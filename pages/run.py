@@ -5,20 +5,13 @@ from typing import Any
 import streamlit as st
 
 import engine
-from pages import parts
+from pages import laws, parts
 
 LEARNERS = {
     "probe": ("Probe", "Head on frozen features: seconds."),
     "lora": ("LoRA", "Adapter in the model: minutes."),
     "full": ("Full", "All weights: slowest, most memory."),
     "auto": ("Auto", "Probe and LoRA, blended: usually best, slower."),
-}
-STRATEGIES = {
-    "auto": "As the plan recommends",
-    "labels-only": "Labels only",
-    "zero-shot": "Zero-shot",
-    "split": "Split",
-    "cross-fit": "Cross-fit",
 }
 OBJECTIVES = {
     "variance": "Variance of the residual",
@@ -51,9 +44,11 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
         horizontal=True,
     )
     writes = st.session_state.get("model", engine.RunSettings().model) != engine.RunSettings().model
-    strategies = [name for name in STRATEGIES if name != "zero-shot" or study.roles.prediction or writes]
+    strategies = [name for name in parts.STRATEGIES if name != "zero-shot" or study.roles.prediction or writes]
     left, right = st.columns(2)
-    strategy = left.selectbox("Strategy", strategies, format_func=STRATEGIES.get, key="strategy")
+    strategy = left.selectbox(
+        "Strategy", strategies, format_func=lambda name: parts.STRATEGIES[name].capitalize(), key="strategy"
+    )
     folds = right.slider(
         "Folds of cross-fit", 2, 20, int(wishes.get("folds") or 10), key="run_folds",
         disabled=strategy != "cross-fit", help="As the plan recommends, the plan chooses them too.",
@@ -150,7 +145,7 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
 def settings_words(run: engine.Run) -> str:
     """Say with which settings this run was started."""
     chosen = run.settings
-    words = [LEARNERS[chosen.learner][0], STRATEGIES[chosen.strategy].lower()]
+    words = [LEARNERS[chosen.learner][0], parts.STRATEGIES[chosen.strategy]]
     if chosen.strategy == "split" and chosen.finetune is not None:
         words.append(f"{chosen.finetune} labels to fine-tune")
     words += [f"{chosen.folds} folds"] if chosen.strategy == "cross-fit" else []
@@ -185,14 +180,7 @@ def show_findings(results: engine.Results, run: engine.Run) -> None:
 def show_trials(run: engine.Run, results: engine.Results) -> None:
     """Show the trials that have landed, on the law once there is one."""
     st.markdown("**Trials on the law**")
-    law = results.law
-    if law is None:
-        if len(results.trials):
-            told = f"Pilot trials so far: {len(results.trials)}"
-            parts.chart(engine.trials_figure(results.trials), "run_law", told, height=300)
-        st.caption("The law is drawn once all trials of two sizes have landed.")
-        return
-    parts.chart(engine.law_figure(law, results.trials), "run_law", law.summary(), height=340)
+    laws.show_law(run, results, {})
 
 
 def stop_buttons(store: engine.Store, run: engine.Run) -> None:

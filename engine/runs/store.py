@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -233,7 +233,10 @@ class Store:
             return bool(cast(Any, result).rowcount == 1)
 
     def claim_machine(self, run_id: str) -> bool:
-        """Let a queued run start, unless another run of the same machine is under way. One atomic statement."""
+        """Let a queued run start, unless another run of the same machine is under way. One atomic statement.
+
+        A run that is resumed has begun earlier by the time that it worked before: its pace is that of all its work.
+        """
         other = RunRow.__table__.alias("other")
         busy = (
             select(other.c.id)
@@ -241,7 +244,9 @@ class Store:
             .where(other.c.state.in_([RunState.RUNNING.value, RunState.STOPPING.value]))
         )
         condition = (RunRow.id == run_id) & (RunRow.state == RunState.QUEUED.value) & ~busy.exists()
-        values = {"state": RunState.RUNNING.value, "started": now(), "heartbeat": now()}
+        run, begins = self.run(run_id), now()
+        worked = run.heartbeat - run.started if run.heartbeat and run.started else timedelta()
+        values = {"state": RunState.RUNNING.value, "started": begins - worked, "heartbeat": begins}
         with Session(self._engine) as session, session.begin():
             result = session.execute(update(RunRow).where(condition).values(**values))
             return bool(cast(Any, result).rowcount == 1)

@@ -137,4 +137,3 @@ def _await_turn(store: Store, run_id: str, report: ProgressReport) -> None:
         # The run that holds the machine may have died without a word.
         reconcile(store)
         sleep(0.5)
-    store.update_run(run_id, started=now())

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
-import numpy as np
 import pytest
 
 from engine.data import Roles
@@ -153,9 +153,21 @@ def test_the_pace_tells_the_seconds_left(store):
     run = store.create_run(study_of(store).id, "run", RunSettings())
     assert run.seconds_left is None
     start = now()
-    changes = {"state": "running", "started": start, "heartbeat": start + np.timedelta64(30, "s").item()}
+    changes = {"state": "running", "started": start, "heartbeat": start + timedelta(seconds=30)}
     store.update_run(run.id, progress=0.25, **changes)
     assert store.run(run.id).seconds_left == pytest.approx(90)
+
+
+def test_what_a_resumed_run_worked_before_counts_in_its_pace(store):
+    run = store.create_run(study_of(store).id, "run", RunSettings())
+    assert store.claim_machine(run.id)
+    assert store.run(run.id).started == store.run(run.id).heartbeat
+    earlier, worked = now() - timedelta(days=2), timedelta(seconds=90)
+    store.update_run(run.id, state="queued", started=earlier, heartbeat=earlier + worked)
+    assert store.claim_machine(run.id)
+    store.update_run(run.id, progress=0.75)
+    assert store.run(run.id).heartbeat - store.run(run.id).started == worked
+    assert store.run(run.id).seconds_left == pytest.approx(30)
 
 
 def test_the_log_shows_its_end_and_the_last_of_a_progress_bar(store):

@@ -15,7 +15,7 @@ import engine
 
 PAGES = ("data", "predict", "plan", "run", "results", "report")
 SELECT, EFFICIENCY, PLAN, RUN = "select", "efficiency", "plan", "run"
-LEARNERS = {"probe": "Probe", "lora": "LoRA", "full": "Full", "auto": "Probe and LoRA"}
+LEARNERS = {"probe": "Probe", "lora": "LoRA", "full": "Full", "auto": "Auto (probe and LoRA)"}
 STRATEGIES = {
     "auto": "as the plan recommends",
     "labels-only": "labels only",

@@ -8,12 +8,7 @@ import streamlit as st
 import engine
 from pages import advice, laws, parts, wishes
 
-LEARNERS = {
-    "probe": "Probe, seconds",
-    "lora": "LoRA, minutes",
-    "full": "Full fine-tuning",
-    "auto": "Probe and LoRA, blended",
-}
+TAKES = {"probe": "seconds", "lora": "minutes", "full": "longer", "auto": "longer"}
 OTHER_WIDTHS = {
     "quantile": "The widths below are those of the mean; the interval of a quantile has another width.",
     "groups": "The widths below are those of one answer for all texts; each group, with fewer labels, has a wider one.",
@@ -82,8 +77,11 @@ def other_pilots(store: engine.Store, study: engine.Study, run: engine.Run) -> N
             f"This plan rests on trials of **{parts.LEARNERS[run.settings.learner]}**. Another learner may do better."
         )
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            others = [name for name in LEARNERS if name != run.settings.learner]
-            learner = st.selectbox("Learner", others, format_func=LEARNERS.get, key="pilot_learner", width=260)
+            others = [name for name in TAKES if name != run.settings.learner]
+            learner = st.selectbox(
+                "Learner", others, format_func=lambda name: f"{parts.LEARNERS[name]}: {TAKES[name]}",
+                key="pilot_learner", width=280,
+            )  # fmt: skip
             if st.button("Start the pilot", key="start_pilot", icon=":material/play_arrow:"):
                 # The model and what may be answered stay; how the labels were used in a run is no matter of a pilot.
                 settings = replace(run.settings, learner=learner, strategy="auto", finetune=None)

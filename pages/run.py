@@ -7,11 +7,11 @@ import streamlit as st
 import engine
 from pages import laws, parts
 
-LEARNERS = {
-    "probe": ("Probe", "Head on frozen features: seconds."),
-    "lora": ("LoRA", "Adapter in the model: minutes."),
-    "full": ("Full", "All weights: slowest, most memory."),
-    "auto": ("Auto", "Probe and LoRA, blended: usually best, slower."),
+CAPTIONS = {
+    "probe": "Head on frozen features: seconds.",
+    "lora": "Adapter in the model: minutes.",
+    "full": "All weights: slowest, most memory.",
+    "auto": "Both, blended: usually best, slower.",
 }
 OBJECTIVES = {
     "variance": "Variance of the residual",
@@ -36,10 +36,10 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     wishes = wished(study)
     learner = st.radio(
         "Learner",
-        list(LEARNERS),
-        list(LEARNERS).index(wishes.get("learner", engine.RunSettings().learner)),
-        format_func=lambda name: LEARNERS[name][0],
-        captions=[caption for _, caption in LEARNERS.values()],
+        list(CAPTIONS),
+        list(CAPTIONS).index(wishes.get("learner", engine.RunSettings().learner)),
+        format_func=parts.LEARNERS.get,
+        captions=list(CAPTIONS.values()),
         key="learner",
         horizontal=True,
     )
@@ -145,7 +145,7 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
 def settings_words(run: engine.Run) -> str:
     """Say with which settings this run was started."""
     chosen = run.settings
-    words = [LEARNERS[chosen.learner][0], parts.STRATEGIES[chosen.strategy]]
+    words = [parts.LEARNERS[chosen.learner], parts.STRATEGIES[chosen.strategy]]
     if chosen.strategy == "split" and chosen.finetune is not None:
         words.append(f"{chosen.finetune} labels to fine-tune")
     words += [f"{chosen.folds} folds"] if chosen.strategy == "cross-fit" else []
@@ -157,6 +157,8 @@ def settings_words(run: engine.Run) -> str:
 
 def show_findings(results: engine.Results, run: engine.Run) -> None:
     """Show the trials on the curve, and the loss of a learner that has one."""
+    if run.settings.strategy in ("labels-only", "zero-shot"):  # nothing is trained
+        return
     if run.settings.learner == "probe":  # solved in closed form: there is no loss to follow
         show_trials(run, results)
         return
@@ -174,7 +176,7 @@ def show_findings(results: engine.Results, run: engine.Run) -> None:
                 "the loss rises again with each."
             )
         else:
-            st.caption("No step yet.")
+            st.caption("The plan recommends to train nothing." if run.is_finished else "No step yet.")
 
 
 def show_trials(run: engine.Run, results: engine.Results) -> None:

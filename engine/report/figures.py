@@ -134,6 +134,9 @@ def loss_figure(losses: pd.DataFrame) -> go.Figure:
     figure = go.Figure()
     every = max(-(-len(losses) // _MOST_POINTS), 1)
     fits = list(losses.groupby("fit", sort=False)) if len(losses) else []
+    told = "step %{x:,}: loss %{y:.3g}"
+    if losses["rate"].notna().all():  # an older run kept no rates
+        told += ", learning rate %{customdata:.2g}"
     for position, (fit, rows) in enumerate(fits):
         latest = position == len(fits) - 1
         # Counted from the end, so that the newest point always shows.
@@ -141,7 +144,7 @@ def loss_figure(losses: pd.DataFrame) -> go.Figure:
         line = {"color": PRIMARY if latest else faded(LABELS, 0.45), "width": 2.5 if latest else 1.2}
         figure.add_scatter(
             x=thin["step"], y=thin["loss"], mode="lines", line=line, name=str(fit), customdata=thin["rate"],
-            hovertemplate=f"step %{{x:,}}: loss %{{y:.3g}}, learning rate %{{customdata:.2g}}<extra>{fit}</extra>",
+            hovertemplate=f"{told}<extra>{fit}</extra>",
         )  # fmt: skip
     framed(figure, "Training step", "Loss")
     return figure

@@ -43,6 +43,6 @@ def strategy_seconds(settings: RunSettings, data: Dataset, pace: float) -> float
     """Return the seconds that training and predicting take, as far as they are known before there is a plan."""
     costs = costs_of(settings, pace)
     if settings.strategy == "split":
-        return costs.seconds(1, settings.finetune or data.n // 2, data.m)
+        return costs.seconds(1, data.n // 2 if settings.finetune is None else settings.finetune, data.m)
     folds = min(settings.folds if settings.strategy == "cross-fit" else _USUAL_FOLDS, data.n)
     return costs.seconds(folds, fold_size(data.n, folds), data.m)

@@ -13,6 +13,7 @@ from engine.runs.store import Store, now
 
 _SECONDS_BETWEEN_WRITES = 0.5
 _SECONDS_BETWEEN_HEARTBEATS = 5.0
+_LEAP = 0.02
 
 
 class ProgressReport:
@@ -27,7 +28,7 @@ class ProgressReport:
     def __init__(self, store: Store, run_id: str, stages: dict[str, float]) -> None:
         self._store, self._run_id = store, run_id
         self._stages, self._total = dict(stages), max(sum(stages.values()), 1e-9)
-        self._stage, self._before, self._written = "", 0.0, 0.0
+        self._stage, self._before, self._written, self._done = "", 0.0, 0.0, 0.0
         self._stop, self._ended = threading.Event(), threading.Event()
 
     def listen(self) -> None:
@@ -49,18 +50,19 @@ class ProgressReport:
         self(0.0)
 
     def __call__(self, share: float) -> None:
-        """Report the share of the present stage that is done.
+        """Report the share of the present stage that is done; the run's own never falls, whatever is expected now.
 
         Raises:
             RunStopped: The user asked the run to stop.
         """
         if self._stop.is_set():
             raise RunStopped("The run was stopped; what it had computed is kept.")
-        if monotonic() - self._written < _SECONDS_BETWEEN_WRITES:
+        done = min((self._before + self._stages.get(self._stage, 0.0) * min(share, 1.0)) / self._total, 0.99)
+        # A leap, over what was stored, is told at once: time left is reckoned from it.
+        if monotonic() - self._written < _SECONDS_BETWEEN_WRITES and done < self._done + _LEAP:
             return
-        self._written = monotonic()
-        done = (self._before + self._stages.get(self._stage, 0.0) * min(share, 1.0)) / self._total
-        self._store.update_run(self._run_id, stage=self._stage, progress=min(done, 0.99), heartbeat=now())
+        self._written, self._done = monotonic(), max(done, self._done)
+        self._store.update_run(self._run_id, stage=self._stage, progress=self._done, heartbeat=now())
 
     def end(self) -> None:
         """Send no more heartbeats."""

@@ -33,7 +33,7 @@ class Results:
         estimate: The rectified answer.
         details: Facts for the report: device, seconds by stage, rows used for what, model, truncated texts.
         losses: Fine-tuning loss and learning rate: fit, step, loss, rate. Of the pilot's trials until a model of the
-            strategy trains, of those models from then on.
+            strategy trains or the run has ended, of those models from then on.
     """
 
     selection: Selection | None = None
@@ -76,9 +76,12 @@ def _losses(run: Run) -> pd.DataFrame:
     if not path.exists():
         return Results().losses
     # Of a run of an earlier day the rates were not kept.
-    losses = pd.read_csv(path, dtype={"fit": str}).reindex(columns=Results().losses.columns)
+    losses = pd.read_csv(path, dtype={"fit": str, "step": int}).reindex(columns=Results().losses.columns)
+    # A fit that was broken off has told steps that it took again.
+    last = losses[::-1].groupby("fit")["step"].cummin() == losses["step"][::-1]
+    losses = losses[last[::-1]].drop_duplicates(["fit", "step"], keep="last")
     of_trials = losses["fit"].str.startswith("trial")
-    return losses if of_trials.all() else losses[~of_trials]
+    return losses if of_trials.all() and not run.is_finished else losses[~of_trials]
 
 
 def _trials(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -232,10 +232,10 @@ class Store:
             result = session.execute(update(RunRow).where(condition).values(state=to.value, **values))
             return bool(cast(Any, result).rowcount == 1)
 
-    def claim_machine(self, run_id: str) -> bool:
+    def claim_machine(self, run_id: str, worked: timedelta = timedelta()) -> bool:
         """Let a queued run start, unless another run of the same machine is under way. One atomic statement.
 
-        A run that is resumed has begun earlier by the time that it worked before: its pace is that of all its work.
+        A run that is resumed has begun earlier by the time that it `worked` before: its pace is that of all its work.
         """
         other = RunRow.__table__.alias("other")
         busy = (
@@ -244,8 +244,7 @@ class Store:
             .where(other.c.state.in_([RunState.RUNNING.value, RunState.STOPPING.value]))
         )
         condition = (RunRow.id == run_id) & (RunRow.state == RunState.QUEUED.value) & ~busy.exists()
-        run, begins = self.run(run_id), now()
-        worked = run.heartbeat - run.started if run.heartbeat and run.started else timedelta()
+        begins = now()
         values = {"state": RunState.RUNNING.value, "started": begins - worked, "heartbeat": begins}
         with Session(self._engine) as session, session.begin():
             result = session.execute(update(RunRow).where(condition).values(**values))

@@ -43,7 +43,7 @@ def record_curve(job: Job, coslow: float | None, trials: pd.DataFrame) -> None:
 
 
 def _texts(job: Job) -> int:
-    # Over its seeds a trial of the pilot is scored on nearly every label of it.
+    # Over its seeds a trial of the pilot is scored on every label of it.
     return len(job.sealing.pilot)
 
 

@@ -21,6 +21,7 @@ MODELS, ESTIMATE = "Fitting models and predicting the pool", "Rectifying"
 
 # Part of every key: results of an older way of computing them are not taken for today's.
 VERSION = 9
+_LOSSES = "fit,step,loss,rate\n"
 
 
 @dataclass
@@ -63,8 +64,9 @@ class Job:
     def loss_report(self, fit: str) -> LossReport:
         """Return what takes the loss of each step of a fit of this name: for the pages, and for the tracker."""
         path, told = self.run.folder / "losses.csv", self.tracker.steps_of(fit)
-        if not path.exists():
-            path.write_text("fit,step,loss,rate\n", encoding="utf-8")
+        # Of a run of an earlier day, which had no rates, the losses begin anew.
+        if not path.exists() or not path.read_text("utf-8").startswith(_LOSSES):
+            path.write_text(_LOSSES, encoding="utf-8")
 
         def write(step: int, loss: float, rate: float) -> None:
             told(step, loss, rate)
@@ -75,12 +77,19 @@ class Job:
 
     def step(self, name: str, inputs: list[object], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the stored result of a step with these inputs on this data, or compute and store it."""
-        key = fingerprint(VERSION, self.dataset.key, self.read, self.settings.seed, self.classes, *inputs)
+        key = self._key(inputs)
         value = self.store.step_result(key)
         if value is None:
             value = compute()
         self.store.save_step_result(self.run.id, name, key, value)
         return value
+
+    def is_stored(self, inputs: list[object]) -> bool:
+        """Return whether a step with these inputs need not be computed."""
+        return self.store.step_result(self._key(inputs)) is not None
+
+    def _key(self, inputs: list[object]) -> str:
+        return fingerprint(VERSION, self.dataset.key, self.read, self.settings.seed, self.classes, *inputs)
 
     def record(self, name: str, value: dict[str, Any]) -> None:
         """Store a result that belongs to this run alone."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.allocation import Design, Plan, RampUpStep, best_folds, plan, weigh
 from engine.data.sealing import Rows
 from engine.learning.trials import outcomes, residual_variance, run_trial
-from engine.runs.pace import SEEDS, costs_of, pilot_work, strategy_seconds
+from engine.runs.pace import SEEDS, costs_of, strategy_seconds
 from engine.scaling import Law, effective_freedom, fit_law
 from engine.worker.asking import asked
 from engine.worker.coslow import record_curve
@@ -21,13 +21,13 @@ from engine.worker.job import MODELS, PILOT, Job
 def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
     """Open labels step by step while that is worth it; return the last law, and the seconds a label of a fit took."""
     job.report.stage(PILOT)
-    steps, taken, before = job.sealing.steps(), [], 0.0
+    steps, taken, work = job.sealing.steps(), [], 0.0
     for number, opened in enumerate(steps):
         job.sealing = job.sealing.opened(opened)
-        frame, zero_shot = _trials(job, coslow, before), _zero_shot(job)[0]
+        frame, work = _trials(job, coslow, work, first=number == 0)
+        zero_shot, pace = _zero_shot(job)[0], _pace(job, frame)
         law = _law(job, frame, zero_shot)
         job.record("law", law.to_dict())
-        before, pace = before + pilot_work(job.settings, job.sealing), _pace(job, frame)
         step = _weigh(job, law, steps[number + 1 : number + 2], pace, zero_shot)
         taken.append(step.to_dict())
         if not step.goes_on:
@@ -37,45 +37,52 @@ def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
     return law, pace
 
 
-def _trials(job: Job, coslow: float | None, before: float) -> pd.DataFrame:
-    """The trials inside the labels opened so far, one row each; `before` is the work of earlier steps.
+def _trials(job: Job, coslow: float | None, before: float, *, first: bool) -> tuple[pd.DataFrame, float]:
+    """The trials inside the labels opened so far, one row each, and the work of this step and of the earlier ones.
 
-    The pilot is expected to end with this step: most do where a fit takes long enough for anyone to wait.
+    The pilot is expected to end with this step: most do where a fit takes long enough for anyone to wait. `before` is
+    the work of the earlier ones; of the `first`, the law is told from the second size on.
     """
     data, name, costs = job.dataset, job.settings.learner, costs_of(job.settings)
-    trials = job.sealing.trials(SEEDS[name])
-    work = before + pilot_work(job.settings, job.sealing)
+    trials, opened = job.sealing.trials(SEEDS[name]), job.sealing.pilot_size
+    # The probe has a closed form: no objective to choose.
+    objective = "" if name == "probe" else job.settings.objective
+    inputs = [["trial", name, objective, opened, len(train), seed] for seed, train, _ in trials]
+    # Named by the step too: a run that resumes in a later step finds the earlier ones' trials again.
+    steps = [f"trial {name} {opened:05d} {len(train):05d} {seed}" for seed, train, _ in trials]
+    own = job.store.step_results(job.run.id)
+    # A trial that another run has made takes no time; one that this run made before it was stopped has taken its own.
+    work = [
+        costs.work(len(train)) if step in own or not job.is_stored(made_of) else 0.0
+        for step, made_of, (_, train, _) in zip(steps, inputs, trials, strict=True)
+    ]
+    total, done = before + sum(work), before
     last_of_size = set({len(train): (len(train), seed) for seed, train, _ in trials}.values())
-    done, rows = before, []
-    for seed, train, holdout in trials:
-        share, begun = costs.work(len(train)) / work, done / work
+    rows: list[dict[str, Any]] = []
+    for (seed, train, holdout), step, made_of, takes in zip(trials, steps, inputs, work, strict=True):
 
         def compute(seed: int = seed, train: Rows = train, holdout: Rows = holdout) -> dict[str, Any]:
-            texts, losses = list(data.texts), job.loss_report(f"trial on {len(train)} labels with seed {seed}")
+            losses = job.loss_report(f"trial on {len(train)} of {opened} labels with seed {seed}")
+            texts = list(data.texts)
             trial = run_trial(name, job.learner(), texts, data.y, job.classes, train, holdout, seed, progress, losses)
             job.tracker.log({"trial/labels": trial.size, "trial/residual_variance": trial.variance})
             print(f"         {name} on {trial.size} labels, seed {seed}: residual variance {trial.variance:.4g}")
             return trial.to_dict()
 
-        def progress(part: float, share: float = share, begun: float = begun) -> None:
-            job.report(begun + share * part)
+        def progress(part: float, begun: float = done, takes: float = takes) -> None:
+            job.report((begun + takes * part) / max(total, 1e-9))
 
-        # The probe has a closed form: no objective to choose.
-        objective = "" if name == "probe" else job.settings.objective
-        opened = job.sealing.pilot_size
-        inputs = ["trial", name, objective, opened, len(train), seed]
-        # Named by the step too: a run that resumes in a later step finds the earlier ones' trials again.
-        rows.append(job.step(f"trial {name} {opened:05d} {len(train):05d} {seed}", inputs, compute))
-        done += costs.work(len(train))
+        rows.append(job.step(step, made_of, compute))
+        done += takes
         pace = _pace(job, pd.DataFrame(rows))
         following = {MODELS: strategy_seconds(job.settings, data, pace)} if job.run.kind == "run" else {}
-        job.report.expect({PILOT: pace * work, **following})
-        job.report(done / work)
+        job.report.expect({PILOT: pace * total, **following})
+        progress(0.0, done)
         if (len(train), seed) in last_of_size:
             record_curve(job, coslow, pd.DataFrame(rows))
-            if not before and len(train) > rows[0]["size"]:  # a later step's first sizes know less than the last law
+            if first and len(train) > rows[0]["size"]:  # a later step's first sizes know less than the last law
                 job.record("law", _law(job, pd.DataFrame(rows), None).to_dict())
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), total
 
 
 def _law(job: Job, trials: pd.DataFrame, zero_shot: float | None) -> Law:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from dataclasses import replace
+from datetime import timedelta
 from time import perf_counter, sleep
 
 from engine.data import Dataset
@@ -13,7 +14,7 @@ from engine.errors import DataError, LabelwiseError, RunStopped
 from engine.learning.tracking import tracked
 from engine.rectification.dataset import check_estimand
 from engine.runs import Run, RunState, Store, Study, now, open_store, reconcile
-from engine.runs.pace import SECONDS_TO_FIT, SECONDS_TO_PREDICT, UNTRAINED, pilot_work, strategy_seconds
+from engine.runs.pace import SECONDS_TO_FIT, SECONDS_TO_PREDICT, UNTRAINED, costs_of, pilot_work, strategy_seconds
 from engine.runs.preflight import require_service
 from engine.runs.progress import ProgressReport
 from engine.worker.answering import answer
@@ -46,7 +47,8 @@ def _stages(run: Run, dataset: Dataset, sealing: Sealing) -> dict[str, float]:
     embed, pace = SECONDS_TO_PREDICT * dataset.n, SECONDS_TO_FIT[run.settings.learner]
     stages = {LOADING: 6.0, COSLOW: 4.0 + embed}
     if run.kind == "calibration":
-        work = sum(len(train) for _, train, _ in calibration_trials(dataset, sealing))
+        costs = costs_of(run.settings)
+        work = sum(costs.work(len(train)) for _, train, _ in calibration_trials(dataset, sealing))
         return {**stages, CURVE: embed + pace * work}
     if run.kind != "efficiency":
         stages[PILOT] = pace * pilot_work(run.settings, sealing)
@@ -88,12 +90,15 @@ def execute(run_id: str) -> int:
     """Execute a run to its end, whatever it is; return 0 if the result is stored."""
     store = open_store()
     run = store.run(run_id)
+    # Before it was stopped; kept apart from the pause, and from the time that it waits now.
+    worked = run.heartbeat - run.started if run.heartbeat and run.started else timedelta()
+    store.update_run(run_id, started=now() - worked, heartbeat=now())
     report = ProgressReport(store, run_id, {})
     report.listen()
     live = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
     try:
         require_service(run.settings.report_to)
-        _await_turn(store, run_id, report)
+        _await_turn(store, run_id, report, worked)
         study = store.study(run.study_id)
         dataset = _dataset(run, study)
         sealing = Sealing.of(dataset.key, dataset.n, run.settings.seed)
@@ -125,10 +130,10 @@ def execute(run_id: str) -> int:
     return 0 if ending["to"] is RunState.FINISHED else 1
 
 
-def _await_turn(store: Store, run_id: str, report: ProgressReport) -> None:
+def _await_turn(store: Store, run_id: str, report: ProgressReport, worked: timedelta) -> None:
     """Wait until no other run uses the machine."""
     waiting = False
-    while not store.claim_machine(run_id):
+    while not store.claim_machine(run_id, worked):
         if store.run(run_id).state is RunState.STOPPING:
             raise RunStopped("The run was stopped before it began.")
         if not waiting:

@@ -128,6 +128,30 @@ def test_a_finished_run_leads_to_its_results(visit: Visit, store: engine.Store, 
     assert app.button(key="start")
 
 
+def test_the_first_trials_and_their_loss_are_seen_before_there_is_a_law(
+    visit: Visit, store: engine.Store, planned: engine.Study
+) -> None:
+    run = store.create_run(planned.id, "run", engine.RunSettings(learner="lora"))
+    store.update_run(run.id, state="running", stage="Pilot", progress=0.1)
+    app = visit("run", study=planned.id)
+    assert not charts(app)
+    stored.save(store, run, {"trial 00": stored.trial_rows(1.0, "lora")[0]})
+    (run.folder / "losses.csv").write_text("fit,step,loss,rate\ntrial on 20 of 50,1,0.9,0.001\n", encoding="utf-8")
+    app = visit("run", study=planned.id)
+    assert len(charts(app)) == 2
+    assert "scored on labels it has not seen" in words(app)
+
+
+def test_a_run_that_trains_nothing_waits_for_no_trial(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
+    run = store.create_run(planned.id, "run", engine.RunSettings(strategy="labels-only"))
+    estimate = engine.rectified_mean(planned.dataset().y, planned.dataset().y, [3.0, 4.0, 5.0])
+    stored.save(store, run, {"estimate": estimate.to_dict()})
+    stored.finish(store, run)
+    app = visit("run", study=planned.id)
+    assert "The law is drawn" not in words(app)
+    assert not app.get("skeleton")
+
+
 # ---------------------------------------------------------------- results and report
 
 

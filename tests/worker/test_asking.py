@@ -79,7 +79,7 @@ def test_a_model_that_writes_is_fine_tuned_through_its_answers_and_predicts_furt
     assert (steps / steps["model 3"]).tolist() == [3, 2, 1]
     # Those of the pilot's trials, shown until then, are kept beside them.
     every = pd.read_csv(run.folder / "losses.csv")
-    assert {"trial on 11 labels with seed 0", "model 1"} < set(every["fit"])
+    assert {"trial on 11 of 30 labels with seed 0", "model 1"} < set(every["fit"])
     assert (every["rate"] > 0).all()
     assert not (run.folder / "checkpoints").exists()
     known = pd.read_parquet(run.folder / "predictions.parquet").query("part == 'pool'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,9 @@ from made_studies import make_study, rows
 
 from engine.data.sealing import Sealing
 from engine.report import settings_json
-from engine.runs import RunSettings, RunState, home, open_store, read_results
+from engine.runs import RunSettings, RunState, Store, home, now, open_store, read_results
 from engine.runs.progress import ProgressReport
+from engine.worker import process
 from engine.worker.job import MODELS, PILOT, Job
 
 STEPS = {
@@ -241,6 +243,47 @@ def test_the_pilot_reaches_the_end_of_its_stage_wherever_it_stops(in_process, qu
     assert (status, run.error) == (0, None), run.log_tail()
     assert told[PILOT][-1] == pytest.approx(1)
     assert max(told[PILOT]) <= 1 + 1e-9
+
+
+def test_trials_that_the_plan_has_made_take_a_run_no_time(in_process, quick_coslow, store, monkeypatch):
+    study, told = make_study(store), []
+    finished(in_process, study, "plan")
+    expect = ProgressReport.expect
+    monkeypatch.setattr(ProgressReport, "expect", lambda self, stages: (told.append(stages), expect(self, stages)))
+    run, _, _ = finished(in_process, study)
+    assert [stages[PILOT] for stages in told if PILOT in stages][-1] == 0
+    store.update_run(run.id, state="queued")
+    told.clear()
+    # Those that it has made itself before it was stopped have taken their time.
+    process.execute(run.id)
+    assert [stages[PILOT] for stages in told if PILOT in stages][-1] > 0
+
+
+def test_a_resumed_run_that_waits_counts_neither_the_pause_nor_the_wait(in_process, quick_coslow, store, monkeypatch):
+    study = make_study(store)
+    other = store.create_run(study.id, "plan", RunSettings(seed=1))
+    store.update_run(other.id, state="running")
+    create, earlier = Store.create_run, now() - timedelta(days=2)
+
+    def worked_before(self, *arguments):
+        run = create(self, *arguments)
+        self.update_run(run.id, started=earlier, heartbeat=earlier + timedelta(seconds=90))
+        return run
+
+    monkeypatch.setattr(Store, "create_run", worked_before)
+    monkeypatch.setattr(process, "reconcile", lambda store: store.update_run(other.id, state="stopped"))
+    run, _, _ = finished(in_process, study, "plan")
+    assert timedelta(seconds=90) < run.finished - run.started < timedelta(minutes=10)
+
+
+def test_losses_of_an_earlier_day_make_room_for_those_of_today(in_process, quick_coslow, store):
+    study = make_study(store)
+    run = store.create_run(study.id, "run", RunSettings())
+    (run.folder / "losses.csv").write_text("fit,step,loss\n0,1,0.9\n", encoding="utf-8")
+    job = Job(store, run, study, study.dataset(), Sealing.of(study.dataset().key, 60, 0), lambda _share: None)
+    job.loss_report("model 1")(1, 0.8, 0.001)
+    job.loss_report("model 1")(2, 0.7, 0.001)
+    assert read_results(store, run).losses["loss"].tolist() == [0.8, 0.7]
 
 
 def test_auto_takes_the_plans_recommendation(in_process, quick_coslow, store):

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.allocation.strategies import FEWEST_TO_RECTIFY, FREE_SECONDS, Costs, fold_size
+from engine.allocation.strategies import FEWEST_TO_RECTIFY, Costs, fold_size
 from engine.allocation.widths import Design, Floats
 from engine.scaling import Law
 
 _WORTH = 0.005  # a gain in width below this is not worth more trials
 _VAGUE = 0.25  # an 80% band of the width as wide as this share of it does not tell the user much
+_QUICK = 60.0  # seconds of trials that may tell no more than how wide the interval will be
 _SPLITS, _DRAWS = 24, 500
 
 
@@ -78,7 +79,7 @@ def weigh(
     low, middle, high = np.quantile(losses[:, now], [0.1, 0.5, 0.9])
     band = float((high - low) / abs(middle))
     price = max(_WORTH, costs.per_gpu_hour * seconds / 3600 / abs(best)) if costs.prices_compute else _WORTH
-    vague = band > _VAGUE and gain >= -_WORTH / 10 and seconds <= FREE_SECONDS
+    vague = band > _VAGUE and gain >= -_WORTH / 10 and seconds <= _QUICK
     return RampUpStep(opened, following, gain, band, following is not None and (gain > price or vague))
 
 

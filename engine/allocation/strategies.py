@@ -17,7 +17,9 @@ FEWEST_TO_RECTIFY = 10
 _FEWEST_TO_FINETUNE = 8
 _TRIED = 1000  # splits tried at once
 FOLDS = (2, 20)
-FREE_SECONDS = 60.0  # compute that is not worth saving where it has no price
+# Compute that is not worth saving where it has no price: a law of few trials is flatter than the truth where little is
+# explained, and the labels that more folds save take a person longer.
+_FREE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def best_folds(law: Law, design: Design, costs: Costs) -> int:
     """Return the number of folds K, from 2 to 20, whose gain is worth its compute.
 
     Where compute has a price, each K is worth the labels that its width saves, less its compute. Otherwise the quickest
-    number of folds within a per cent of the narrowest interval, or as many as a minute of compute allows.
+    number of folds within a per cent of the narrowest interval, or as many as five minutes of compute allow.
     """
     folds = np.arange(FOLDS[0], min(FOLDS[1], design.n) + 1)
     sizes = np.array([fold_size(design.n, int(k)) for k in folds])
@@ -149,7 +151,7 @@ def best_folds(law: Law, design: Design, costs: Costs) -> int:
     seconds = np.array([costs.seconds(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)])
     near = np.flatnonzero(half <= (1 + _WORTHWHILE) * half.min())
     enough = int(folds[near[np.argmin(seconds[near])]])
-    return max(enough, int(folds[seconds <= FREE_SECONDS].max(initial=FOLDS[0])))
+    return max(enough, int(folds[seconds <= _FREE_SECONDS].max(initial=FOLDS[0])))
 
 
 def strategy_records(

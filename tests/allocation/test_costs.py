@@ -42,6 +42,14 @@ def test_without_prices_the_quickest_folds_near_the_narrowest_are_taken():
     assert made(costs=costs).folds == min(near) + 1
 
 
+@pytest.mark.parametrize("pace", [0.01, 0.1, 0.3])
+def test_folds_that_five_minutes_allow_are_taken_however_flat_the_law(pace):
+    costs = Costs(seconds_per_label=pace)
+    records = {folds: made(folds=folds, costs=costs)["cross-fit"] for folds in range(2, 21)}
+    allowed = max(folds for folds, record in records.items() if record.seconds <= 300)
+    assert 2 < allowed <= made(costs=costs).folds
+
+
 @pytest.mark.parametrize("averaged", [0, 3, 5])
 @pytest.mark.parametrize("folds", range(2, 13))
 def test_the_time_of_cross_fit_is_that_of_its_models(averaged, folds):

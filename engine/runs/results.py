@@ -75,8 +75,8 @@ def _losses(run: Run) -> pd.DataFrame:
     path = run.folder / "losses.csv"
     if not path.exists():
         return Results().losses
-    # Of a run of an earlier day the rates were not kept.
-    losses = pd.read_csv(path, dtype={"fit": str, "step": int}).reindex(columns=Results().losses.columns)
+    # Of a run of an earlier day the rates were not kept; of a line that is being written the step may be missing.
+    losses = pd.read_csv(path, dtype={"fit": str, "step": float}).reindex(columns=Results().losses.columns)
     # A fit that was broken off has told steps that it took again.
     last = losses[::-1].groupby("fit")["step"].cummin() == losses["step"][::-1]
     losses = losses[last[::-1]].drop_duplicates(["fit", "step"], keep="last")

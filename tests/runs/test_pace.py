@@ -93,6 +93,14 @@ def test_steps_that_a_resumed_fit_takes_again_are_told_once(store):
     assert read_results(store, run).losses["loss"].tolist() == [0.9, 0.8, 0.5]
 
 
+def test_a_line_that_is_being_written_is_left_for_later(store):
+    run, *_ = made(store)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    for half in ("mod", "model 2", "model 2,"):
+        (run.folder / "losses.csv").write_text(f"fit,step,loss,rate\nmodel 1,1,0.9,0.001\n{half}", encoding="utf-8")
+        assert read_results(store, run).losses["fit"].tolist() == ["model 1"]
+
+
 def test_losses_of_an_earlier_day_have_no_rate(store):
     run, *_ = made(store)
     run.folder.mkdir(parents=True, exist_ok=True)

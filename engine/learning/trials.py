@@ -14,7 +14,7 @@ from engine.learning.learners import Learner
 from engine.learning.models import Progress, silent
 from engine.learning.training import LossReport
 
-__all__ = ["Trial", "outcomes", "residual_variance", "run_trial"]
+__all__ = ["Trial", "class_shares", "label_variance", "outcomes", "residual_variance", "run_trial"]
 
 Floats = NDArray[np.float64]
 
@@ -47,19 +47,49 @@ class Trial:
         return asdict(self)
 
 
-def residual_variance(y: Floats, predictions: Floats) -> tuple[float, float, float]:
+def class_shares(y: Floats) -> Floats:
+    """Return the share of each class among labels as columns, shape (n, k) to (k,); none is 0 or 1.
+
+    Each class and its absence count half a label more than were seen (Jeffreys' prior): that none of 50 labels is of a
+    class does not say that there is none.
+    """
+    return np.asarray((y.sum(0) + 0.5) / (len(y) + 1))
+
+
+def label_variance(y: Floats, *, classes: bool) -> float:
+    """Return the variance of labels as columns, shape (n, k), as a mean over columns; of classes never zero."""
+    if not classes:
+        return float(y.var(0, ddof=1).mean())
+    shares = class_shares(y)
+    return float((shares * (1 - shares)).mean() * len(y) / (len(y) - 1))
+
+
+def residual_variance(y: Floats, predictions: Floats, shares: Floats | None = None) -> tuple[float, float, float]:
     """Return residual variance under the best linear use of the predictions, label variance, degrees of freedom.
 
-    Both arrays have shape (n, k); variances are means over columns, and one slope serves all columns, as one lambda
-    serves all shares.
+    Args:
+        y: Labels as columns, shape (n, k); variances are means over columns, and one slope serves all columns, as one
+            lambda serves all shares.
+        predictions: Of these labels, shape (n, k).
+        shares: The share of each class wherever it is better known, shape (k,); None for numbers. A class that none of
+            these labels has is counted by its share, as if the predictions told nothing of it.
     """
-    dy, df = y - y.mean(0), predictions - predictions.mean(0)
-    spread = float((df**2).sum())
+    weights = np.ones(len(y))
+    if shares is not None and (unseen := np.flatnonzero(y.sum(0) == 0)).size:
+        rest = len(y) / (1 - shares[unseen].sum())
+        weights = np.concatenate([weights, rest * shares[unseen]])
+        y = np.concatenate([y, np.eye(y.shape[1])[unseen]])
+        predictions = np.concatenate([predictions, np.tile(predictions.mean(0), (len(unseen), 1))])
+    total, k = weights.sum(), y.shape[1]
+    dy = y - np.average(y, 0, weights)
+    df = predictions - np.average(predictions, 0, weights)
+    each = weights[:, None]
+    spread = float((each * df**2).sum())
     # A slope below zero would say that the model is worse than nothing; lambda is never negative.
-    slope = max(float((dy * df).sum()) / spread, 0.0) if spread > 0 else 0.0
-    freedom = max(len(y) - 2, 1)
-    k = y.shape[1]
-    return float(((dy - slope * df) ** 2).sum() / freedom / k), float((dy**2).sum() / (len(y) - 1) / k), float(freedom)
+    slope = max(float((each * dy * df).sum()) / spread, 0.0) if spread > 0 else 0.0
+    freedom = max(total - 2, 1)
+    residual, spread_of_labels = float((each * (dy - slope * df) ** 2).sum()), float((each * dy**2).sum())
+    return residual / freedom / k, spread_of_labels / (total - 1) / k, float(max((weights == 1).sum() - 2, 1))
 
 
 def run_trial(
@@ -73,12 +103,13 @@ def run_trial(
     seed: int,
     progress: Progress = silent,
     report_loss: LossReport | None = None,
+    shares: Floats | None = None,
 ) -> Trial:
-    """Fit on the rows `train` and score on the rows `holdout`."""
+    """Fit on the rows `train` and score on the rows `holdout`; `shares` as in `residual_variance`."""
     start = perf_counter()
     model = learner.fit([texts[i] for i in train], y[train], seed=seed, progress=progress, report_loss=report_loss)
     predictions = model.predict([texts[i] for i in holdout], rough=True)
     columns = predictions if classes else predictions[:, None]
-    variance, spread, freedom = residual_variance(outcomes(y[holdout], classes), columns)
+    variance, spread, freedom = residual_variance(outcomes(y[holdout], classes), columns, shares)
     score = 1 - variance / spread if spread > 0 else 0.0
     return Trial(name, len(train), seed, max(variance, 1e-12), score, freedom, perf_counter() - start)

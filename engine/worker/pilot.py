@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from engine.allocation import Design, Plan, RampUpStep, best_folds, plan, weigh
 from engine.data.sealing import Rows
-from engine.learning.trials import outcomes, residual_variance, run_trial
+from engine.errors import RunError
+from engine.learning.trials import class_shares, label_variance, outcomes, residual_variance, run_trial
 from engine.runs.pace import SEEDS, costs_of, strategy_seconds
 from engine.scaling import Law, effective_freedom, fit_law
 from engine.worker.asking import asked
@@ -21,14 +22,18 @@ from engine.worker.job import MODELS, PILOT, Job
 def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
     """Open labels step by step while that is worth it; return the last law, and the seconds a label of a fit took."""
     job.report.stage(PILOT)
-    steps, taken, work = job.sealing.steps(), [], 0.0
+    steps, work = job.sealing.steps(), 0.0
+    taken: list[dict[str, Any]] = []
     for number, opened in enumerate(steps):
         job.sealing = job.sealing.opened(opened)
-        frame, work = _trials(job, coslow, work, first=number == 0)
+        following = _following(job, steps[number + 1 : number + 2])
+        if following is not None and np.ptp(_pilot_labels(job), 0).max() == 0:
+            continue  # labels that are all the same teach a model nothing
+        frame, work = _trials(job, coslow, work, first=not taken)
         zero_shot, pace = _zero_shot(job)[0], _pace(job, frame)
         law = _law(job, frame, zero_shot)
         job.record("law", law.to_dict())
-        step = _weigh(job, law, steps[number + 1 : number + 2], pace, zero_shot)
+        step = _weigh(job, law, following, pace, zero_shot)
         taken.append(step.to_dict())
         if not step.goes_on:
             break
@@ -64,7 +69,9 @@ def _trials(job: Job, coslow: float | None, before: float, *, first: bool) -> tu
         def compute(seed: int = seed, train: Rows = train, holdout: Rows = holdout) -> dict[str, Any]:
             losses = job.loss_report(f"trial on {len(train)} of {opened} labels with seed {seed}")
             texts = list(data.texts)
-            trial = run_trial(name, job.learner(), texts, data.y, job.classes, train, holdout, seed, progress, losses)
+            trial = run_trial(
+                name, job.learner(), texts, data.y, job.classes, train, holdout, seed, progress, losses, _shares(job)
+            )
             job.tracker.log({"trial/labels": trial.size, "trial/residual_variance": trial.variance})
             print(f"         {name} on {trial.size} labels, seed {seed}: residual variance {trial.variance:.4g}")
             return trial.to_dict()
@@ -91,7 +98,7 @@ def _law(job: Job, trials: pd.DataFrame, zero_shot: float | None) -> Law:
     return fit_law(
         trials["size"],
         trials["variance"],
-        degrees_of_freedom=effective_freedom(trials["degrees_of_freedom"], _pilot_labels(job)),
+        degrees_of_freedom=effective_freedom(trials["degrees_of_freedom"], _tails(job)),
         holdouts=trials["seed"],
         label_variance=_label_variance(job),
         zero_shot_variance=zero_shot if begins else None,
@@ -103,24 +110,51 @@ def _pilot_labels(job: Job) -> NDArray[np.float64]:
     return outcomes(job.dataset.y[job.sealing.pilot], job.classes)
 
 
+def _tails(job: Job) -> NDArray[np.float64]:
+    """The pilot's labels, and one more of each class: a class that they lack says as little as a rare one."""
+    labels = _pilot_labels(job)
+    return np.concatenate([labels, np.eye(job.classes)]) if job.classes else labels
+
+
+def _shares(job: Job) -> NDArray[np.float64] | None:
+    """What the pilot's labels say of each class's share; None for numbers."""
+    return class_shares(_pilot_labels(job)) if job.classes else None
+
+
 def _label_variance(job: Job) -> float:
-    return max(float(_pilot_labels(job).var(0, ddof=1).mean()), 1e-12)
+    """The variance of the pilot's labels.
+
+    Raises:
+        RunError: They are numbers and all the same.
+    """
+    labels = _pilot_labels(job)
+    variance = label_variance(labels, classes=job.classes is not None)
+    if not variance > 0:
+        raise RunError(
+            f"All {len(labels):,} labels that the pilot opened are {labels[0, 0]:g}: nothing can be planned from them. "
+            "Label more, or choose the strategy labels-only."
+        )
+    return variance
 
 
-def _weigh(job: Job, law: Law, following: list[int], pace: float, zero_shot: float | None) -> RampUpStep:
+def _following(job: Job, further: list[int]) -> int | None:
+    """How many labels the next step opens; None where there is none."""
+    # A split that the user has chosen is not to be overtaken by the pilot.
+    most = job.settings.finetune if job.settings.strategy == "split" else None
+    return next((size for size in further if most is None or size <= most), None)
+
+
+def _weigh(job: Job, law: Law, following: int | None, pace: float, zero_shot: float | None) -> RampUpStep:
     """Weigh the next step's gain against its trials and the splits that it forecloses."""
     data, settings, question = job.dataset, job.settings, job.study.question
-    # A split that the user has chosen is not to be overtaken by the pilot.
-    if settings.strategy == "split" and settings.finetune is not None:
-        following = [size for size in following if size <= settings.finetune]
-    further = job.sealing.opened(following[0]).trials(SEEDS[settings.learner]) if following else []
+    further = job.sealing.opened(following).trials(SEEDS[settings.learner]) if following else []
     design = Design(data.n, data.m, _label_variance(job), question.population, question.confidence)
     costs = costs_of(settings, pace)
     return weigh(
         law,
         design,
         opened=job.sealing.pilot_size,
-        following=following[0] if following else None,
+        following=following,
         folds=_folds(job) or best_folds(law, design, costs),
         costs=costs,
         seconds=sum(costs.seconds(1, len(train), 0) for _, train, _ in further),
@@ -155,7 +189,7 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         finetune_minimum=job.sealing.pilot_size,
         zero_shot_variance=zero_shot,
         zero_shot_degrees_of_freedom=freedom,
-        label_degrees_of_freedom=float(effective_freedom(job.sealing.pilot_size - 1, _pilot_labels(job))),
+        label_degrees_of_freedom=float(effective_freedom(job.sealing.pilot_size - 1, _tails(job))),
         half_width=settings.half_width,
         costs=costs_of(settings, seconds_per_label),
     )
@@ -171,5 +205,5 @@ def _zero_shot(job: Job) -> tuple[float | None, float | None]:
     if known is None:
         return None, None
     columns = known if known.ndim == 2 else known[:, None]
-    variance, _, freedom = residual_variance(_pilot_labels(job), columns)
-    return variance, float(effective_freedom(freedom, _pilot_labels(job)))
+    variance, _, freedom = residual_variance(_pilot_labels(job), columns, _shares(job))
+    return variance, float(effective_freedom(freedom, _tails(job)))

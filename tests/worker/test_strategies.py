@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from made_studies import make_study, rows
 
+from engine.data import Roles
 from engine.data.sealing import Sealing
 from engine.report import settings_json
-from engine.runs import RunSettings, RunState, Store, home, now, open_store, read_results
+from engine.runs import Question, RunSettings, RunState, Store, home, now, open_store, read_results
 from engine.runs.progress import ProgressReport
 from engine.worker import process
 from engine.worker.job import MODELS, PILOT, Job
@@ -396,3 +397,45 @@ def test_a_run_asked_to_stop_keeps_its_trials_and_goes_on_from_them(in_process, 
     monkeypatch.setattr(pilot, "run_trial", lambda *args, **options: done.append(args) or run_trial(*args, **options))
     assert process.execute(run.id) == 0
     assert len(done) == total - 3
+
+
+# ------------------------------------------------------------------ what the pilot has not seen
+
+
+def make_rare(store, common, rare):
+    """A study of 300 labels of which the first step of the pilot sees only the common one."""
+    texts, _ = rows(400, 1)
+    for start in range(300):
+        labels = np.roll([*rare, *[common] * 297], start)
+        own = store.save_file("labels.csv", pd.DataFrame({"text": texts[:300], "label": labels}).to_csv().encode())
+        rest = store.save_file("pool.csv", pd.DataFrame({"text": texts[300:]}).to_csv().encode())
+        question = Question(estimand="mean" if isinstance(common, int) else "shares")
+        study = store.create_study("rare", own, rest, Roles("text", "label"), question)
+        sealing = Sealing.of(study.dataset().key, 300, 0)
+        first, half = (labels[sealing.opened(opened).pilot] for opened in (sealing.pilot_size, 150))
+        if (first == common).all() and (isinstance(common, int) or (half != common).any()):
+            return study
+    raise AssertionError("Every order shows the rare label at once.")
+
+
+def test_the_pilot_goes_on_until_it_has_seen_a_rare_class(in_process, quick_coslow, store):
+    study = make_rare(store, "no", ["yes"] * 3)
+    _, results, steps = finished(in_process, study, "plan")
+    data = study.dataset()
+    assert len(set(data.y[steps["ramp-up"]["rows"]])) == 2
+    share = 3 / 300
+    alone = 1.96 * (share * (1 - share) / 300) ** 0.5
+    for record in results.plan.strategies:
+        assert alone / 4 < record.half_width < 4 * alone
+        assert record.interval[1] > alone / 2
+
+
+def test_numbers_that_are_all_the_same_are_not_planned_with(in_process, quick_coslow, store, monkeypatch):
+    monkeypatch.setattr(Sealing, "steps", lambda sealing: [sealing.pilot_size])
+    study = make_rare(store, 3, [1.5, 4.5, 5])
+    status, run = in_process(study, "plan", RunSettings())
+    assert status != 0
+    assert run.error == (
+        "All 37 labels that the pilot opened are 3: nothing can be planned from them. Label more, or choose the "
+        "strategy labels-only."
+    )

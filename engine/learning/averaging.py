@@ -18,7 +18,7 @@ from torch import nn
 
 from engine.learning.below import layers_of
 from engine.learning.fused import fuse
-from engine.learning.training import copy_for_training, has_half_products
+from engine.learning.training import copy_for_training, has_half_precision
 
 SCALING = 2
 
@@ -66,7 +66,7 @@ class Adapters:
         self._attention = model.config._attn_implementation
         self._base = copy_for_training(model, checkpointing=checkpointing, sharing=checkpointing)
         self._seed, self._sharing = seed, checkpointing
-        self._fuses = not checkpointing and model.device.type == "cpu" and has_half_products()
+        self._fuses = not checkpointing and model.device.type == "cpu"
         targets = adapted(model, frozen)
         self._config = LoraConfig(r=rank, lora_alpha=SCALING * rank, lora_dropout=0.0, target_modules=targets)
         self._model: PeftModel | None = None
@@ -85,7 +85,7 @@ class Adapters:
                 self._model.add_adapter(name, self._config)
                 self._model.set_adapter(name)
         if self._fuses and not self._names:
-            fuse(self._model)
+            fuse(self._model, half=has_half_precision(self._base.device, self._base.config.model_type))
         self._names.append(name)
         return self._model
 

@@ -174,8 +174,7 @@ def planned(draw: Draw, k: int, trials: Callable[[int], list[Trial]]) -> Plan:
         name = draw.corpus.learner
         costs = Costs(averaged=AVERAGED.get(name, 0), fewest=0 if name == "probe" else FEWEST)
         pace = sum(t.seconds for t in found) / sum(costs.work(t.size) for t in found)
-        predicting = 0.01 if name == "probe" else 1000 * SECONDS_TO_PREDICT
-        costs = replace(costs, seconds_per_label=pace, seconds_per_thousand=predicting)
+        costs = replace(costs, seconds_per_label=pace, seconds_per_thousand=1000 * SECONDS_TO_PREDICT)
         known = y[draw.sealing.order[:opened], None]
         spread = float(known.var(ddof=1))
         law = fit_law(

@@ -55,6 +55,8 @@ def _saved(plan: engine.Plan, record: engine.StrategyPlan) -> str:
     saved = (record.labels_alone or 0) - plan.n
     if record.name == "labels-only" or saved <= 0:
         return ""
+    if plan.may_gain_nothing:
+        return f"Labels-only would probably need {record.labels_alone:,} labels for that, but this is not sure. "
     worth = f", worth {plan.costs.per_label * saved:,.2f}" if plan.costs.per_label else ""
     return f"Labels-only would need {record.labels_alone:,} labels for that: you save {saved:,}{worth}. "
 
@@ -156,7 +158,7 @@ def _next_labels(plan: engine.Plan, share: bool) -> dict[str, str]:
     more = min(_MORE, plan.m - 1) if plan.design.population == "these" else _MORE
     if more < 1:
         return {}
-    now, gain = min(record.half_width for record in plan.strategies), plan.gain_of_labels(more)
+    now, gain = plan[plan.recommended].half_width, plan.gain_of_labels(more)
     price = f", for {plan.costs.per_label * more:,.2f}" if plan.costs.per_label else ""
     words = f"They would narrow the interval from {half_width(now, share)} to {half_width(now * (1 - gain), share)}"
     return {f"The next {more:,} labels": f"{words} ({gain:.0%}){price}."}

@@ -29,7 +29,7 @@ from engine.allocation.strategies import (
     zero_shot_bands,
 )
 from engine.allocation.widths import Design, Floats
-from engine.allocation.wording import label_first, labels_for_compute, reason_for
+from engine.allocation.wording import label_first, labels_for_compute, may_gain_nothing, reason_for
 from engine.errors import ArgumentError
 from engine.scaling import Law
 
@@ -73,6 +73,11 @@ class Plan:
     def n(self) -> int:
         """Number of labels."""
         return self.design.n
+
+    @property
+    def may_gain_nothing(self) -> bool:
+        """Whether the 80% interval of what is recommended reaches the half-width of labels-only."""
+        return may_gain_nothing(self[self.recommended], self.strategies)
 
     @property
     def m(self) -> int:
@@ -178,9 +183,11 @@ class Plan:
         return narrowest_for(money, self._records, self.costs.per_label, self.design)
 
     def gain_of_labels(self, more: int = 100) -> float:
-        """Return by what share `more` labels would narrow the best interval; 0 where the pool has none left."""
+        """Return by what share `more` labels would narrow what is recommended; 0 where the pool has none left."""
         known = self.design.n + self.design.m - 1 if self.design.population == "these" else self.n + more
-        return 1 - _narrowest(self._records(max(min(self.n + more, known), self.n))) / _narrowest(self.strategies)
+        records = self._records(max(min(self.n + more, known), self.n))
+        later = next(record for record in records if record.name == self.recommended)
+        return 1 - later.half_width / self[self.recommended].half_width
 
     def _records(self, n: int) -> tuple[StrategyPlan, ...]:
         """Every strategy with n labels, of which the pilot opens no more than half."""
@@ -292,7 +299,7 @@ def plan(
     zero_shot = zero_shot_bands(zero_shot_variance, zero_shot_degrees_of_freedom)
     used = folds or best_folds(law, design, costs)
     records = strategy_records(law, design, costs, used, finetune_minimum, zero_shot, label_degrees_of_freedom)
-    recommended = recommend(records, costs)
+    recommended = recommend(records, costs, half_width)
     made = Plan(
         law=law,
         design=design,
@@ -319,7 +326,7 @@ def _with_labelling(made: Plan) -> Plan:
         needed = made.labels_needed(made.half_width)
         more = None if needed is None else max(needed - made.n, 0)
     else:
-        more = labels_for_compute(made[made.recommended], made.strategies, made.costs)
+        more = labels_for_compute(made[made.recommended], made.strategies, made.costs, made.design)
     if more == 0:
         return made
     return replace(made, label_more=more, why=made.why + label_first(more, made.half_width, made.n))

@@ -105,16 +105,18 @@ def _losses(
     size = fold_size(design.n, folds)
     step = max(len(law.draws) // _DRAWS, 1)
     curves = law.curves(np.append(splits, size))[::step]
-    columns, fits, sizes, minimum = [], [], [], []
+    columns, fits, sizes, texts, minimum = [], [], [], [], []
     if strategy != "cross-fit":
         columns.append(design.rectified(splits, curves[:, :-1]))
         fits += [1] * len(splits)
         sizes += splits.tolist()
+        texts += [design.m] * len(splits)
         minimum += splits.tolist()
     if strategy != "split":
         columns.append(design.rectified(0, curves[:, -1:]))
         fits.append(folds)
         sizes.append(size)
+        texts.append(design.m)
         minimum.append(np.inf)
     if strategy not in ("split", "cross-fit"):
         known = [design.labels_only()]
@@ -123,9 +125,10 @@ def _losses(
         columns.append(np.tile(known, (len(curves), 1)))
         fits += [0] * len(known)
         sizes += [0] * len(known)
+        texts += [0, costs.asked(design)][: len(known)]
         minimum += [np.inf] * len(known)
     half = np.hstack(columns)
     if costs.prices_compute:
-        compute = [costs.compute(k, int(s), design.m) for k, s in zip(fits, sizes, strict=True)]
+        compute = [costs.compute(k, int(s), t) for k, s, t in zip(fits, sizes, texts, strict=True)]
         return np.array(compute) - costs.per_label * design.labels_alone(half), np.array(minimum)
     return half, np.array(minimum)

@@ -63,6 +63,7 @@ class Costs:
         per_thousand: Price of a thousand predictions, beside the hours they take.
         averaged: Models that a fit averages, each trained on all its labels but a fold; 0 where it is one model.
         fewest: Labels below which training a model takes no less time, for its steps have a least number.
+        asks: Whether the zero-shot predictions of labels and pool are yet to be asked of the model.
     """
 
     per_label: float = 0.0
@@ -72,11 +73,16 @@ class Costs:
     per_thousand: float = 0.0
     averaged: int = 0
     fewest: int = 0
+    asks: bool = False
 
     @property
     def prices_compute(self) -> bool:
         """Whether compute can be weighed against labels."""
         return self.per_label > 0 and (self.per_gpu_hour > 0 or self.per_thousand > 0)
+
+    def asked(self, design: Design) -> int:
+        """Return the texts whose zero-shot predictions are asked of the model."""
+        return design.n + design.m if self.asks else 0
 
     def shares(self, folds: int) -> bool:
         """Return whether the fits of cross-fit have their models in common.
@@ -90,6 +96,8 @@ class Costs:
     def seconds(self, fits: int, finetune: int, texts: int) -> float:
         """Return the compute time of models that are each fitted on `finetune` labels and share the texts to predict.
 
+        Without fits, it is that of the texts that are asked of the untrained model.
+
         Where fits have their models in common, a fit of cross-fit trains half of K - 1 models on (K - 2) / (K - 1) of
         its labels.
         """
@@ -97,8 +105,7 @@ class Costs:
         if self.shares(fits):
             own = max(finetune * (fits - 2) / (fits - 1), self.fewest)
             training = own * (fits - 1) / 2 / (self.averaged - 1)
-        predicting = self.seconds_per_thousand * texts / 1000 if fits else 0.0
-        return fits * training * self.seconds_per_label + predicting
+        return fits * training * self.seconds_per_label + self.seconds_per_thousand * texts / 1000
 
     def work(self, finetune: int) -> float:
         """Return the labels that a fit on `finetune` labels, by itself, takes the time of: hardly less for a few.
@@ -110,8 +117,7 @@ class Costs:
 
     def compute(self, fits: int, finetune: int, texts: int) -> float:
         """Return the price of that compute."""
-        predictions = self.per_thousand * texts / 1000 if fits else 0.0
-        return self.per_gpu_hour * self.seconds(fits, finetune, texts) / 3600 + predictions
+        return self.per_gpu_hour * self.seconds(fits, finetune, texts) / 3600 + self.per_thousand * texts / 1000
 
 
 def split_range(design: Design, finetune_minimum: int) -> tuple[int, int]:
@@ -148,7 +154,8 @@ def best_folds(law: Law, design: Design, costs: Costs) -> int:
     if costs.prices_compute:
         compute = [costs.compute(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)]
         return int(folds[np.argmax(costs.per_label * design.labels_alone(half) - compute)])
-    seconds = np.array([costs.seconds(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)])
+    # Whatever the number of folds, each text is predicted once.
+    seconds = np.array([costs.seconds(int(k), int(size), 0) for k, size in zip(folds, sizes, strict=True)])
     near = np.flatnonzero(half <= (1 + _WORTHWHILE) * half.min())
     enough = int(folds[near[np.argmin(seconds[near])]])
     return max(enough, int(folds[seconds <= _FREE_SECONDS].max(initial=FOLDS[0])))
@@ -205,6 +212,7 @@ def strategy_record(
     design: Design, costs: Costs, name: str, finetune: int, rectify: int, folds: int, half: Floats
 ) -> StrategyPlan:
     """Return a record from half-widths (value, low, high)."""
+    texts = design.m if folds else costs.asked(design) if name == "zero-shot" else 0
     return StrategyPlan(
         name=name,
         finetune=finetune,
@@ -213,20 +221,28 @@ def strategy_record(
         half_width=float(half[0]),
         interval=(float(half[1]), float(half[2])),
         labels_saved=float(1 - (half[0] / design.labels_only()) ** 2),
-        cost=float(costs.per_label * design.n + costs.compute(folds, finetune, design.m)),
-        seconds=float(costs.seconds(folds, finetune, design.m)),
+        cost=float(costs.per_label * design.n + costs.compute(folds, finetune, texts)),
+        seconds=float(costs.seconds(folds, finetune, texts)),
         labels_alone=round(float(design.labels_alone(float(half[0])))),
     )
 
 
-def recommend(records: tuple[StrategyPlan, ...], costs: Costs) -> StrategyPlan:
+def recommend(records: tuple[StrategyPlan, ...], costs: Costs, half_width: float | None = None) -> StrategyPlan:
     """Take the strategy whose labels saved are worth most, less its compute; without prices the narrowest interval.
+
+    Where that one misses a target, a `half_width`, that others reach, the cheapest of those.
 
     Widths are those of the mean residual variance under the law: what probably gains nothing and perhaps much is taken.
     Of strategies as good as that the simplest is taken, and never one that is predicted to lose to labels-only by more
     than 1% in width.
     """
     simple_first = sorted(records, key=lambda r: ("labels-only", "zero-shot", "split", "cross-fit").index(r.name))
+    chosen = _worth_most(simple_first, costs)
+    reaching = [record for record in simple_first if half_width is not None and record.half_width <= half_width]
+    return chosen if chosen in reaching or not reaching else min(reaching, key=lambda record: record.cost)
+
+
+def _worth_most(simple_first: list[StrategyPlan], costs: Costs) -> StrategyPlan:
     alone = simple_first[0]
     if costs.prices_compute:
         worth = {r.name: costs.per_label * (r.labels_alone or 0) - (r.cost - alone.cost) for r in simple_first}
@@ -234,5 +250,5 @@ def recommend(records: tuple[StrategyPlan, ...], costs: Costs) -> StrategyPlan:
         sound = [r for r in simple_first if r.half_width <= alone.half_width * (1 + _WORTHWHILE)]
         best = max(worth[r.name] for r in sound)
         return next(r for r in sound if worth[r.name] >= best - near)
-    narrowest = min(record.half_width for record in records)
+    narrowest = min(record.half_width for record in simple_first)
     return next(record for record in simple_first if record.half_width <= narrowest * (1 + _WORTHWHILE))

@@ -68,10 +68,13 @@ class Design:
 
     def labels_alone(self, half_width: float | Floats) -> Floats:
         """Return about how many labels labels-only would need for half-widths, at most all texts."""
-        variance = (np.asarray(half_width) / self._quantile(np.asarray(self.n - 1.0))) ** 2 / self.label_variance
-        if self.population == "these":
-            variance = variance + 1 / (self.n + self.m)
-        return np.asarray(1 / np.maximum(variance, 1e-300))
+        labels = np.full(np.shape(half_width), float(self.n))
+        for _ in range(2):  # the second time with the quantile of the labels that they are
+            variance = (np.asarray(half_width) / self._quantile(labels - 1)) ** 2 / self.label_variance
+            if self.population == "these":
+                variance = variance + 1 / (self.n + self.m)
+            labels = 1 / np.maximum(variance, 1e-300)
+        return np.asarray(labels)
 
     def _quantile(self, degrees_of_freedom: Floats) -> Floats:
         return np.asarray(special.stdtrit(np.maximum(degrees_of_freedom, 1.0), (1 + self.confidence) / 2))

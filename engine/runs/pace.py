@@ -19,17 +19,22 @@ UNTRAINED = ("labels-only", "zero-shot")  # strategies without a pilot
 _USUAL_FOLDS = 7  # until the plan has chosen them
 
 
-def costs_of(settings: RunSettings, pace: float = 0.0) -> Costs:
-    """Return prices and times, at a pace in seconds for each label of a fit."""
+def costs_of(settings: RunSettings, pace: float = 0.0, *, asks: bool = False) -> Costs:
+    """Return prices and times, at a pace in seconds for each label of a fit.
+
+    Of a probe the time of predictions is that in which the model reads the texts. `asks` says that zero-shot
+    predictions do not come with the data.
+    """
     trained = settings.learner != "probe"
     return Costs(
         per_label=settings.cost_per_label,
         per_gpu_hour=settings.cost_per_gpu_hour,
         per_thousand=settings.cost_per_thousand,
         seconds_per_label=pace,
-        seconds_per_thousand=1000 * SECONDS_TO_PREDICT if trained else 0.01,
+        seconds_per_thousand=1000 * SECONDS_TO_PREDICT,
         averaged=AVERAGED.get(settings.learner, 0),
         fewest=FEWEST if trained else 0,
+        asks=asks,
     )
 
 
@@ -40,9 +45,17 @@ def pilot_work(settings: RunSettings, sealing: Sealing) -> float:
 
 
 def strategy_seconds(settings: RunSettings, data: Dataset, pace: float) -> float:
-    """Return the seconds that training and predicting take, as far as they are known before there is a plan."""
-    costs = costs_of(settings, pace)
+    """Return the seconds that training and predicting take, as far as they are known before there is a plan.
+
+    A probe predicts from what has been read, which is a stage of its own.
+    """
+    costs, texts = costs_of(settings, pace), predicted(settings, data)
     if settings.strategy == "split":
-        return costs.seconds(1, data.n // 2 if settings.finetune is None else settings.finetune, data.m)
+        return costs.seconds(1, data.n // 2 if settings.finetune is None else settings.finetune, texts)
     folds = min(settings.folds if settings.strategy == "cross-fit" else _USUAL_FOLDS, data.n)
-    return costs.seconds(folds, fold_size(data.n, folds), data.m)
+    return costs.seconds(folds, fold_size(data.n, folds), texts)
+
+
+def predicted(settings: RunSettings, data: Dataset) -> int:
+    """Return the texts of the pool that fitted models read; a probe's have been read before."""
+    return 0 if settings.learner == "probe" else data.m

@@ -61,9 +61,11 @@ class Law:
         """Return every draw's residual variance, shape (2000, len(sizes)), never above the label variance."""
         s, values = np.atleast_1d(np.asarray(sizes, dtype=float)), self._unbounded(sizes)
         known = [v for v in (self.label_variance, self.zero_shot_variance) if v is not None]
-        ceiling = min(known, default=np.inf)
+        start = ceiling = min(known, default=np.inf)
+        if self.label_variance is not None and float(np.median(self.variances)) > start:
+            ceiling = self.label_variance  # few labels can make a good model worse: its trials say so
         # Untrained, the model leaves its zero-shot variance; one that predicts nothing leaves the label variance.
-        return np.where(s > 0, np.minimum(values, ceiling), ceiling if known else values)
+        return np.where(s > 0, np.minimum(values, ceiling), start if known else values)
 
     def _unbounded(self, sizes: ArrayLike) -> Floats:
         """The draws' curves, each of which begins at what the label variance is in that draw."""

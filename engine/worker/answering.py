@@ -10,7 +10,7 @@ import pandas as pd
 from engine.allocation import Plan
 from engine.rectification import Estimate
 from engine.rectification.dataset import rectify_dataset
-from engine.runs.pace import SECONDS_TO_PREDICT
+from engine.runs.pace import SECONDS_TO_PREDICT, predicted
 from engine.worker.job import ESTIMATE, MODELS, READING, Job
 from engine.worker.strategies import Predictions, carry_out
 
@@ -23,7 +23,9 @@ def answer(job: Job, made: Plan | None) -> Estimate:
         job.report.stage(READING)
         job.bench.cache.embed([*job.dataset.texts, *job.dataset.pool_texts], job.report)
     if made:
-        job.report.expect({MODELS: made[name].seconds or SECONDS_TO_PREDICT * job.dataset.m})
+        texts = predicted(job.settings, job.dataset)
+        training = made.costs.seconds(made[name].folds, made[name].finetune, texts)
+        job.report.expect({MODELS: training or SECONDS_TO_PREDICT * job.dataset.m})
     job.report.stage(MODELS)
     predictions = carry_out(name, job, made)
     job.report.stage(ESTIMATE)

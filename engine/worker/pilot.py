@@ -191,7 +191,7 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         zero_shot_degrees_of_freedom=freedom,
         label_degrees_of_freedom=float(effective_freedom(job.sealing.pilot_size - 1, _tails(job))),
         half_width=settings.half_width,
-        costs=costs_of(settings, seconds_per_label),
+        costs=costs_of(settings, seconds_per_label, asks=data.predictions is None),
     )
     job.record("plan", made.to_dict())
     print(f"         {made.why}")
@@ -206,4 +206,4 @@ def _zero_shot(job: Job) -> tuple[float | None, float | None]:
         return None, None
     columns = known if known.ndim == 2 else known[:, None]
     variance, _, freedom = residual_variance(_pilot_labels(job), columns, _shares(job))
-    return variance, float(effective_freedom(freedom, _tails(job)))
+    return max(variance, 1e-12), float(effective_freedom(freedom, _tails(job)))

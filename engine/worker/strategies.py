@@ -16,6 +16,7 @@ from engine.data.sealing import Rows, generator, require_sealed
 from engine.errors import ArgumentError
 from engine.learning.models import Progress
 from engine.runs import fingerprint, home
+from engine.runs.pace import predicted
 from engine.worker.asking import asked
 from engine.worker.job import VERSION, Job
 
@@ -82,7 +83,7 @@ def _split(job: Job, made: Plan | None) -> Predictions:
     s = min(s, job.dataset.n - 10)
     train, rectify = job.sealing.split(s)
     require_sealed(job.sealing.pilot, rectify)
-    spans = _spans(made, np.array([made.costs.seconds(1, s, 0)]), job.dataset.m)
+    spans = _spans(made, np.array([made.costs.seconds(1, s, 0)]), predicted(job.settings, job.dataset))
     labels, pool = _fit_and_predict(job, train, rectify, np.arange(job.dataset.m), 0, spans[0])
     return Predictions(train, rectify, labels, pool)
 
@@ -106,7 +107,8 @@ def _cross_fit(job: Job, made: Plan | None) -> Predictions:
     # A fit trains the models that no earlier one has.
     work = np.ones(len(folds)) if blocks is None else np.arange(len(folds), 0, -1.0)
     training = made.costs.seconds(len(folds), n - len(folds[0]), 0) * work / work.sum()
-    for j, (fold, span) in enumerate(zip(folds, _spans(made, training, m), strict=True)):
+    spans = _spans(made, training, predicted(job.settings, job.dataset))
+    for j, (fold, span) in enumerate(zip(folds, spans, strict=True)):
         train = np.setdiff1d(np.arange(n), fold)
         part = np.flatnonzero(parts == j)
         own, rest = _fit_and_predict(job, train, fold, part, j, span, blocks)

@@ -100,10 +100,36 @@ def test_dear_compute_is_not_bought_and_labels_are_instead():
     assert dear.label_more > 0
     assert "Label more first" in dear.why
     # What the compute costs buys labels that narrow more than the compute would have.
-    bought = dear.design.with_labels(min(dear.n + dear.label_more, 4399)).labels_only()
+    bought = dear.design.with_labels(dear.n + dear.label_more).labels_only()
     assert bought <= min(dear["split"].half_width, dear["cross-fit"].half_width)
     cheap = made(costs=Costs(per_label=10.0, per_gpu_hour=3600.0, seconds_per_label=0.001))
     assert (cheap.recommended, cheap.label_more) == ("cross-fit", 0)
+
+
+@pytest.mark.parametrize("hour", [1e3, 1e4, 1e5, 1e6, 1e9])
+def test_no_more_labels_are_named_than_there_are_texts_nor_such_that_gain_less(hour):
+    dear = made(costs=Costs(per_label=0.8, per_gpu_hour=hour, seconds_per_label=1.0))
+    assert dear.label_more <= 3999
+    if dear.label_more:
+        bought = dear.design.with_labels(dear.n + dear.label_more).labels_only()
+        assert bought < min(dear["split"].half_width, dear["cross-fit"].half_width)
+
+
+def test_a_target_that_is_worth_less_than_its_compute_is_reached_all_the_same():
+    dear = Costs(per_label=0.01, per_gpu_hour=3600.0, seconds_per_label=1.0)
+    assert made(costs=dear).recommended == "labels-only"
+    target = 1.001 * made(costs=dear)["cross-fit"].half_width
+    one = made(costs=dear, half_width=target)
+    assert (one.recommended, one.label_more) == ("cross-fit", 0)
+    assert one[one.recommended].half_width <= target
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_predictions_that_are_asked_of_the_model_take_time_and_money(asks):
+    costs = Costs(per_label=1.0, per_gpu_hour=36.0, seconds_per_thousand=10.0, per_thousand=2.0, asks=asks)
+    record = made(zero_shot_variance=0.5, costs=costs)["zero-shot"]
+    assert record.seconds == (44.0 if asks else 0.0)
+    assert record.cost == pytest.approx(400 + asks * (2 * 4.4 + 36 * 44 / 3600))
 
 
 @pytest.mark.parametrize("hour", [0.0, 360.0, 3600.0, 360_000.0])

@@ -13,7 +13,9 @@ from scipy.optimize import brentq
 from engine.allocation import Costs, Plan, plan
 from engine.allocation.strategies import best_split
 from engine.allocation.widths import Design
+from engine.data.sealing import Sealing
 from engine.errors import ArgumentError
+from engine.learning.trials import residual_variance
 from engine.scaling import Law, fit_law
 
 ENDLESS = 10**13
@@ -112,6 +114,27 @@ def test_a_useless_model_is_not_fine_tuned():
         assert useless.recommended == "labels-only"
         assert useless.why.startswith("Do not fine-tune")
         assert useless["split"].labels_saved < 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_trials_of_noise_promise_nothing_for_sure(seed):
+    rng = np.random.default_rng(seed)
+    sealing = Sealing.of("00" * 16, 400, seed)
+    y, trials = rng.normal(size=(400, 1)), sealing.trials(4)
+    found = [residual_variance(y[held], rng.normal(size=(len(held), 1))) for _, _, held in trials]
+    spread = float(y[sealing.pilot].var(ddof=1))
+    law = fit_law(
+        [len(train) for _, train, _ in trials], [variance for variance, _, _ in found], label_variance=spread,
+        degrees_of_freedom=[freedom for _, _, freedom in found], holdouts=[number for number, _, _ in trials],
+    )  # fmt: skip
+    noise = plan(law, n=400, m=4000, label_variance=spread, label_degrees_of_freedom=sealing.pilot_size - 1)
+    assert noise.may_gain_nothing == (noise.recommended != "labels-only")
+    assert noise.may_gain_nothing == ("it may turn out no narrower" in noise.why)
+
+
+def test_a_law_that_is_sure_says_so():
+    assert not made().may_gain_nothing
+    assert "no narrower" not in made().why
 
 
 def test_a_model_that_probably_does_nothing_and_perhaps_helps_much_is_used():

@@ -143,6 +143,18 @@ def test_the_curve_begins_at_what_the_untrained_model_leaves():
     assert (zero_shot.curves([0, 1, 10, 100]) <= level).all()
 
 
+def test_trials_worse_than_the_untrained_model_are_believed():
+    rng = np.random.default_rng(2)
+    sizes = np.repeat([18, 37], 4)
+    variances = np.concatenate([0.9 * np.exp(rng.normal(0, 0.06, 4)), 0.87 * np.exp(rng.normal(0, 0.06, 4))])
+    law = fit_law(
+        sizes, variances, degrees_of_freedom=30, holdouts=np.tile(np.arange(4), 2), label_variance=1.0,
+        zero_shot_variance=0.3,
+    )  # fmt: skip
+    assert law.predict(0) == 0.3
+    assert law.predict(37) > 0.6
+
+
 def test_a_law_stored_without_a_shift_can_still_be_read():
     law = fit_law([16, 32], [1.0, 0.8])
     stored = {key: value for key, value in law.to_dict().items() if key not in ("shift", "zero_shot_variance")}

@@ -9,10 +9,6 @@ import engine
 from pages import advice, laws, parts, wishes
 
 TAKES = {"probe": "seconds", "lora": "minutes", "full": "longer", "auto": "longer"}
-OTHER_WIDTHS = {
-    "quantile": "The widths below are those of the mean; the interval of a quantile has another width.",
-    "groups": "The widths below are those of one answer for all texts; each group, with fewer labels, has a wider one.",
-}
 
 
 # ------------------------------------------------------------------------- the pilots
@@ -37,9 +33,12 @@ def chosen_pilot(store: engine.Store, study: engine.Study, known: dict[str, engi
     """Return the pilot that the address names, else the newest; where there are several, offer the choice."""
     options = {run.id: run for run in known.values()}
     newest = next(iter(options))
-    named = next((run for run in store.runs(study.id) if run.id == st.query_params.get("pilot")), None)
+    asked = st.query_params.get("pilot")
+    named = next((run for run in store.runs(study.id) if run.id == asked), None)
     if named is not None and laws.has_plan(store, named):
         options[named.id] = named
+    elif asked:
+        st.warning("The pilot that this address names is not here any more; this is the newest.")
     start = st.query_params.get("pilot")
     key = f"pilot_of_{newest}"  # a pilot that has just ended is shown at once
 
@@ -104,8 +103,9 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
             splitter(run, study, plan, wished)
         with recommendation:
             advice.show_recommendation(plan, unit, share)
-            if study.question.estimand in OTHER_WIDTHS:
-                st.caption(OTHER_WIDTHS[study.question.estimand])
+            classes = parts.dataset(study).classes
+            if caution := study.question.caution_of_widths(len(classes) if classes else None):
+                st.caption(caution)
         advice.show_strategies(plan, share)
         advice.show_directions(plan, wished, share)
         with st.container(horizontal=True, horizontal_alignment="right"):

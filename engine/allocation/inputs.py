@@ -25,7 +25,11 @@ def check_numbers(n: int, m: int, label_variance: float, population: str, folds:
 
 
 def check_options(
-    confidence: float, finetune_minimum: int, zero_shot_variance: float | None, half_width: float | None
+    confidence: float,
+    finetune_minimum: int,
+    zero_shot_variance: float | None,
+    half_width: float | None,
+    design_effect: float,
 ) -> None:
     """Refuse options outside their range."""
     if not 0 < confidence < 1:
@@ -34,6 +38,8 @@ def check_options(
         raise ArgumentError(f"finetune_minimum is {finetune_minimum}; it cannot be negative.")
     if zero_shot_variance is not None and not (np.isfinite(zero_shot_variance) and zero_shot_variance >= 0):
         raise ArgumentError(f"zero_shot_variance is {zero_shot_variance}; it must be finite and not negative.")
+    if not (np.isfinite(design_effect) and design_effect >= 1):
+        raise ArgumentError(f"design_effect is {design_effect}; it is 1 without weights and larger with them.")
     if half_width is not None:
         check_half_width(half_width)
 

@@ -121,6 +121,7 @@ class Plan:
             label_variance=design.label_variance,
             population=design.population,
             confidence=design.confidence,
+            design_effect=design.design_effect,
             folds=folds or (None if self.folds_chosen else min(self.folds, design.n)),
             finetune_minimum=self.finetune_minimum,
             zero_shot_variance=self.zero_shot_variance,
@@ -222,6 +223,7 @@ class Plan:
             "label_variance": self.design.label_variance,
             "population": self.design.population,
             "confidence": self.design.confidence,
+            "design_effect": self.design.design_effect,
             "law": self.law.to_dict(),
             "costs": asdict(self.costs),
             "folds": self.folds,
@@ -240,7 +242,10 @@ class Plan:
         records = (StrategyPlan(**{**row, "interval": tuple(row["interval"])}) for row in values["strategies"])
         return cls(
             law=Law.from_dict(values["law"]),
-            design=Design(*(values[key] for key in ("n", "m", "label_variance", "population", "confidence"))),
+            design=Design(
+                **{key: values[key] for key in ("n", "m", "label_variance", "population", "confidence")},
+                design_effect=values.get("design_effect", 1.0),
+            ),
             costs=Costs(**values["costs"]),
             folds=values["folds"],
             finetune_minimum=values["finetune_minimum"],
@@ -264,6 +269,7 @@ def plan(
     label_variance: float,
     population: str = "larger",
     confidence: float = 0.95,
+    design_effect: float = 1.0,
     folds: int | None = None,
     finetune_minimum: int = 0,
     zero_shot_variance: float | None = None,
@@ -281,6 +287,7 @@ def plan(
         label_variance: Var(Y), in squared units of the label.
         population: "these" or "larger" (see `Design`).
         confidence: Confidence level.
+        design_effect: How many times as large weights make the variance of a mean; 1 without.
         folds: Number of folds K under cross-fit; by default that from 2 to 20 whose gain is worth its compute.
         finetune_minimum: Labels already spent on the pilot; they can fine-tune but not rectify.
         zero_shot_variance: Residual variance of predictions that came with the data, where there are any.
@@ -294,8 +301,8 @@ def plan(
         ArgumentError: n, m or a variance is too small to plan with, or another value lies outside its range.
     """
     check_numbers(n, m, label_variance, population, folds)
-    check_options(confidence, finetune_minimum, zero_shot_variance, half_width)
-    design, costs = Design(n, m, label_variance, population, confidence), costs or Costs()
+    check_options(confidence, finetune_minimum, zero_shot_variance, half_width, design_effect)
+    design, costs = Design(n, m, label_variance, population, confidence, design_effect), costs or Costs()
     zero_shot = zero_shot_bands(zero_shot_variance, zero_shot_degrees_of_freedom)
     used = folds or best_folds(law, design, costs)
     records = strategy_records(law, design, costs, used, finetune_minimum, zero_shot, label_degrees_of_freedom)

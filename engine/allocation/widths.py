@@ -7,7 +7,7 @@ population the pool is a sample too, and its size limits what predictions can gi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ class Design:
         label_variance: Var(Y) in squared units of the label.
         population: "these" (labels and pool are everything) or "larger".
         confidence: Confidence level of the interval.
+        design_effect: How many times as large weights of the rows make the variance: n sum w^2 / (sum w)^2 (Kish).
     """
 
     n: int
@@ -33,6 +34,7 @@ class Design:
     label_variance: float
     population: str
     confidence: float
+    design_effect: float = 1.0
 
     def rectified(self, finetune: int | Floats, residual_variance: float | Floats) -> Floats:
         """Return the half-width when `finetune` labels train the predictor and the others rectify it."""
@@ -58,19 +60,21 @@ class Design:
         else:
             explained = 1 - residual / label_variance
             variance = label_variance / rectify * (1 - explained * self.m / (rectify + self.m))
-        return np.asarray(self._quantile(rectify - 2) * np.sqrt(variance))
+        return np.asarray(self._quantile(rectify - 2) * np.sqrt(self.design_effect * variance))
 
     def labels_only(self) -> float:
         """Return the half-width of the plain mean of the n labels."""
         share = self.n / (self.n + self.m) if self.population == "these" else 0.0
         variance = (1 - share) * self.label_variance / self.n
-        return float(self._quantile(np.asarray(self.n - 1.0)) * np.sqrt(variance))
+        return float(self._quantile(np.asarray(self.n - 1.0)) * np.sqrt(self.design_effect * variance))
 
     def labels_alone(self, half_width: float | Floats) -> Floats:
         """Return about how many labels labels-only would need for half-widths, at most all texts."""
         labels = np.full(np.shape(half_width), float(self.n))
         for _ in range(2):  # the second time with the quantile of the labels that they are
-            variance = (np.asarray(half_width) / self._quantile(labels - 1)) ** 2 / self.label_variance
+            variance = (
+                (np.asarray(half_width) / self._quantile(labels - 1)) ** 2 / self.label_variance / self.design_effect
+            )
             if self.population == "these":
                 variance = variance + 1 / (self.n + self.m)
             labels = 1 / np.maximum(variance, 1e-300)
@@ -82,4 +86,4 @@ class Design:
     def with_labels(self, n: int) -> Design:
         """Return the design with n labels; the further labels are taken from the pool where it is everything."""
         m = max(self.n + self.m - n, 1) if self.population == "these" else self.m
-        return Design(n, m, self.label_variance, self.population, self.confidence)
+        return replace(self, n=n, m=m)

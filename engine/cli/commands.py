@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from argparse import Namespace as Arguments
+from collections.abc import Iterator
 from pathlib import Path
 
+from engine.allocation import Plan
 from engine.cli.following import follow, run_record
 from engine.cli.studies import chosen_roles, chosen_settings, open_study, read_tables
 from engine.data import check_data
@@ -53,7 +55,8 @@ def check(options: Arguments) -> int:
 def plan(options: Arguments) -> None:
     """Pilot the learner and print the strategies side by side."""
     store = open_store()
-    run = follow(store, start_run(store, open_study(options, store), "plan", chosen_settings(options)), "plan")
+    study = open_study(options, store)
+    run = follow(store, start_run(store, study, "plan", chosen_settings(options)), "plan")
     results = read_results(store, run)
     assert results.plan is not None
     if options.json:
@@ -64,11 +67,24 @@ def plan(options: Arguments) -> None:
     table["interval"] = table["interval"].map(lambda ends: f"{ends[0]:.4g} to {ends[1]:.4g}")
     columns = ["name", "finetune", "rectify", "folds", "half_width", "interval", "labels_saved", "cost", "seconds"]
     print(table[columns].to_string(index=False, float_format="{:.4g}".format))
-    print(f"\n{results.plan.why}")
-    target = results.plan.half_width
-    if target is not None:
-        needed = results.plan.labels_needed(target)
-        print(f"For a half-width of {target:g}: {needed or 'more labels than there are texts'} labels.")
+    for line in _advice(results.plan):
+        print(line)
+    if caution := study.question.caution_of_widths(len(study.dataset().classes or ()) or None):
+        print(caution)
+
+
+def _advice(made: Plan) -> Iterator[str]:
+    """What the plan says, in lines: why, labels saved, further labels, the target."""
+    yield f"\n{made.why}"
+    best = made[made.recommended]
+    saved = (best.labels_alone or 0) - made.n
+    if saved > 0 and not made.may_gain_nothing:
+        yield f"Labels-only would need {best.labels_alone:,} labels for that: {saved:,} are saved."
+    if (gain := made.gain_of_labels()) > 0:
+        yield f"100 labels more would narrow the interval by {gain:.0%}."
+    if made.half_width is not None:
+        needed = made.labels_needed(made.half_width)
+        yield f"For a half-width of {made.half_width:g}: {needed or 'more labels than there are texts'} labels."
 
 
 def run(options: Arguments) -> None:

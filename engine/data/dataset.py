@@ -54,6 +54,13 @@ class Dataset:
         """How many texts the pool holds."""
         return len(self.pool_texts)
 
+    @property
+    def design_effect(self) -> float:
+        """How many times as large the labels' weights make the variance of a mean (Kish); 1 without weights."""
+        if self.weights is None or not self.weights.any():
+            return 1.0
+        return float(self.n * (self.weights**2).sum() / self.weights.sum() ** 2)
+
     @cached_property
     def key(self) -> str:
         """SHA-256 of the contents, the file names aside: equal data have equal keys on any machine."""

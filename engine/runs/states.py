@@ -92,6 +92,24 @@ class Question:
         if not 0 < self.q < 1:
             raise ArgumentError(f"q is {self.q}, but a quantile lies between 0 and 1; 0.5 is the median.")
 
+    def caution_of_widths(self, classes: int | None) -> str:
+        """Say of what a plan foretells the width where that is not all that is asked; empty where it is.
+
+        Args:
+            classes: Number of classes; None for numbers.
+        """
+        if self.estimand == "quantile":
+            return "The plan's widths are those of the mean; the interval of a quantile has another width."
+        if self.estimand == "groups":
+            return (
+                "The plan's widths are those of all texts together; a group, with fewer labels, has a wider interval."
+            )
+        if classes and classes > 2:
+            return (
+                "The plan's widths are those of a share of average variance; a share near a half has a wider interval."
+            )
+        return ""
+
     def sentence(self, roles: Roles, rows: int) -> str:
         """Return the question in words, for `rows` texts in all (labels and pool)."""
         label = roles.label.replace("_", " ")

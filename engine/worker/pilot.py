@@ -148,7 +148,7 @@ def _weigh(job: Job, law: Law, following: int | None, pace: float, zero_shot: fl
     """Weigh the next step's gain against its trials and the splits that it forecloses."""
     data, settings, question = job.dataset, job.settings, job.study.question
     further = job.sealing.opened(following).trials(SEEDS[settings.learner]) if following else []
-    design = Design(data.n, data.m, _label_variance(job), question.population, question.confidence)
+    design = Design(data.n, data.m, _label_variance(job), question.population, question.confidence, data.design_effect)
     costs = costs_of(settings, pace)
     return weigh(
         law,
@@ -185,6 +185,7 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         label_variance=_label_variance(job),
         population=question.population,
         confidence=question.confidence,
+        design_effect=data.design_effect,
         folds=_folds(job),
         finetune_minimum=job.sealing.pilot_size,
         zero_shot_variance=zero_shot,

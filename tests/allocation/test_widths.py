@@ -96,3 +96,11 @@ def test_with_all_texts_labelled_nothing_is_left_to_estimate():
 def test_more_labels_take_texts_from_a_pool_that_is_everything():
     assert (Design(100, 900, 1.0, "these", 0.95).with_labels(300).m, 700) == (700, 700)
     assert Design(100, 900, 1.0, "larger", 0.95).with_labels(300).m == 900
+
+
+def test_weights_widen_every_interval_by_the_root_of_the_design_effect():
+    plain, weighted = (Design(300, 3000, 2.0, "these", 0.95, effect) for effect in (1.0, 3.4))
+    assert weighted.labels_only() == pytest.approx(3.4**0.5 * plain.labels_only())
+    assert weighted.rectified(50, 1.2) == pytest.approx(3.4**0.5 * plain.rectified(50, 1.2))
+    assert weighted.labels_alone(weighted.labels_only()) == pytest.approx(300)
+    assert weighted.with_labels(400).design_effect == 3.4

@@ -81,7 +81,7 @@ def test_widths_of_shares_are_in_percentage_points(visit: Visit, store: engine.S
 def test_the_plan_says_of_what_its_widths_are(visit: Visit, store: engine.Store, question: dict) -> None:
     study = stored.own(store, **question)
     stored.add_plan(store, study)
-    assert "The widths below are those of" in words(visit("plan", study=study.id))
+    assert "The plan's widths are those of" in words(visit("plan", study=study.id))
 
 
 # ------------------------------------------------------------------------------- wishes

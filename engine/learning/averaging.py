@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
+from engine.errors import ModelError
 from engine.learning.below import layers_of
 from engine.learning.fused import fuse
 from engine.learning.training import copy_for_training, has_half_precision
 
 SCALING = 2
+# Kinds of model whose layers read some maps' weights past the map itself, where an adapter would never be asked; PEFT
+# refuses them.
+_STATE_SPACES = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
+_READ_PAST = {"out_proj", "dt_proj"}
 
 
 class Models(Protocol):
@@ -40,15 +46,38 @@ class Models(Protocol):
 
 
 def adapted(model: Any, frozen: float) -> list[str]:
-    """Return the names of the linear maps that get an adapter: those in the layers above the frozen share."""
+    """Return the names of the linear maps that get an adapter: those in the layers above the frozen share.
+
+    Where the layers are no list, as where all of them share their weights, it is every map but that to the output and
+    the pooler's, which no prediction here goes through.
+
+    Raises:
+        ModelError: There is none that an adapter fits on.
+    """
     name, layers = layers_of(model)
-    return [
+    names = [
         f"{name}.{number}.{inner}"
         for number, layer in enumerate(layers)
         if number >= int(frozen * len(layers))
-        for inner, part in layer.named_modules()
-        if isinstance(part, nn.Linear)
+        for inner in _linear(layer, model)
     ]
+    if not layers:
+        names = [inner for inner in _linear(model, model) if "pooler" not in inner.split(".")]
+    if not names:
+        raise ModelError(
+            f"Model {model.name_or_path} is of a kind ({model.config.model_type}) that takes no LoRA adapters; choose "
+            "the learner probe or full, or another model."
+        )
+    return names
+
+
+def _linear(part: Any, model: Any) -> Iterator[str]:
+    """Names of the linear maps in a part of a model; GPT-2's are kept the other way round."""
+    past = _READ_PAST if model.config.model_type in _STATE_SPACES else set()
+    for name, inner in part.named_modules():
+        is_head = inner is model.get_output_embeddings()
+        if isinstance(inner, nn.Linear | Conv1D) and not is_head and name.rpartition(".")[2] not in past:
+            yield name
 
 
 class Adapters:
@@ -60,6 +89,9 @@ class Adapters:
         seed: Of the start.
         frozen: Share of the layers, from the lowest up, that get no adapter.
         checkpointing: Whether activations are computed again in the backward pass.
+
+    Raises:
+        ModelError: No adapter fits on the model.
     """
 
     def __init__(self, model: Any, rank: int, seed: int, *, frozen: float = 0.0, checkpointing: bool = False) -> None:
@@ -68,7 +100,13 @@ class Adapters:
         self._seed, self._sharing = seed, checkpointing
         self._fuses = not checkpointing and model.device.type == "cpu"
         targets = adapted(model, frozen)
-        self._config = LoraConfig(r=rank, lora_alpha=SCALING * rank, lora_dropout=0.0, target_modules=targets)
+        self._config = LoraConfig(
+            r=rank,
+            lora_alpha=SCALING * rank,
+            lora_dropout=0.0,
+            target_modules=targets,
+            fan_in_fan_out=isinstance(model.get_submodule(targets[0]), Conv1D),
+        )
         self._model: PeftModel | None = None
         self._names: list[str] = []
 

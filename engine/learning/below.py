@@ -78,20 +78,27 @@ class Below:
     @classmethod
     @torch.no_grad()
     def of(cls, encoder: Encoder, ids: list[list[int]], count: int, dtype: torch.dtype = torch.float32) -> Self | None:
-        """Return the states of texts, given as tokens, after `count` layers; None where they are too large to keep."""
+        """Return the states of texts, given as tokens, after `count` layers.
+
+        None where they are too large to keep, or where they are not all that a layer hands on to the next.
+        """
         if count < 1 or dtype.itemsize * sum(map(len, ids)) * encoder.width > _MOST_BYTES:
             return None
-        states, parts = [torch.empty(0)] * len(ids), 0
+        states, parts, width = [torch.empty(0)] * len(ids), 0, encoder.width
         hook = layers_of(encoder.model)[1][count - 1].register_forward_hook(_leave)
         try:
             for batch in batches(ids):
                 inputs, mask = encoder.pad([ids[i] for i in batch])
+                out: Any = None
                 try:
                     encoder.model(input_ids=inputs, attention_mask=mask)
                 except _Left as left:
                     out = left.states
                 parts = len(out) if isinstance(out, tuple) else 0
-                found = (out[0] if parts else out)[mask.bool()]
+                found, *more = out if parts else [out]
+                if getattr(found, "shape", None) != (*mask.shape, width) or any(part is not None for part in more):
+                    return None
+                found = found[mask.bool()]
                 for i, part in zip(batch, torch.split(found, [len(ids[i]) for i in batch]), strict=True):
                     states[i] = part.to(dtype, copy=True)
         finally:

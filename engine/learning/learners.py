@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ArgumentError
+from engine.learning.averaging import adapted
 from engine.learning.blending import BESIDE_THE_PROBE, Usual, outcomes, spread, trust, without_each
 from engine.learning.decoders import Decoder, load_decoder
 from engine.learning.embeddings import EmbeddingCache
@@ -293,7 +294,10 @@ class Workbench:
 
         Raises:
             ArgumentError: There is no such learner.
+            ModelError: The learner is one of adapters, and none fits on the model.
         """
+        if name in ("lora", "auto"):
+            adapted(self.encoder.model, 0.0)  # told before anything is spent
         probe = Probe(self.cache, len(classes) if classes else None)
         if name == "probe":
             return probe

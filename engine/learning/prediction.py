@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from engine.learning.below import layers_of
 from engine.learning.models import Encoder, Progress, batches, mean_pool, silent
 from engine.learning.packed import PackedEncoder, can_pack
 from engine.learning.products import bfloat16_products, split_pays
@@ -65,19 +66,32 @@ def pooled_layers(
 
 def _forward(encoder: Encoder, ids: list[list[int]], layers: int) -> Generator[tuple[list[int], Floats], None, None]:
     """Batches and their pooled states by the model's own forward."""
+    below = _below(encoder, ids, layers)
     for batch in batches(ids):
         with torch.inference_mode():
             inputs, mask = encoder.pad([ids[i] for i in batch])
-            states = _last_layers(encoder.model, inputs, mask, layers)
+            states = _last_layers(encoder.model, below, inputs, mask)
             pooled = torch.stack([mean_pool(layer.float(), mask) for layer in states], dim=1)
         yield batch, pooled.cpu().numpy()
 
 
-def _last_layers(model: Any, inputs: torch.Tensor, mask: torch.Tensor, layers: int) -> list[torch.Tensor]:
-    """States of the last layers, each (batch, tokens, width); of the last one alone where the layers are no list."""
-    count = getattr(model.config, "num_hidden_layers", 0)
-    lists = (part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
-    below = list(next(lists, []))[-layers:-1]
+def _below(encoder: Encoder, ids: list[list[int]], layers: int) -> list[nn.Module]:
+    """The layers read beside the last one; none where they are no list, or answer with states of another shape.
+
+    Some models turn their states (XLNet) or pad them to a window (Longformer) between the layers. The shape of one text
+    of three tokens tells: that of a batch may be right by chance.
+    """
+    below = list(layers_of(encoder.model)[1])[-layers:-1]
+    if not below or not ids:
+        return below
+    with torch.inference_mode():
+        inputs, mask = encoder.pad([[ids[0][0]] * 3])
+        *kept, last = _last_layers(encoder.model, below, inputs, mask)
+    return below if all(state.shape == last.shape for state in kept) else []
+
+
+def _last_layers(model: Any, below: list[nn.Module], inputs: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
+    """States of the layers below and of the last one, each (batch, tokens, width)."""
     kept: list[torch.Tensor] = []
     # Asking transformers for the hidden states would leave its hooks on the model for good.
     hooks = [
@@ -93,7 +107,7 @@ def _last_layers(model: Any, inputs: torch.Tensor, mask: torch.Tensor, layers: i
 
 
 def _states(out: Any) -> torch.Tensor:
-    return torch.as_tensor(out[0] if isinstance(out, tuple) else out)
+    return torch.as_tensor(out[0] if isinstance(out, tuple | list) else out)
 
 
 def _shared_out(

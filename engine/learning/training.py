@@ -287,7 +287,7 @@ def has_half_products() -> bool:
 
 
 def copy_for_training(model: Any, *, checkpointing: bool, sharing: bool = False) -> Any:
-    """Return a copy without dropout, its activations checkpointed where asked.
+    """Return a copy without dropout, its activations checkpointed where asked and where the model can.
 
     With few labels the noise of dropout costs more variance than it saves. A copy may share the model's weights, which
     must then stay as they are.
@@ -296,7 +296,7 @@ def copy_for_training(model: Any, *, checkpointing: bool, sharing: bool = False)
     if copy.device.type == "cpu" and has_half_products() and copy.config._attn_implementation == "sdpa":
         # torch's fused attention is several times slower in bfloat16 than its parts on such a processor.
         copy.set_attn_implementation("eager")
-    if not checkpointing:
+    if not (checkpointing and copy.supports_gradient_checkpointing):
         return copy
     # transformers checkpoints activations in training mode alone: dropout is taken out by its rate.
     for module in copy.modules():

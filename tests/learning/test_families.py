@@ -12,10 +12,12 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from tiny_models import byte_pairs, made
 
+from engine.errors import ModelError
 from engine.learning.decoders import load_decoder
 from engine.learning.embeddings import pooled_states
 from engine.learning.finetuning import fine_tune
 from engine.learning.label_tokens import Choices, ask, load_asked
+from engine.learning.learners import Workbench
 from engine.learning.models import embed, is_decoder, load_encoder
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled
@@ -50,6 +52,15 @@ DECODERS = {
     "Gemma2": {**GROUPED, "sliding_window": 24, "final_logit_softcapping": 5.0},
     "Gemma3": {**GROUPED, "sliding_window": 24},
 }
+# Their layers share their weights, are padded to a window, take tokens first, keep their maps the other way round, or
+# read some maps' weights past the map; all are read as encoders.
+UNUSUAL = {
+    "Albert": {**SIZES, "max_position_embeddings": 96, "embedding_size": 16},
+    "Longformer": {**SIZES, "max_position_embeddings": 98, "attention_window": 16, "pad_token_id": 1},
+    "XLNet": {"vocab_size": len(TOKENIZER), "d_model": 32, "n_layer": 3, "n_head": 4, "d_inner": 48},
+    "GPT2": {"vocab_size": len(TOKENIZER), "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 96},
+    "Mamba": {"vocab_size": len(TOKENIZER), "hidden_size": 32, "num_hidden_layers": 3, "state_size": 8},
+}
 FAMILIES = [*ENCODERS, *DECODERS]
 CHOICES = (
     Choices.between(1, 5),
@@ -77,8 +88,9 @@ def folder(tmp_path_factory):
 
 def _parts(family):
     """A family's class, with the head that writes where it has one, and its configuration."""
-    if family in ENCODERS:
-        return getattr(transformers, f"{family}Model"), getattr(transformers, f"{family}Config")(**ENCODERS[family])
+    read = {**ENCODERS, **UNUSUAL}
+    if family in read:
+        return getattr(transformers, f"{family}Model"), getattr(transformers, f"{family}Config")(**read[family])
     kind = "Gemma3Text" if family == "Gemma3" else family
     return getattr(transformers, f"{family}ForCausalLM"), getattr(transformers, f"{kind}Config")(**DECODERS[family])
 
@@ -115,6 +127,17 @@ def test_the_layers_below_are_read_alike_alone_and_padded(encoder, texts):
     np.testing.assert_allclose(together / scale, alone / scale, atol=1e-5)
     last = together[:, -1] / np.linalg.norm(together[:, -1], axis=1, keepdims=True)
     np.testing.assert_allclose(last, embed(encoder, texts), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", UNUSUAL)
+def test_unusual_layers_are_read_alike_alone_and_padded(folder, family, texts):
+    encoder = load_encoder(folder(family))
+    # With the first three a batch has as many texts as tokens, so that tokens first look like texts first.
+    for some in (texts, encoder.tokenizer.batch_decode([[5], [6, 7], [8, 9, 10]])):
+        together = pooled_states(encoder, some)
+        alone = np.concatenate([pooled_states(encoder, [text]) for text in some])
+        assert together.shape == (len(some), 3 if family in ("GPT2", "Mamba") else 1, 32)
+        np.testing.assert_allclose(together, alone, atol=1e-5 * np.abs(alone).max())
 
 
 def test_a_text_is_cut_to_the_positions_that_there_are(encoder):
@@ -220,7 +243,7 @@ def test_every_adapter_learns_through_the_expectation(writer, texts):
 # Fine-tuned
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *UNUSUAL])
 def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path):
     y = np.arange(len(texts)) % 4 + 1.0
     if family in DECODERS:
@@ -246,3 +269,15 @@ def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path)
     loaded.backbone.disable_adapter_layers()
     with torch.no_grad():
         assert (loaded(inputs, mask) - found).abs().max() > 1e-3
+
+
+def test_a_model_on_which_no_adapter_fits_is_told_before_anything_is_spent(tmp_path, texts):
+    config = transformers.IBertConfig(**{**SIZES, "max_position_embeddings": 98, "pad_token_id": 1})
+    made(transformers.IBertModel, config).save_pretrained(tmp_path / "base")
+    TOKENIZER.save_pretrained(tmp_path / "base")
+    bench = Workbench.open(str(tmp_path / "base"), tmp_path / "cache")
+    for name in ("lora", "auto"):
+        with pytest.raises(ModelError, match=r"\(ibert\) that takes no LoRA adapters; choose the learner probe"):
+            bench.learner(name, "variance", None)
+    probed = bench.learner("probe", "variance", None).fit(texts, np.arange(len(texts)) % 4 + 1.0, seed=0)
+    assert np.isfinite(probed.predict(texts)).all()

@@ -29,7 +29,7 @@ from engine.learning.checkpoints import Checkpoints
 from engine.learning.faults import memory_told
 from engine.learning.models import Progress, silent
 from engine.learning.recipe import Recipe
-from engine.learning.together import Together
+from engine.learning.together import Together, stand_apart
 from engine.learning.training import LossReport, Reader, Training, Watch, residual_loss
 
 Floats = NDArray[np.float64]
@@ -154,7 +154,7 @@ def fine_tune(
     )
     ids = reader.tokenize(texts)
     lora, below = isinstance(models, Adapters), None
-    beside = lora and recipe.side_by_side
+    beside = lora and recipe.side_by_side and stand_apart(reader, adapted(reader.base, recipe.frozen))
     if lora and not (recipe.patience or recipe.checkpointing or beside):
         below = reader.below(ids, int(recipe.frozen * len(layers_of(reader.base)[1])))
     common = [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, _COMMON).astype(int))]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.learning.training import Training, Watch, copy_for_training, half_precision, residual_loss
+from engine.learning.training import Reader, Training, Watch, copy_for_training, half_precision, residual_loss
 
 
 class _ManyAdapters(nn.Module):
@@ -38,9 +38,42 @@ class _ManyAdapters(nn.Module):
         out: torch.Tensor = self.linear(states)
         return out + self.scaling * added.reshape(out.shape).to(out.dtype)
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """The frozen map's weight, of which some models ask the type or the device."""
+        return self.linear.weight
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """The frozen map's bias."""
+        return self.linear.bias
+
     def _dtype(self, states: torch.Tensor) -> torch.dtype:
         kind = states.device.type
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.down.dtype
+
+
+def stand_apart(reader: Reader, names: Sequence[str]) -> bool:
+    """Whether the texts of a batch come one behind another wherever the named maps meet them.
+
+    Some models put tokens before texts (XLNet, Longformer), or send through a map what belongs to no text (DeBERTa its
+    distances): side by side, rows of one model would meet the adapter of another.
+    """
+    texts, tokens, fits = 5, 3, []
+    hooks = [
+        reader.base.get_submodule(name).register_forward_pre_hook(
+            lambda _map, given: fits.append(given[0].shape[0] in (texts, texts * tokens))
+        )
+        for name in names
+    ]
+    try:
+        with torch.inference_mode():
+            inputs, mask = reader.pad([[1] * tokens] * texts)
+            reader.base(input_ids=inputs, attention_mask=mask)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return all(fits)
 
 
 class Together:

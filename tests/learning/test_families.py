@@ -271,6 +271,17 @@ def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path)
         assert (loaded(inputs, mask) - found).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("family", ["Bert", "Deberta", "DebertaV2", "ModernBert", *UNUSUAL])
+def test_adapters_side_by_side_end_as_one_after_another(folder, family, texts, monkeypatch):
+    monkeypatch.setattr("engine.learning.training.has_half_products", lambda: False)
+    encoder = load_encoder(folder(family))
+    reader, y = Pooled(encoder, pooled_states(encoder, texts)[:, -1]), np.arange(len(texts)) % 4 + 1.0
+    recipe = Recipe(folds=2, epochs=1, steps=6, rank=4, head_rate=0.3, frozen=0.0)
+    ways = [replace(recipe, side_by_side=beside) for beside in (False, True)]
+    alone, beside = (fine_tune(reader, texts, y, classes=None, recipe=way, seed=1) for way in ways)
+    np.testing.assert_allclose(beside.left_out, alone.left_out, atol=2e-3)
+
+
 def test_a_model_on_which_no_adapter_fits_is_told_before_anything_is_spent(tmp_path, texts):
     config = transformers.IBertConfig(**{**SIZES, "max_position_embeddings": 98, "pad_token_id": 1})
     made(transformers.IBertModel, config).save_pretrained(tmp_path / "base")

@@ -37,7 +37,7 @@ _LOADING = (
     ),
 )  # fmt: skip
 _NO_MEMORY = ("can't allocate memory", "out of memory", "alloc_failed")
-_LESS = "take a smaller batch, switch gradient checkpointing on, or choose a smaller model"
+_LESS = "close other programs that use it, choose the learner probe, or choose a smaller model"
 
 
 @contextmanager

@@ -177,7 +177,9 @@ def fine_tune(
                 models.keep()
         if beside and isinstance(models, Adapters):
             untrained = [fold for fold in made if not fold.found]
-            _train_side_by_side(reader, untrained, recipe, watch)
+            for alone in _train_side_by_side(reader, untrained, recipe, watch):
+                models.take_up(alone.number)
+                alone.train(watch, kept)
             for fold in untrained:
                 fold.keep(kept)
             for fold in made:
@@ -306,11 +308,28 @@ def _agreement(one: Floats, other: Floats) -> float:
     return float((one * other).sum()) / lengths if lengths > 0 else float(one.any() == other.any())
 
 
-def _train_side_by_side(reader: Reader, made: list[_Fold], recipe: Recipe, watch: Watch) -> None:
-    """Train the folds in one batch; those whose plans have other numbers of steps, each among themselves."""
-    trainings = sorted((fold.training for fold in made), key=lambda training: len(training.plan))
-    for _, group in groupby(trainings, key=lambda training: len(training.plan)):
-        Together(reader.base, adapted(reader.base, recipe.frozen), list(group), SCALING).run(watch)
+def _train_side_by_side(reader: Reader, made: list[_Fold], recipe: Recipe, watch: Watch) -> list[_Fold]:
+    """Train the folds in one batch; those whose plans have other numbers of steps, each among themselves.
+
+    Returns:
+        The folds that are still as they were, since the memory of a GPU did not suffice for them together.
+    """
+    names, left = adapted(reader.base, recipe.frozen), []
+    made = sorted(made, key=lambda fold: len(fold.training.plan))
+    for _, some in groupby(made, key=lambda fold: len(fold.training.plan)):
+        group, seen, step = list(some), watch.seen, watch.step
+        starts = [fold.training.weights_now() for fold in group]
+        try:
+            Together(reader.base, names, [fold.training for fold in group], SCALING).run(watch)
+        except torch.OutOfMemoryError:
+            watch.seen, watch.step = seen, step
+            for fold, start in zip(group, starts, strict=True):
+                fold.training.take(start)
+                fold.training.optimizer.zero_grad()
+            left += group
+    if left:
+        torch.cuda.empty_cache()
+    return left
 
 
 def _told_apart(

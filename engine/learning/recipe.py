@@ -38,8 +38,8 @@ class Recipe:
         folds: Models trained, each on all labels but one fold.
         patience: Epochs without a better residual variance on the fold left out after which a fold's training stops
             and the best epoch's weights are taken; 0 trains to the end.
-        side_by_side: Whether the folds' adapters train in one batch, which a GPU is glad of, where the model lets
-            them; to the end, no checkpoint between.
+        side_by_side: Whether the folds' adapters train in one batch, which a GPU is glad of, where the model and
+            the memory let them; to the end, no checkpoint between.
         checkpointing: Whether activations are computed again in the backward pass rather than kept.
     """
 

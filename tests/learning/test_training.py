@@ -22,6 +22,7 @@ from engine.learning.fused import fuse
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled, TrainedHead
+from engine.learning.together import Together
 from engine.learning.training import Training, Watch, copy_for_training, has_half_products, residual_loss
 
 QUICK = Recipe(rank=4, epochs=2, steps=1, folds=2, learning_rate=5e-3, head_rate=2e-2)
@@ -262,6 +263,33 @@ def test_adapters_side_by_side_end_as_one_after_another(tiny_encoder, phrases, y
     beside = fine_tune(reader, texts, labels, recipe=replace(recipe, side_by_side=True), **options)
     np.testing.assert_allclose(beside.left_out, alone.left_out, atol=2e-3)
     np.testing.assert_allclose(beside.outputs(phrases), alone.outputs(phrases), atol=2e-3)
+
+
+@pytest.mark.usefixtures("in_single_precision")
+@pytest.mark.parametrize("fits", [0, 3])  # batches before the memory runs out
+def test_where_the_memory_is_too_little_for_all_adapters_one_trains_after_another(
+    tiny_encoder, phrases, y, monkeypatch, fits, tmp_path
+):
+    reader, recipe = reader_of(tiny_encoder, phrases), replace(QUICK, folds=3, frozen=0.0)
+    alone = fine_tune(reader, phrases, y, classes=None, recipe=recipe, seed=4)
+    backward, batches, seen = Together._backward, [], []
+
+    def tight(together, rows):
+        batches.append(rows)
+        if len(batches) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return backward(together, rows)
+
+    monkeypatch.setattr(Together, "_backward", tight)
+    found = fine_tune(
+        reader, phrases, y, classes=None, recipe=replace(recipe, side_by_side=True), seed=4,
+        progress=seen.append, checkpoints=tmp_path / "kept",
+    )  # fmt: skip
+    assert len(batches) == fits + 1
+    np.testing.assert_allclose(found.left_out, alone.left_out, atol=1e-5)
+    np.testing.assert_allclose(found.outputs(phrases), alone.outputs(phrases), atol=1e-5)
+    assert seen[fits:] == sorted(seen[fits:])
+    assert seen[-1] == 1.0
 
 
 @pytest.mark.usefixtures("in_single_precision")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from engine.learning.prediction import pooled_layers
 
 Vectors = NDArray[np.float32]
 _PER_QUERY = 500
+# Texts whose states are computed, then kept: 19 MB at width 384, and a stop loses seconds to minutes of work. With
+# far fewer, the texts of a part would seldom find others of their length.
+_PER_PART = 4096
 _LAYERS = 3
 
 
@@ -49,27 +53,44 @@ class EmbeddingCache:
         return np.asarray(last / np.maximum(np.linalg.norm(last, axis=1, keepdims=True), 1e-12))
 
     def states(self, texts: list[str], progress: Progress = silent) -> Vectors:
-        """Return mean-pooled states, shape (len(texts), layers, width), computing only those not kept yet."""
+        """Return mean-pooled states, shape (len(texts), layers, width), computing only those not kept yet.
+
+        What is computed is kept part by part: where a run is stopped, the next one goes on after the last part.
+        """
         keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
-        known = self._read(sorted(set(keys)))
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        if missing:
-            vectors = pooled_states(self._encoder, list(missing.values()), progress)
-            known.update(zip(missing, vectors, strict=True))
-            rows = [(key, known[key].tobytes()) for key in missing]
+        places: dict[bytes, list[int]] = {}
+        for place, key in enumerate(keys):
+            places.setdefault(key, []).append(place)
+        out = np.empty((0, 1, self._encoder.width), np.float32)
+        for key, vector in self._vectors(dict(zip(keys, texts, strict=True)), progress):
+            if not len(out):
+                out = np.empty((len(texts), *vector.shape), np.float32)
+            out[places[key]] = vector
+        progress(1.0)
+        return out
+
+    def _vectors(self, missing: dict[bytes, str], progress: Progress) -> Iterator[tuple[bytes, Vectors]]:
+        """Hashes and states of texts: first those that were kept, then the others, which are kept from now on."""
+        for key, vector in self._read(sorted(missing)):
+            del missing[key]
+            yield key, vector
+        keys, texts = list(missing), list(missing.values())
+        for start in range(0, len(texts), _PER_PART):
+            part = slice(start, start + _PER_PART)
+
+            def whole(share: float, start: int = start, count: int = len(texts[part])) -> None:
+                progress((start + share * count) / len(texts))
+
+            vectors = pooled_states(self._encoder, texts[part], whole)
+            rows = [(key, vector.tobytes()) for key, vector in zip(keys[part], vectors, strict=True)]
             with self._connection:
                 self._connection.executemany("INSERT OR IGNORE INTO states VALUES (?, ?)", rows)
-        progress(1.0)
-        if not keys:
-            return np.empty((0, 1, self._encoder.width), np.float32)
-        return np.stack([known[key] for key in keys])
+            yield from zip(keys[part], vectors, strict=True)
 
-    def _read(self, keys: list[bytes]) -> dict[bytes, Vectors]:
-        known = {}
+    def _read(self, keys: list[bytes]) -> Iterator[tuple[bytes, Vectors]]:
         for start in range(0, len(keys), _PER_QUERY):
             part = keys[start : start + _PER_QUERY]
             marks = ",".join("?" * len(part))
             query = f"SELECT text, vector FROM states WHERE text IN ({marks})"
-            for key, vector in self._connection.execute(query, part):
-                known[key] = np.frombuffer(vector, dtype=np.float32).reshape(-1, self._encoder.width)
-        return known
+            for key, vector in self._connection.execute(query, part).fetchall():
+                yield key, np.frombuffer(vector, dtype=np.float32).reshape(-1, self._encoder.width)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from engine.learning import embeddings
@@ -71,6 +72,28 @@ def test_many_texts_odd_texts_and_none(tiny_encoder, tmp_path):
     done = []
     cache.embed(texts, done.append)
     assert done == [1.0]
+
+
+def test_what_was_read_before_a_stop_is_kept(tiny_encoder, phrases, tmp_path, monkeypatch):
+    whole = EmbeddingCache(tmp_path / "whole", tiny_encoder).states(phrases)
+    asked = counted(monkeypatch)
+    monkeypatch.setattr(embeddings, "_PER_PART", 16)
+
+    def stop(share):
+        if share > 0.6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        EmbeddingCache(tmp_path, tiny_encoder).states(phrases, stop)
+    assert asked == phrases[:48]
+    asked.clear()
+    done = []
+    found = EmbeddingCache(tmp_path, tiny_encoder).states([*phrases, *phrases[:5]], done.append)
+    assert asked == phrases[32:]
+    np.testing.assert_allclose(found, [*whole, *whole[:5]], atol=1e-6)
+    assert done == sorted(done)
+    assert 0 < done[0] < 1
+    assert done[-1] == 1.0
 
 
 SCRIPT = """

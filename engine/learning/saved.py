@@ -8,7 +8,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from engine.learning.regressor import Pooled, Regressor
 from engine.learning.training import Reader
 
 Floats = NDArray[np.float64]
+_WORK_OF_TUNED = 2 / 3  # of a blend's, as `blend` reports it
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,12 @@ class SavedPredictor:
     Attributes:
         key: Hash of all that was saved and of the base model.
         made: Predicts numbers of shape (texts,) or class probabilities of shape (texts, k).
+        work: Time of a prediction beside others of the same base model, the first of which reads the texts for all.
     """
 
     key: str
     made: Callable[[list[str], Progress], Floats]
+    work: float = 1.0
 
     def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
         """Return predictions, shape (len(texts), k): k = 1 for numbers, else probabilities of k classes."""
@@ -63,14 +66,34 @@ class MeanPredictor:
 
     def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
         """Return predictions, shape (len(texts), k)."""
-        count, every = len(self.parts), []
-        for j, part in enumerate(self.parts):
+        ends, every = np.cumsum([part.work for part in self.parts]), []
+        for part, end in zip(self.parts, ends, strict=True):
 
-            def whole(done: float, j: int = j) -> None:
-                progress((j + done) / count)
+            def whole(done: float, work: float = part.work, end: float = end) -> None:
+                progress((end + (done - 1) * work) / ends[-1])
 
             every.append(part.predict(texts, whole))
         return np.asarray(np.mean(every, axis=0))
+
+
+class _Base:
+    """The encoder of several predictors, loaded once when it is first asked for; and what it has read last."""
+
+    def __init__(self, model: str, keep: Kept) -> None:
+        self._model, self._keep = model, keep
+        self._last: tuple[list[str], NDArray[np.float32]] | None = None
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder."""
+        return load_encoder(self._model, keep=self._keep)
+
+    def states(self, texts: list[str], progress: Progress) -> NDArray[np.float32]:
+        """Return pooled states, shape (len(texts), layers, width); the texts of the last time are not read again."""
+        if self._last is None or self._last[0] != texts:
+            self._last = list(texts), pooled_states(self.encoder, texts, progress)
+        progress(1.0)
+        return self._last[1]
 
 
 def load_predictor(folder: Path, model: str, keep: Kept = "beginning") -> SavedPredictor:
@@ -84,23 +107,42 @@ def load_predictor(folder: Path, model: str, keep: Kept = "beginning") -> SavedP
     Raises:
         ModelError: The folder holds no predictor, or a model cannot be loaded.
     """
+    return load_predictors([folder], model, keep).parts[0]
+
+
+def load_predictors(folders: Sequence[Path], model: str, keep: Kept = "beginning") -> MeanPredictor:
+    """Load the mean of what learners saved from one base model; an encoder is loaded, and reads each text, once.
+
+    Args:
+        folders: Where each was saved.
+        model: Hub name or folder of the base model.
+        keep: Which end of a text that is too long is read, as when they were trained.
+
+    Raises:
+        ModelError: A folder holds no predictor, or a model cannot be loaded.
+    """
+    base = _Base(model, keep)
+    return MeanPredictor([_load(folder, model, keep, base, first=folder == folders[0]) for folder in folders])
+
+
+def _load(folder: Path, model: str, keep: Kept, base: _Base, *, first: bool) -> SavedPredictor:
     tuned, probed, asked = ((folder / name).is_file() for name in ("recipe.json", "head.npz", "choices.json"))
     if not (tuned or probed or asked):
         raise ModelError(
             f"{folder} holds no saved predictor (recipe.json, head.npz or choices.json); name the folder of one."
         )
-    encoder = cache(partial(load_encoder, model, keep=keep))
-    probe = Probed(_head(folder), partial(pooled_states, encoder())) if probed else None
+    probe = Probed(_head(folder), base.states) if probed else None
     tuning = None
     if tuned or asked:
-        tuning = _tuned(folder, load_asked(folder, model, keep) if asked else _regressor(folder, encoder()))
+        tuning = _tuned(folder, load_asked(folder, model, keep) if asked else _regressor(folder, base.encoder))
     if tuning is None:
         assert probe is not None
-        return SavedPredictor(_key(folder, encoder().key), probe.predict)
+        return SavedPredictor(_key(folder, base.encoder.key), probe.predict, float(first))
     if probe is None:
         return SavedPredictor(_key(folder, tuning.reader.key), tuning.predict)
     trusted = _facts(folder / "blend.json")["trust"]
-    return SavedPredictor(_key(folder, tuning.reader.key), partial(blend, probe, tuning, trusted))
+    made = partial(blend, probe, tuning, trusted)
+    return SavedPredictor(_key(folder, tuning.reader.key), made, 1.0 if first else _WORK_OF_TUNED)
 
 
 def _key(folder: Path, model: str) -> str:

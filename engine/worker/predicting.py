@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from engine.errors import LabelwiseError, RunError
 from engine.learning.models import Progress, offline_environment, silent
-from engine.learning.saved import MeanPredictor, load_predictor
+from engine.learning.saved import load_predictors
 from engine.learning.streaming import Streamed, predict_parquet
 from engine.runs import Run, RunState, Store, open_store
 
@@ -30,10 +30,10 @@ def predict_pool(
     """
     run = store.run(run_id)
     study = store.study(run.study_id)
-    parts = [load_predictor(folder, run.settings.model, run.settings.keep) for folder in _folders(run)]
+    models = load_predictors(_folders(run), run.settings.model, run.settings.keep)
     classes = study.dataset().classes or ()
     column = text or study.roles.text
-    return predict_parquet(MeanPredictor(parts), source, target, text=column, classes=classes, progress=progress)
+    return predict_parquet(models, source, target, text=column, classes=classes, progress=progress)
 
 
 def _folders(run: Run) -> list[Path]:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from engine.errors import ModelError
+from engine.learning import saved
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.learners import Workbench
 from engine.learning.models import DEFAULT_MODEL
 from engine.learning.recipe import Recipe
-from engine.learning.saved import MeanPredictor, load_predictor
+from engine.learning.saved import MeanPredictor, load_predictor, load_predictors
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,32 @@ def test_a_blend_is_loaded_with_both_of_its_trusts(bench, labels, tmp_path):
     np.testing.assert_allclose(
         load_predictor(tmp_path, DEFAULT_MODEL).predict(texts)[:, 0], fitted.predict(texts), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("name", ["probe", "auto"])
+def test_the_mean_of_several_loads_and_reads_with_their_encoder_once(name, bench, labels, tmp_path, monkeypatch):
+    texts, numbers, _ = labels
+    short = Recipe(epochs=1, steps=1, folds=2, rank=4)
+    monkeypatch.setattr(Recipe, "suited", lambda *_, **__: short)
+    folders = [tmp_path / str(j) for j in range(3)]
+    for j, folder in enumerate(folders):
+        bench.learner(name, "variance", None).fit(texts[j::3], numbers[j::3], seed=1).save(folder)
+    alone = [load_predictor(folder, DEFAULT_MODEL) for folder in folders]
+    loaded, read = [], []
+    for told, what in ((loaded, "load_encoder"), (read, "pooled_states")):
+        way = getattr(saved, what)
+        monkeypatch.setattr(
+            saved, what, lambda *given, told=told, way=way, **more: told.append(1) or way(*given, **more)
+        )
+    mean, done = load_predictors(folders, DEFAULT_MODEL), []
+    found = mean.predict(texts, done.append)
+    assert (len(loaded), len(read)) == (1, 1)
+    np.testing.assert_array_equal(found, np.mean([part.predict(texts) for part in alone], axis=0))
+    assert mean.key == MeanPredictor(alone).key
+    assert done == sorted(done)
+    assert done[-1] == pytest.approx(1)
+    mean.predict(texts[:5])
+    assert len(read) == 2 + len(alone)  # those loaded alone have read too
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from engine.errors import LabelwiseError, RunError
@@ -48,6 +49,16 @@ def _folders(run: Run) -> list[Path]:
     return folders
 
 
+def models_of(run: Run) -> tuple[int, int]:
+    """Return how many models a finished run kept, and how many made its predictions.
+
+    It keeps those that it fitted itself: predictions of a fold may come from an earlier run that was stopped.
+    """
+    path = run.folder / "predictions.parquet"
+    folded = "fold" in pq.read_schema(path).names
+    return len(_folders(run)), len(pq.read_table(path, columns=["fold"])["fold"].unique()) if folded else 1
+
+
 def main(run_id: str, source: str, text: str, target: str, *flags: str) -> int:
     """Predict, and say what came of it; return the exit status."""
     bar = tqdm(total=100, disable=None, bar_format="Predicting {percentage:3.0f}% |{bar}| {elapsed}")
@@ -57,7 +68,9 @@ def main(run_id: str, source: str, text: str, target: str, *flags: str) -> int:
 
     try:
         with bar:
-            made = predict_pool(open_store(), run_id, Path(source), Path(target), text=text, progress=progress)
+            store = open_store()
+            made = predict_pool(store, run_id, Path(source), Path(target), text=text, progress=progress)
+            models, every = models_of(store.run(run_id))
     except LabelwiseError as fault:
         print(f"labelwise: {' '.join(str(fault).split())}", file=sys.stderr)
         return 2
@@ -65,11 +78,17 @@ def main(run_id: str, source: str, text: str, target: str, *flags: str) -> int:
         print("labelwise: stopped; the same command goes on after the last shard.", file=sys.stderr)
         return 2
     record = {"output": target, "rows": made.rows, "missing": made.missing, "shards": len(made.shards)}
+    record |= {"models": models, "models_of_run": every}
     if "--json" in flags:
         print(json.dumps({"run": run_id, "prediction": {**record, "computed": made.computed}}))
         return 0
     without = f", {made.missing:,} of them without a text and so without a prediction" if made.missing else ""
     print(f"The predictions of {made.rows:,} rows{without} are in {target} ({len(made.shards):,} files).")
+    if models < every:
+        print(
+            f"They are the mean of {models:,} of the run's {every:,} models: it took the predictions of the others "
+            "from an earlier run, without their models."
+        )
     return 0
 
 

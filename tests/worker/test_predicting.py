@@ -12,7 +12,7 @@ from made_studies import make_study
 from engine.cli import main
 from engine.learning.models import DEFAULT_MODEL
 from engine.learning.saved import load_predictor
-from engine.runs import RunSettings, open_store
+from engine.runs import RunSettings, home, open_store
 
 
 @pytest.mark.parametrize("kind", ["numbers", "classes"])
@@ -29,6 +29,7 @@ def test_a_further_pool_gets_the_mean_of_the_runs_models(in_process, quick_coslo
     assert main(["predict", run.id, str(pool), "-o", str(out), "--json"]) == 0
     record = json.loads(capfd.readouterr().out)["prediction"]
     assert (record["rows"], record["missing"], record["computed"]) == (30, 0, 1)
+    assert (record["models"], record["models_of_run"]) == (3, 3)
     found = pd.read_parquet(out)
     known = pd.read_parquet(run.folder / "predictions.parquet")
     known = known[known["part"] == "pool"].set_index("text").loc[found["text"]]
@@ -40,6 +41,24 @@ def test_a_further_pool_gets_the_mean_of_the_runs_models(in_process, quick_coslo
     # The run itself has each text predicted by one of the models.
     np.testing.assert_allclose(known[names], every[known["fold"], np.arange(30)], atol=1e-4)
     assert set(known["fold"]) == {0, 1, 2}
+
+
+def test_models_that_an_earlier_run_fitted_are_said_to_be_missing(in_process, quick_coslow, tmp_path, capfd):
+    study = make_study(open_store())
+    settings = RunSettings(learner="probe", strategy="cross-fit", folds=3)
+    _, first = in_process(study, "run", settings)
+    # As if the first had been stopped before its third model: the second takes two models' predictions from it.
+    newest = max((home() / "cache" / "predictions").glob("*.npz"), key=lambda path: path.stat().st_mtime_ns)
+    newest.unlink()
+    _, second = in_process(study, "run", settings)
+    pool = tmp_path / "further.parquet"
+    pd.DataFrame({study.roles.text: ["one", "two"]}).to_parquet(pool)
+    for run, said in ((first, ""), (second, "They are the mean of 1 of the run's 3 models")):
+        capfd.readouterr()
+        assert main(["predict", run.id, str(pool), "-o", str(tmp_path / run.id)]) == 0
+        out = capfd.readouterr().out
+        assert said in out
+        assert ("the mean of" in out) == bool(said)
 
 
 def test_faults_are_one_line(in_process, quick_coslow, tmp_path, capfd):

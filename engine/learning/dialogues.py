@@ -189,14 +189,22 @@ class Questionnaire:
                 return ids, spans, len(whole) - len(answer)
             inside = [(max(begin - start, 0), end - start) for begin, end in spans if start < end <= start + len(text)]
             kept = len(inside) - (len(ids) - self._most)
-            if kept < 1:
+            text = self._cut(text, inside, kept) if kept > 0 else ""
+            if not text:
                 raise ModelError(
                     f"The instruction leaves no room for a text: model {self._name} reads {self._most} tokens at a "
                     "time; shorten it."
                 )
-            text = (
-                text[inside[-kept][0] :] if self._tokenizer.truncation_side == "left" else text[: inside[kept - 1][1]]
-            )
+
+    def _cut(self, text: str, inside: list[tuple[int, int]], kept: int) -> str:
+        """The text with `kept` of its tokens, fewer than cover it; always shorter, and perhaps empty.
+
+        Several tokens may spell one letter (an emoji, where tokens are bytes) and all cover the whole of it: a letter
+        of which one is dropped goes with it, or nothing would be cut.
+        """
+        if self._tokenizer.truncation_side == "left":
+            return text[max(inside[-kept][0], inside[-kept - 1][1], 1) :]
+        return text[: min(inside[kept - 1][1], inside[kept][0], len(text) - 1)]
 
     def _plain(self, text: str) -> str:
         """The text without what a tokenizer would take for a token of its own, and without half a surrogate pair."""

@@ -25,7 +25,7 @@ from engine.errors import ArgumentError, ModelError
 from engine.learning import cosines as machinery
 from engine.learning.cosines import cosines
 from engine.learning.decoders import Answered, Answers, cos_low, load_decoder
-from engine.learning.dialogues import answers, instruction
+from engine.learning.dialogues import Questionnaire, answers, instruction
 from engine.learning.gradients import low_confidence
 from engine.learning.models import DEFAULT_MODEL, is_decoder
 
@@ -157,6 +157,24 @@ def test_a_long_text_is_cut_and_nothing_else(decoder):
     assert len(asked.prompt("room after room " * 500)) <= 496
     with pytest.raises(ModelError, match=r"leaves no room for a text.*496 tokens"):
         decoder.questionnaire("much to say " * 300).prompt("A room.")
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_letter_of_several_tokens_is_cut_whole(decoder, side):
+    tokenizer = copy.deepcopy(decoder.tokenizer)
+    tokenizer.truncation_side = side
+    letters = "🙂日本語é"
+    bare = len(Questionnaire(tokenizer, "tiny", "Rate.", 512).prompt("")) - 1
+    for text in (letters * 3, "a " + letters, letters + " a"):
+        for room in range(5, 20):
+            ids = Questionnaire(tokenizer, "tiny", "Rate.", bare + room).prompt(text)
+            read = tokenizer.decode(ids).split("Rate.")[1].split("<|end|>")[1].split("<|user|>\n")[1]
+            assert len(ids) <= bare + room
+            assert read
+            assert text.startswith(read) if side == "right" else text.endswith(read)
+    for most in (bare - 1, bare, bare + 2):
+        with pytest.raises(ModelError, match="leaves no room for a text"):
+            Questionnaire(tokenizer, "tiny", "Rate.", most).prompt("🙂🙂")
 
 
 # How sure it is

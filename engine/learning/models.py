@@ -154,9 +154,14 @@ def load(name: str, kind: Any, keep: Kept = "beginning") -> tuple[str, Any, Any]
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         options: dict[str, Any] = {"device_map": "auto"} if _must_spread(kind, config) else {}
-        model = kind.from_pretrained(
-            folder, config=config, trust_remote_code=False, use_safetensors=True, dtype=precision(device()), **options
-        ).eval()
+        model, random = load_weights(kind, folder, config=config, dtype=precision(device()), **options)
+    unfit = [key for key in random if "pooler" not in key]  # no embedding and no answer goes through a pooler
+    if unfit:
+        raise ModelError(
+            f"The weights of model {name} do not fit it: {len(unfit)} are missing or of another size, {unfit[0]} the "
+            "first of them, and random numbers would stand in their place; save or download it again, or choose "
+            "another model."
+        )
     if not options:
         model = model.to(device())
     elif any(p.device.type != "cuda" for p in model.parameters()):
@@ -166,6 +171,26 @@ def load(name: str, kind: Any, keep: Kept = "beginning") -> tuple[str, Any, Any]
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.truncation_side = "right" if keep == "beginning" else "left"
     return key, tokenizer, model
+
+
+def load_weights(kind: Any, folder: str, **options: Any) -> tuple[Any, list[str]]:
+    """Load a model's weights, safetensors only and never remote code.
+
+    Args:
+        kind: The class of transformers that makes the model, such as AutoModel.
+        folder: Folder or hub name.
+        options: What else `from_pretrained` is told.
+
+    Returns:
+        The model in evaluation mode, and the names of its weights that the file lacks or has in another size, sorted:
+        they are random. Those that are tied to others are not among them.
+    """
+    model, found = kind.from_pretrained(
+        folder, trust_remote_code=False, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
+        **options,
+    )  # fmt: skip
+    unfit = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    return model.eval(), sorted(unfit)
 
 
 def _must_spread(kind: Any, config: Any) -> bool:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
-from engine.learning.models import Encoder, Kept, Progress, batches, load_encoder, silent
+from engine.learning.models import Encoder, Kept, Progress, batches, load_encoder, load_weights, silent
 from engine.learning.probe import Head, fit_logistic
 
 _BINS = 5  # numeric labels become fifths, so that confidence is a probability for them too
@@ -61,13 +61,11 @@ def load_classifier(name: str, keep: Kept = "beginning") -> Classifier | None:
     kinds = getattr(config, "architectures", None) or []
     if not any(kind.endswith("ForSequenceClassification") for kind in kinds) or config.num_labels < 2:
         return None
-    module, found = AutoModelForSequenceClassification.from_pretrained(
-        name, trust_remote_code=False, use_safetensors=True, output_loading_info=True, dtype=encoder.model.dtype
-    )
-    if found["missing_keys"] or found["mismatched_keys"]:
+    module, unfit = load_weights(AutoModelForSequenceClassification, name, dtype=encoder.model.dtype)
+    if unfit:
         return None
     names = tuple(str(config.id2label[k]) for k in range(config.num_labels))
-    return Classifier(encoder, module.eval().to(encoder.device), names)
+    return Classifier(encoder, module.to(encoder.device), names)
 
 
 def fifths(y: Floats) -> tuple[NDArray[np.int64], int]:

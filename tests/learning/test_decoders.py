@@ -16,6 +16,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     OPTConfig,
     OPTForCausalLM,
     PreTrainedTokenizerFast,
@@ -378,6 +380,21 @@ def test_a_saved_folder_loads_and_answers_alike(decoder, saved, phrases):
     assert loaded.model.dtype == torch.float32
     assert not loaded.model.training
     assert loaded.tokenizer.pad_token == "</s>"
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_head_that_the_file_lacks_is_refused_unless_it_is_tied(decoder, tmp_path, tied):
+    config = LlamaConfig(**{**decoder.model.config.to_diff_dict(), "tie_word_embeddings": tied})
+    model = LlamaForCausalLM(config)
+    weights = {key: value for key, value in model.state_dict().items() if "lm_head" not in key}
+    model.save_pretrained(tmp_path, state_dict=weights)
+    decoder.tokenizer.save_pretrained(tmp_path)
+    if tied:
+        head = load_decoder(str(tmp_path)).model.get_output_embeddings().weight
+        torch.testing.assert_close(head, model.get_input_embeddings().weight)
+        return
+    with pytest.raises(ModelError, match=r"1 are missing or of another size, lm_head\.weight the first"):
+        load_decoder(str(tmp_path))
 
 
 def test_what_writes_is_a_decoder_and_what_reads_is_not(saved, tiny_encoder, tmp_path_factory):

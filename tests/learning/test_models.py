@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers import T5Config, T5Model
+from transformers import BertConfig, BertForMaskedLM, T5Config, T5Model
 
 from engine.errors import ModelError
 from engine.learning import models
@@ -84,6 +84,32 @@ def test_weights_that_are_no_weights_are_refused(default_encoder, tmp_path):
         load_encoder(str(folder))
     assert str(folder) in str(fault.value)
     assert "cannot be read" in str(fault.value)
+
+
+def test_weights_that_do_not_fit_are_refused(tiny_encoder, tmp_path):
+    config, weights = tiny_encoder.model.config, tiny_encoder.model.state_dict()
+    larger = BertConfig(**{**config.to_diff_dict(), "num_hidden_layers": 3})
+    wider = BertConfig(**{**config.to_diff_dict(), "intermediate_size": 48})
+    for name, settings, given, first in (
+        ("renamed", config, {f"other.{key}": value for key, value in weights.items()}, "embeddings.LayerNorm.bias"),
+        ("larger", larger, weights, "encoder.layer.2.attention.output.LayerNorm.bias"),
+        ("wider", wider, weights, "encoder.layer.0.intermediate.dense.bias"),
+    ):
+        folder = tmp_path / name
+        tiny_encoder.model.save_pretrained(folder, state_dict=dict(given))
+        settings.save_pretrained(folder)
+        tiny_encoder.tokenizer.save_pretrained(folder)
+        with pytest.raises(ModelError, match=f"{name} do not fit it.*{first} the first of them.*choose another"):
+            load_encoder(str(folder))
+
+
+def test_a_checkpoint_with_a_head_of_another_kind_and_no_pooler_loads(tiny_encoder, tmp_path):
+    model = BertForMaskedLM(tiny_encoder.model.config)
+    model.bert.load_state_dict(tiny_encoder.model.state_dict(), strict=False)
+    model.save_pretrained(tmp_path)
+    tiny_encoder.tokenizer.save_pretrained(tmp_path)
+    loaded = load_encoder(str(tmp_path))
+    np.testing.assert_allclose(embed(loaded, ["a good room"]), embed(tiny_encoder, ["a good room"]), atol=1e-6)
 
 
 def test_a_model_with_code_of_its_own_is_refused(default_encoder, tmp_path):

@@ -33,6 +33,7 @@ def saved(tiny_encoder, tmp_path_factory):
         "head": save("head", BertForSequenceClassification, **names),
         "none": save("none", BertModel),
         "lost": save("lost", BertForSequenceClassification, drop=("classifier",)),
+        "unpooled": save("unpooled", BertForSequenceClassification, drop=("bert.pooler",)),
         "single": save("single", BertForSequenceClassification, classes=1),
     }
 
@@ -50,7 +51,7 @@ def test_a_head_in_the_file_gives_the_probability_of_its_best_class(saved, phras
     assert classifier.confidence([]).shape == (0,)
 
 
-@pytest.mark.parametrize("kind", ["none", "lost", "single"])
+@pytest.mark.parametrize("kind", ["none", "lost", "unpooled", "single"])
 def test_a_head_that_is_not_there_or_gives_no_probability_is_none(saved, kind):
     assert load_classifier(saved[kind]) is None
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.cli import estimating, main
+from engine.cli import calibrating, commands, estimating, main, selecting
+from engine.errors import ArgumentError
 from engine.runs import open_store
 from engine.runs.states import application
 
@@ -219,6 +221,23 @@ def pool(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", ["plan", "run", "select", "efficiency", "calibrate"])
+def test_a_models_folder_may_be_named_from_where_one_stands(command, capsys, files, tmp_path, monkeypatch):
+    def started(_store, _study, _kind, settings):
+        raise ArgumentError(settings.model)
+
+    for module in (commands, selecting, calibrating):
+        monkeypatch.setattr(module, "start_run", started)
+    monkeypatch.chdir(tmp_path)
+    Path("own").mkdir()
+    given = {"select": files[1:], "efficiency": files[:1]}.get(command, files)
+    if command == "calibrate":
+        given = [shutil.copyfile(files[0], tmp_path / f"{k}.csv") for k in range(5)]
+    more = ["-o", "made.csv"] if command in ("run", "select") else []
+    said = fault(capsys, command, *given, "--text", "text", "--model", "own", *more)
+    assert said == f"labelwise: {tmp_path / 'own'}\n"
+
+
 def test_from_a_pool_without_labels_to_the_curve(capsys, pool, offline_model):
     output = pool.with_name("to_label.csv")
     assert main(["select", str(pool), "--text", "remarks", "--label", "how good", "-o", str(output)]) == 0

@@ -51,10 +51,10 @@ def calibrate(options: Arguments) -> None:
     calibration = learn(
         pd.concat(curves),
         pd.DataFrame({"task": list(coslow), "coslow": list(coslow.values())}),
-        name=options.model,
+        name=settings.model,
         source=f"labelwise calibrate, {len(tasks)} tasks, learner {options.learner}",
     )
-    _keep(options, calibration)
+    _keep(options, calibration, settings)
 
 
 def _study(options: Arguments, store: Store, path: Path) -> Study:
@@ -68,8 +68,8 @@ def _study(options: Arguments, store: Store, path: Path) -> Study:
     return store.create_study(path.stem, store.save_file(path.name, path), None, roles, question)
 
 
-def _keep(options: Arguments, calibration: Calibration) -> None:
-    path = options.output or calibration_path(options.model, options.learner)
+def _keep(options: Arguments, calibration: Calibration, settings: RunSettings) -> None:
+    path = options.output or calibration_path(settings.model, settings.learner)
     try:
         calibration.save(path)
     except OSError as error:

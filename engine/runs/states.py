@@ -135,7 +135,7 @@ class RunSettings:
     Attributes:
         learner: "probe" (frozen encoder, closed-form head), "lora", "full", or "auto" (probe and LoRA, blended
             in usual shares until their predictions of labels that they have not seen tell others).
-        model: Hub name or folder of the model.
+        model: Hub name or folder of the model; a folder is kept as an absolute path, since the worker runs elsewhere.
         objective: Fine-tuning loss: the "variance" of the residual, its "mean-square" or, of classes, "cross-entropy".
         strategy: "auto" takes the plan's recommendation.
         finetune: Number of labels to fine-tune on under "split"; None takes the plan's optimum.
@@ -171,6 +171,8 @@ class RunSettings:
     report_to: str = ""
 
     def __post_init__(self) -> None:
+        if self.model != DEFAULT_MODEL and os.path.isdir(self.model):
+            object.__setattr__(self, "model", os.path.abspath(self.model))
         _require("learner", self.learner, LEARNERS)
         _require("objective", self.objective, OBJECTIVES)
         _require("strategy", self.strategy, STRATEGIES)

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from engine.data import Roles
 from engine.errors import ArgumentError, DataError, RunError
-from engine.runs import Question, RunSettings, RunState, fingerprint, now, open_store
+from engine.runs import DEFAULT_MODEL, Question, RunSettings, RunState, fingerprint, now, open_store
 
 CSV = b"text,label\n" + b"".join(b"text %d,%d\n" % (i, i % 5) for i in range(30))
 
@@ -138,6 +139,16 @@ def test_a_state_moves_only_from_where_it_is(store):
     with ThreadPoolExecutor(6) as threads:
         move = lambda _: store.move_run(run.id, frm=(RunState.QUEUED,), to=RunState.RUNNING)  # noqa: E731
         assert sum(threads.map(move, range(12))) == 1
+
+
+def test_the_folder_of_a_model_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own", "model").mkdir(parents=True)
+    for written in ("own/model", "./own/model/", str(tmp_path / "own" / "model")):
+        assert RunSettings(model=written).model == str(tmp_path / "own" / "model")
+    for name in (DEFAULT_MODEL, "hub/model", "", "long" * 99):
+        Path(DEFAULT_MODEL).mkdir(parents=True, exist_ok=True)
+        assert RunSettings(model=name).model == name
 
 
 def test_runs_come_newest_first_and_keep_their_settings(store):

@@ -16,8 +16,9 @@ from datetime import timedelta
 import psutil
 from filelock import FileLock
 
+from engine.data import prepare
 from engine.errors import RunError
-from engine.runs.preflight import require_service
+from engine.runs.preflight import is_planned, require_labels, require_service
 from engine.runs.states import Run, RunKind, RunSettings, RunState, Study, home
 from engine.runs.store import Store, now
 
@@ -40,8 +41,12 @@ def start_run(store: Store, study: Study, kind: RunKind, settings: RunSettings) 
 
     Raises:
         ArgumentError: The service that the run reports to is not installed.
+        DataError: The labels are fewer than a plan needs.
     """
     require_service(settings.report_to)
+    if is_planned(kind, settings):
+        # A pool may be long to read, and the labels tell enough.
+        require_labels(prepare(study.labels_file.read(), None, study.roles, needs_pool=False), kind, settings)
     with FileLock(home() / "launch.lock"):
         # A run whose worker died is not under way, whatever the store last heard of it.
         reconcile(store)

@@ -10,11 +10,12 @@ from importlib.util import find_spec
 
 import psutil
 
+from engine.allocation.inputs import FEWEST
 from engine.data import Dataset
 from engine.data.sealing import Sealing
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, DataError
 from engine.runs.pace import SECONDS_TO_FIT, SECONDS_TO_PREDICT, UNTRAINED, pilot_work, strategy_seconds
-from engine.runs.states import DEFAULT_MODEL, RunSettings
+from engine.runs.states import DEFAULT_MODEL, RunKind, RunSettings
 
 # As measured with the default model on two cores; a GPU is some twenty times faster.
 _SECONDS_TO_START = 8.0
@@ -65,13 +66,38 @@ def require_service(name: str) -> None:
         )
 
 
+def is_planned(kind: RunKind, settings: RunSettings) -> bool:
+    """Return whether a run pilots a learner and makes a plan: one that trains nothing asks for neither."""
+    return kind == "plan" or (kind == "run" and settings.strategy not in UNTRAINED)
+
+
+def require_labels(dataset: Dataset, kind: RunKind, settings: RunSettings) -> None:
+    """Require labels that a run can work with, before anything is loaded or trained.
+
+    Args:
+        dataset: The data; the pool is not looked at.
+        kind: What kind of run.
+        settings: Its settings.
+
+    Raises:
+        DataError: The labels are fewer than a plan needs.
+    """
+    if is_planned(kind, settings) and dataset.n < FEWEST:
+        raise DataError(
+            f"{dataset.name} has {dataset.n} labels, and a plan needs at least {FEWEST}; label {FEWEST - dataset.n} "
+            "more, or run with the strategy labels-only."
+        )
+
+
 def preflight(dataset: Dataset, settings: RunSettings) -> Preflight:
     """Estimate device, memory and time of a run.
 
     Raises:
         ArgumentError: The service that the run reports to is not installed.
+        DataError: The labels are fewer than a plan needs.
     """
     require_service(settings.report_to)
+    require_labels(dataset, "run", settings)
     gpu, cores = gpu_name(), psutil.cpu_count() or 1
     seconds = _SECONDS_TO_START + _seconds(dataset, settings) / (_GPU_SPEEDUP if gpu else max(cores / 2, 0.5))
     needed = _WORKER_BYTES[settings.learner] + 4000 * dataset.m

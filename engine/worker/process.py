@@ -15,7 +15,7 @@ from engine.learning.tracking import tracked
 from engine.rectification.dataset import check_estimand
 from engine.runs import Run, RunState, Store, Study, now, open_store, reconcile
 from engine.runs.pace import SECONDS_TO_FIT, SECONDS_TO_PREDICT, UNTRAINED, costs_of, pilot_work, strategy_seconds
-from engine.runs.preflight import require_service
+from engine.runs.preflight import require_labels, require_service
 from engine.runs.progress import ProgressReport
 from engine.worker.answering import answer
 from engine.worker.calibrating import COSLOW_LABELS, calibration_trials, measure_curve
@@ -35,6 +35,7 @@ def _dataset(run: Run, study: Study) -> Dataset:
             return study.unlabelled()
     dataset = study.dataset(needs_pool=run.kind not in ("efficiency", "calibration"))
     check_estimand(dataset, study.question.estimand)
+    require_labels(dataset, run.kind, run.settings)
     return dataset
 
 

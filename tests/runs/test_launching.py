@@ -14,8 +14,19 @@ import psutil
 import pytest
 from made_studies import make_study
 
-from engine.errors import RunError
-from engine.runs import RunSettings, RunState, launching, now, open_store, reconcile, resume_run, start_run, stop_run
+from engine.errors import DataError, RunError
+from engine.runs import (
+    RunSettings,
+    RunState,
+    launching,
+    now,
+    open_store,
+    preflight,
+    reconcile,
+    resume_run,
+    start_run,
+    stop_run,
+)
 from engine.runs.progress import ProgressReport
 
 
@@ -80,6 +91,24 @@ def test_a_double_click_starts_one_run(store, study, monkeypatch, sleepers):
     assert launched == [first.id]
     other = start_run(store, study, "plan", RunSettings(seed=1))
     assert other.id != first.id
+
+
+def test_too_few_labels_for_a_plan_are_refused_before_anything_starts(store, monkeypatch):
+    monkeypatch.setattr(launching, "_launch", lambda _store, run: run)
+    few, enough = make_study(store, labels=15), make_study(store, labels=20)
+    said = (
+        r"^labels\.csv has 15 labels, and a plan needs at least 20; label 5 more, or run with the strategy labels-only"
+    )
+    for kind in ("plan", "run"):
+        with pytest.raises(DataError, match=said):
+            start_run(store, few, kind, RunSettings())
+        assert start_run(store, enough, kind, RunSettings()).kind == kind
+    with pytest.raises(DataError, match=said):
+        preflight(few.dataset(), RunSettings(strategy="split"))
+    # What needs no plan goes on with ten.
+    for kind, strategy in (("run", "labels-only"), ("run", "zero-shot"), ("efficiency", "auto"), ("select", "auto")):
+        assert start_run(store, few, kind, RunSettings(strategy=strategy)).kind == kind
+    assert preflight(few.dataset(), RunSettings(strategy="labels-only")).seconds > 0
 
 
 def test_a_run_whose_worker_died_is_not_taken_for_one_under_way(store, study, monkeypatch, sleepers):

@@ -344,6 +344,15 @@ def test_a_question_that_does_not_fit_the_labels_fails_with_a_sentence(in_proces
     assert "numbers" in run.error
 
 
+def test_fewer_labels_than_a_plan_needs_fail_before_the_pilot_and_suffice_without_one(in_process, store):
+    study = make_study(store, labels=15)
+    status, run = in_process(study, "run", RunSettings())
+    assert (status, run.state) == (1, RunState.FAILED)
+    assert "15 labels, and a plan needs at least 20" in run.error
+    assert not len(read_results(store, run).trials)
+    finished(in_process, study, strategy="labels-only")
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [(ZeroDivisionError("by nothing"), "did not foresee (ZeroDivisionError: by nothing)"), (MemoryError(), "memory")],

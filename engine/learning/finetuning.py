@@ -360,13 +360,14 @@ def _card(model: FineTuned) -> str:
     recipe, name = model.recipe, model.reader.name
     lora = recipe.method == "lora"
     what = "adapter (PEFT, LoRA)" if lora else "fine-tuned copy"
-    how = (
-        f'from peft import PeftModel\nfrom transformers import AutoModel\n\nbase = AutoModel.from_pretrained("{name}")'
-        '\nmodel = PeftModel.from_pretrained(base, "this folder")'
+    kind = "AutoModel" if model.reader.base.get_output_embeddings() is None else "AutoModelForCausalLM"
+    how = f"from transformers import {kind}\n\n" + (
+        f'base = {kind}.from_pretrained({json.dumps(name)})\nmodel = PeftModel.from_pretrained(base, "this folder")'
         if lora
-        else 'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("this folder")'
+        else f'model = {kind}.from_pretrained("this folder")'
     )
-    kind = "class probabilities" if model.module.logistic else "a number"
+    how = f"from peft import PeftModel\n{how}" if lora else how
+    told = "class probabilities" if model.module.logistic else "a number"
     return f"""---
 base_model: {json.dumps(name)}
 library_name: {"peft" if lora else "transformers"}
@@ -374,7 +375,7 @@ tags: [labelwise]
 ---
 # {what[0].upper()}{what[1:]} of {name}
 
-Predicts {kind} from a text. Trained by Labelwise on {len(model.left_out):,} labels with the objective
+Predicts {told} from a text. Trained by Labelwise on {len(model.left_out):,} labels with the objective
 "{recipe.objective}": {recipe.folds} models, each on all labels but a fold; {model.averaged} of them are averaged. On
 labels that the model of a fold had not seen, the variance of the residual was {model.residual:.3f} of theirs.
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
-from tiny_models import byte_pairs, made
+from tiny_models import as_the_card_says, byte_pairs, made
 
 from engine.errors import ModelError
 from engine.learning.decoders import load_decoder
@@ -248,16 +248,16 @@ def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path)
     y = np.arange(len(texts)) % 4 + 1.0
     if family in DECODERS:
         model = load_decoder(folder(family))
-        reader, kind = ask(model, CHOICES[0]), transformers.AutoModelForCausalLM
+        reader = ask(model, CHOICES[0])
     else:
         model = load_encoder(folder(family))
-        reader, kind = Pooled(model, pooled_states(model, texts)[:, -1]), transformers.AutoModel
+        reader = Pooled(model, pooled_states(model, texts)[:, -1])
     recipe = Recipe(folds=2, epochs=1, steps=6, rank=4, learning_rate=1e-2, head_rate=0.3)
     tuned = fine_tune(reader, texts, y, classes=None, recipe=recipe, seed=1)
     tuned.save(tmp_path)
-    plain = kind.from_pretrained(model.name, dtype=model.model.dtype).to(model.device)
+    plain = as_the_card_says(tmp_path)["model"].to(model.device, model.model.dtype).eval()
     loaded = copy.copy(tuned.module)
-    loaded._modules = {**tuned.module._modules, "backbone": PeftModel.from_pretrained(plain, tmp_path).eval()}
+    loaded._modules = {**tuned.module._modules, "backbone": plain}
     inputs, mask = reader.pad(reader.tokenize(texts))
     with torch.no_grad():
         found, expected = loaded(inputs, mask), tuned.module(inputs, mask)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_models import reader_of
+from tiny_models import as_the_card_says, reader_of
 from transformers import BertModel
 
 from engine.errors import ArgumentError, ModelError
@@ -215,6 +215,14 @@ def test_a_decoder_is_fine_tuned_through_its_label_tokens(decoder, phrases, y, t
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "residual" in card
     assert "PeftModel" in card
+
+
+def test_the_card_of_a_fine_tuned_copy_says_how_to_load_what_writes(decoder, phrases, y, tmp_path):
+    recipe = replace(QUICK, method="full", epochs=1, folds=2)
+    model = fine_tune(ask(decoder, Choices.of(y)), phrases, y, classes=None, recipe=recipe, seed=0)
+    model.save(tmp_path)
+    loaded = as_the_card_says(tmp_path)["model"]
+    torch.testing.assert_close(loaded.state_dict(), dict(model.module.backbone.state_dict()))
 
 
 # --------------------------------------------------------------- states computed once

@@ -56,3 +56,12 @@ def made(cls, config):
 def reader_of(encoder, texts):
     """What an encoder is fine-tuned through, on these texts."""
     return Pooled(encoder, pooled_states(encoder, texts)[:, -1].astype(np.float32))
+
+
+def as_the_card_says(folder):
+    """What the code of the model card in a folder makes, by its names."""
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    code = card.split("```python\n")[1].split("```")[0]
+    names = {}
+    exec(code.replace('"this folder"', repr(str(folder))), names)
+    return names

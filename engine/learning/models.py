@@ -246,12 +246,28 @@ def _locate(name: str) -> tuple[str, str]:
             _verify(offline / "model.safetensors")
             return str(offline), DEFAULT_SHA256[:16]
     if Path(name).is_dir():
-        weights = sorted(Path(name).glob("*.safetensors"))
-        if not weights:
+        if not _weights(name):
             raise ModelError(f"Folder {name} holds no .safetensors file; give the folder of a saved model.")
-        stamp = "".join(f"{path.name}{path.stat().st_size}{path.stat().st_mtime_ns}" for path in weights)
-        return name, hashlib.sha256(stamp.encode()).hexdigest()[:16]
+        return name, _stamp(name)
     return name, hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def known_as(name: str) -> str:
+    """Return what tells a model from others in stored results: its name, and of a folder which weights lie in it.
+
+    Other weights may be saved under the same name. Neither loads anything nor asks whether it is a model.
+    """
+    return f"{name} {_stamp(name)}" if name != DEFAULT_MODEL and Path(name).is_dir() else name
+
+
+def _weights(folder: str) -> list[Path]:
+    return sorted(Path(folder).glob("*.safetensors"))
+
+
+def _stamp(folder: str) -> str:
+    """A hash of names, sizes and times of a folder's weights, which are too large to be read for it."""
+    stamp = "".join(f"{path.name}{path.stat().st_size}{path.stat().st_mtime_ns}" for path in _weights(folder))
+    return hashlib.sha256(stamp.encode()).hexdigest()[:16]
 
 
 def _offline_folder() -> Path | None:

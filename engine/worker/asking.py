@@ -44,7 +44,7 @@ def asked(job: Job, texts: Sequence[str], progress: Callable[[float], None]) -> 
             home()
             / "cache"
             / "predictions"
-            / f"{fingerprint(VERSION, 'asked', model, keep, asdict(choices), part)}.npy"
+            / f"{fingerprint(VERSION, 'asked', job.weights, keep, asdict(choices), part)}.npy"
         )
         if not path.exists():
             _write(path, zero_shot(decoder(), part, choices, share_done))

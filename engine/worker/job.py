@@ -10,6 +10,7 @@ from typing import Any
 from engine.data import Dataset
 from engine.data.sealing import Sealing
 from engine.learning.learners import Learner, Workbench
+from engine.learning.models import known_as
 from engine.learning.tracking import Tracker
 from engine.learning.training import LossReport
 from engine.runs import Run, RunSettings, Store, Study, fingerprint, home
@@ -51,10 +52,15 @@ class Job:
         """The loaded model; loaded only once a step is not stored yet."""
         return Workbench.open(self.settings.model, home() / "cache", self.settings.keep)
 
+    @cached_property
+    def weights(self) -> str:
+        """What tells the model's weights from others, as they were when this was first asked."""
+        return known_as(self.settings.model)
+
     @property
     def read(self) -> list[str]:
         """What a fit depends on beside texts, labels and learner: the model, the end it keeps, the label's name."""
-        return [self.settings.model, self.settings.keep, self.study.roles.label]
+        return [self.weights, self.settings.keep, self.study.roles.label]
 
     def learner(self) -> Learner:
         """Return the learner that the settings name, for the study's labels."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 
 import numpy as np
@@ -18,6 +19,7 @@ from engine.learning.saved import load_predictor
 from engine.learning.trials import outcomes, residual_variance
 from engine.runs import RunSettings, RunState, open_store, read_results
 from engine.worker import asking, process
+from engine.worker.job import Job
 from engine.worker.predicting import predict_pool
 
 
@@ -42,6 +44,32 @@ def test_zero_shot_rectifies_what_the_model_answers(in_process, writer, kind, mo
     monkeypatch.setattr(asking, "load_decoder", None)  # what was answered is not asked again
     assert in_process(study, "run", settings)[0] == 0
     assert np.all(np.asarray(first.ci_low) < np.asarray(first.ci_high))
+
+
+def test_other_weights_in_the_same_folder_are_asked_and_tried_anew(in_process, writer, tmp_path):
+    folder = shutil.copytree(writer, tmp_path / "writer")
+    store, settings = open_store(), RunSettings(strategy="zero-shot", model=str(folder))
+    study = make_study(store, labels=40, pool=60)
+
+    def answered():
+        status, run = in_process(study, "run", settings)
+        assert (status, run.error) == (0, None), run.log_tail()
+        return run, pd.read_parquet(run.folder / "predictions.parquet")["prediction"]
+
+    def opened(run):
+        data = study.dataset()
+        return Job(store, run, study, data, Sealing.of(data.key, data.n, 0), lambda _share: None)
+
+    run, before = answered()
+    opened(run).step("trial", ["trial"], lambda: {"variance": 1.0})
+    assert opened(run).is_stored(["trial"])
+    decoder = load_decoder(str(folder))
+    torch.nn.init.normal_(decoder.model.lm_head.weight, std=0.7)
+    decoder.model.save_pretrained(folder)
+    assert not opened(run).is_stored(["trial"])
+    after = answered()[1]
+    assert np.abs(before - after).max() > 1e-3
+    pd.testing.assert_series_equal(answered()[1], after)
 
 
 def choices(data):

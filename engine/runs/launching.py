@@ -40,7 +40,7 @@ def start_run(store: Store, study: Study, kind: RunKind, settings: RunSettings) 
     starts one run.
 
     Raises:
-        ArgumentError: The service that the run reports to is not installed.
+        ArgumentError: The service that the run reports to is not installed, or the objective does not suit the labels.
         DataError: The labels are fewer than a plan needs.
     """
     require_service(settings.report_to)

@@ -72,7 +72,7 @@ def is_planned(kind: RunKind, settings: RunSettings) -> bool:
 
 
 def require_labels(dataset: Dataset, kind: RunKind, settings: RunSettings) -> None:
-    """Require labels that a run can work with, before anything is loaded or trained.
+    """Require labels that a run can work with, and settings that suit them, before anything is loaded or trained.
 
     Args:
         dataset: The data; the pool is not looked at.
@@ -80,9 +80,18 @@ def require_labels(dataset: Dataset, kind: RunKind, settings: RunSettings) -> No
         settings: Its settings.
 
     Raises:
+        ArgumentError: The objective is one of classes, and the labels are numbers.
         DataError: The labels are fewer than a plan needs.
     """
-    if is_planned(kind, settings) and dataset.n < FEWEST:
+    if not is_planned(kind, settings):
+        return
+    # The probe has a closed form: no objective is asked for.
+    if settings.objective == "cross-entropy" and not dataset.classes and settings.learner != "probe":
+        raise ArgumentError(
+            f"The objective cross-entropy is one of classes, and the labels of {dataset.name} are numbers; take "
+            "variance or mean-square."
+        )
+    if dataset.n < FEWEST:
         raise DataError(
             f"{dataset.name} has {dataset.n} labels, and a plan needs at least {FEWEST}; label {FEWEST - dataset.n} "
             "more, or run with the strategy labels-only."
@@ -93,7 +102,7 @@ def preflight(dataset: Dataset, settings: RunSettings) -> Preflight:
     """Estimate device, memory and time of a run.
 
     Raises:
-        ArgumentError: The service that the run reports to is not installed.
+        ArgumentError: The service that the run reports to is not installed, or the objective does not suit the labels.
         DataError: The labels are fewer than a plan needs.
     """
     require_service(settings.report_to)

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import psutil
 import pytest
 from made_studies import make_study
 
-from engine.errors import DataError, RunError
+from engine.errors import ArgumentError, DataError, RunError
 from engine.runs import (
     RunSettings,
     RunState,
@@ -109,6 +110,18 @@ def test_too_few_labels_for_a_plan_are_refused_before_anything_starts(store, mon
     for kind, strategy in (("run", "labels-only"), ("run", "zero-shot"), ("efficiency", "auto"), ("select", "auto")):
         assert start_run(store, few, kind, RunSettings(strategy=strategy)).kind == kind
     assert preflight(few.dataset(), RunSettings(strategy="labels-only")).seconds > 0
+
+
+def test_an_objective_of_classes_is_refused_for_numbers_before_anything_starts(store, study, monkeypatch):
+    monkeypatch.setattr(launching, "_launch", lambda _store, run: run)
+    asked = RunSettings(learner="lora", objective="cross-entropy")
+    for begin in (lambda: start_run(store, study, "run", asked), lambda: preflight(study.dataset(), asked)):
+        with pytest.raises(ArgumentError, match=r"one of classes, and the labels of labels\.csv are numbers; take var"):
+            begin()
+    assert start_run(store, make_study(store, kind="classes"), "run", asked).settings == asked
+    # Where nothing is fine-tuned no objective counts.
+    for idle in (replace(asked, learner="probe"), replace(asked, strategy="labels-only")):
+        assert start_run(store, study, "run", idle).settings == idle
 
 
 def test_a_run_whose_worker_died_is_not_taken_for_one_under_way(store, study, monkeypatch, sleepers):

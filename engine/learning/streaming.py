@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,14 +81,35 @@ def predict_parquet(
         ArgumentError: The folder cannot be written, or the classes are not the predictor's.
     """
     columns = [f"probability of {name}" for name in classes] or ["prediction"]
+    with _reading(source):
+        file = pq.ParquetFile(source, pre_buffer=False)
+    with file:
+        _check(file.schema_arrow, source.name, text, columns)
+        return _predict_all(predictor, file, source, target, text, columns, shard_rows, progress)
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    """Turn what goes wrong while the pool is read into a DataError."""
     try:
-        with pq.ParquetFile(source, pre_buffer=False) as file:
-            _check(file.schema_arrow, source.name, text, columns)
-            return _predict_all(predictor, file, target, text, columns, shard_rows, progress)
+        yield
     except FileNotFoundError:
         raise DataError(f"There is no file {source}: check the name and the folder.") from None
-    except pa.ArrowInvalid:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as fault:
+        if source.is_dir():
+            raise DataError(f"{source} is a folder: name a Parquet file in it.") from None
+        # Of a fault of the disk there is a number; Arrow has none of damaged content.
+        if isinstance(fault, OSError) and fault.errno is not None:
+            why = os.strerror(fault.errno)
+            raise DataError(f"{source} cannot be read ({why}): check the name and who may read it.") from None
         raise DataError(f"{source.name} cannot be read as Parquet: export it again.") from None
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Turn what goes wrong while shards are written into an ArgumentError."""
+    try:
+        yield
     except OSError as fault:
         where = fault.filename or target
         raise ArgumentError(f"{where} cannot be written ({fault.strerror or fault}); name another folder.") from None
@@ -107,13 +129,22 @@ def _check(schema: Any, name: str, text: str, columns: list[str]) -> None:
 
 
 def _predict_all(
-    predictor: Keyed, file: Any, target: Path, text: str, columns: list[str], shard_rows: int, progress: Progress
+    predictor: Keyed,
+    file: Any,
+    source: Path,
+    target: Path,
+    text: str,
+    columns: list[str],
+    shard_rows: int,
+    progress: Progress,
 ) -> Streamed:
-    target.mkdir(parents=True, exist_ok=True)
+    with _writing(target):
+        target.mkdir(parents=True, exist_ok=True)
     rows, total, missing, computed = 0, max(file.metadata.num_rows, 1), 0, 0
     shards: list[Path] = []
-    for table in _shards(file, shard_rows):
-        texts = table.column(text).to_pylist()
+    for table in _shards(file, source, shard_rows):
+        with _reading(source):
+            texts = table.column(text).to_pylist()
         missing += texts.count(None)
         path = target / f"part-{len(shards):05d}.parquet"
         mark = _mark(predictor.key, columns, table)
@@ -122,20 +153,23 @@ def _predict_all(
             def part(share: float, rows: int = rows, size: int = len(texts)) -> None:
                 progress((rows + share * size) / total)
 
-            _write(path, _with_predictions(table, texts, predictor, columns, part), mark)
+            predicted = _with_predictions(table, texts, predictor, columns, part)
+            with _writing(target):
+                _write(path, predicted, mark)
             computed += 1
         shards.append(path)
         rows += len(texts)
         progress(rows / total)
-    _remove_later(target, len(shards))
+    with _writing(target):
+        _remove_later(target, len(shards))
     return Streamed(shards, rows, missing, computed)
 
 
-def _shards(file: Any, rows: int) -> Iterator[Any]:
+def _shards(file: Any, source: Path, rows: int) -> Iterator[Any]:
     """Tables of so many rows, but for the last; batches end with row groups, shards do not."""
     waiting: list[Any] = []
     count = 0
-    for batch in file.iter_batches(batch_size=rows):
+    for batch in _batches(file, source, rows):
         while len(batch):
             piece = batch.slice(0, rows - count)
             batch = batch.slice(len(piece))
@@ -146,6 +180,12 @@ def _shards(file: Any, rows: int) -> Iterator[Any]:
                 waiting, count = [], 0
     if waiting:
         yield pa.Table.from_batches(waiting).combine_chunks()
+
+
+def _batches(file: Any, source: Path, rows: int) -> Iterator[Any]:
+    """Batches of at most so many rows, as they come."""
+    with _reading(source):  # what goes wrong with a batch once it is handed on does not pass through here
+        yield from file.iter_batches(batch_size=rows)
 
 
 def _mark(key: str, columns: list[str], table: Any) -> bytes:

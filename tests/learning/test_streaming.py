@@ -106,6 +106,20 @@ def test_an_empty_pool(tmp_path):
     assert stream(Lengths(), tmp_path / "pool.parquet").shards == []
 
 
+@pytest.mark.parametrize("compression", ["snappy", "none"])
+@pytest.mark.parametrize("place", [0.02, 0.6, 0.99])  # the first page, one behind it, and the footer
+def test_damage_is_the_pools_fault_wherever_it_is(tmp_path, compression, place):
+    pool = tmp_path / "pool.parquet"
+    frame = pd.DataFrame({"text": [f"text number {i}" for i in range(300)]})
+    frame.to_parquet(pool, row_group_size=50, compression=compression)
+    content = bytearray(pool.read_bytes())
+    at = int(place * len(content)) if place < 0.9 else len(content) - 60
+    content[at : at + 40] = b"\xff" * 40
+    pool.write_bytes(content)
+    with pytest.raises(DataError, match=r"^pool\.parquet cannot be read as Parquet: export it again"):
+        stream(Lengths(), pool)
+
+
 def test_faults(pool, tmp_path):
     with pytest.raises(DataError, match=r"no column 'words'; it has 'id', 'text', 'area'"):
         predict_parquet(Lengths(), pool, tmp_path / "out", text="words")
@@ -119,6 +133,10 @@ def test_faults(pool, tmp_path):
         predict_parquet(Lengths(), csv, tmp_path / "out", text="text")
     with pytest.raises(ArgumentError, match=r"pool\.csv cannot be written"):
         predict_parquet(Lengths(), pool, csv, text="text")
+    with pytest.raises(DataError, match=r"is a folder: name a Parquet file in it"):
+        predict_parquet(Lengths(), tmp_path, tmp_path / "out", text="text")
+    with pytest.raises(DataError, match=r"cannot be read \(Not a directory\)"):
+        predict_parquet(Lengths(), pool / "inside.parquet", tmp_path / "out", text="text")
     taken = tmp_path / "taken.parquet"
     pd.DataFrame({"text": ["a"], "prediction": [1.0]}).to_parquet(taken)
     with pytest.raises(DataError, match="already"):

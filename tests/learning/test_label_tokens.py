@@ -88,7 +88,8 @@ def test_a_blank_or_a_word_that_belongs_to_every_label_is_read_before_it(decoder
         assert spelled[: len(dialogue.ids)] == dialogue.ids
         if template == BLANK_BEFORE:
             p = np.exp([enumerated(other, choices, text) for text in phrases[:3]])
-            np.testing.assert_allclose(zero_shot(other, phrases[:3], choices), p, atol=1e-6)
+            # Single precision: the last digit is another one on another processor.
+            np.testing.assert_allclose(zero_shot(other, phrases[:3], choices), p, rtol=1e-5, atol=1e-5)
 
 
 def test_of_labels_that_share_tokens_few_rows_are_read(decoder):

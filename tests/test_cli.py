@@ -96,7 +96,12 @@ def test_missing_files_options_and_runs_are_one_line(capsys, files, tmp_path):
     assert "no run" in fault(capsys, "report", "none", "-o", tmp_path / "r.html")
     mean_of_classes = ["--text", "text", "--label", "rating", "--estimand", "shares"]
     assert "Shares" in fault(capsys, "plan", labels, pool, *mean_of_classes)
-    assert "folds" in fault(capsys, "plan", labels, pool, "--text", "text", "--label", "rating", "--folds", "1")
+    assert "folds" in fault(
+        capsys, "plan", labels, pool, "--text", "text", "--label", "rating", "--strategy", "cross-fit", "--folds", "1"
+    )
+    assert "is for --strategy cross-fit" in fault(
+        capsys, "plan", labels, pool, "--text", "text", "--label", "rating", "--folds", "4"
+    )
 
 
 def test_estimate_rectifies_own_predictions(capsys):

@@ -173,7 +173,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--objective", choices=OBJECTIVES, default=defaults.objective)
     parser.add_argument("--strategy", choices=STRATEGIES, default=defaults.strategy)
     parser.add_argument("--finetune", type=int, metavar="S", help="labels that fine-tune under split")
-    parser.add_argument("--folds", type=int, default=defaults.folds, metavar="K")
+    parser.add_argument("--folds", type=int, metavar="K", help=f"of the strategy cross-fit; default {defaults.folds}")
     parser.add_argument("--cost-per-label", type=float, default=0.0, metavar="MONEY")
     parser.add_argument("--cost-per-gpu-hour", type=float, default=0.0, metavar="MONEY", help="of an hour of compute")
     parser.add_argument(

@@ -50,9 +50,20 @@ def open_study(options: Arguments, store: Store) -> Study:
 
 
 def chosen_settings(options: Arguments) -> RunSettings:
-    """Return the settings of a run."""
+    """Return the settings of a run.
+
+    Raises:
+        ArgumentError: A number of labels or folds is given to a strategy that would not look at it.
+    """
+    for name, strategy in (("finetune", "split"), ("folds", "cross-fit")):
+        if getattr(options, name) is not None and options.strategy != strategy:
+            raise ArgumentError(
+                f"--{name} is for --strategy {strategy}; under {options.strategy} it would not be looked at. Name the "
+                "strategy too, or leave it out."
+            )
     names = (
         "learner", "model", "objective", "strategy", "finetune", "folds", "seed", "cost_per_label",
         "cost_per_gpu_hour", "cost_per_thousand", "half_width", "keep", "report_to",
     )  # fmt: skip
-    return RunSettings(**{name: getattr(options, name) for name in names})
+    given = {name: getattr(options, name) for name in names}
+    return RunSettings(**{name: value for name, value in given.items() if value is not None})

@@ -75,7 +75,12 @@ def command_line(study: Study, run: Run) -> str:
         words += ["--model", run.settings.model]
         return shlex.join(words + _options({"keep": run.settings.keep}, RunSettings().to_dict()))
     words += _options(_question(study), {"population": "these", "confidence": 0.95})
-    words += _options(run.settings.to_dict(), RunSettings().to_dict())
+    # What the strategy does not look at, the command line refuses.
+    idle = {"finetune": "split", "folds": "cross-fit"}
+    asked = {
+        key: value for key, value in run.settings.to_dict().items() if idle.get(key) in (None, run.settings.strategy)
+    }
+    words += _options(asked, RunSettings().to_dict())
     return shlex.join([*words, "-o", f"run-{run.id}"] if run.kind == "run" else words)
 
 

@@ -232,6 +232,12 @@ def test_command_names_only_what_differs_from_the_defaults(store):
     )
 
 
+def test_command_names_nothing_that_the_strategy_does_not_look_at(store):
+    run = made_run(store, study := made_study(store), settings=RunSettings(folds=20, finetune=40))
+    assert "--folds" not in command_line(study, run)
+    assert "--finetune" not in command_line(study, run)
+
+
 def test_write_report_writes_the_file_whole(store, finished, tmp_path):
     path = write_report(store, finished.id, tmp_path / "new folder" / "report.html", headline="Lukewarm")
     assert "Lukewarm" in path.read_text(encoding="utf-8")

@@ -66,11 +66,13 @@ class _Forward:
         if not as_made or others or module.disable_adapters or module.merged:
             return torch.as_tensor(type(module).forward(module, states, *args, **kwargs))
         down, up, scaling = module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name]
-        return torch.as_tensor(_Adapted.apply(states, down, up, self._frozen, scaling))  # type: ignore[no-untyped-call]
+        out: torch.Tensor = _Adapted.apply(states, down, up, self._frozen, scaling)  # type: ignore[no-untyped-call]
+        # Not inside: of a view that is made there autograd lets nobody change the numbers in place, as DeBERTa does.
+        return out.view(*states.shape[:-1], -1)
 
 
 class _Adapted(torch.autograd.Function):
-    """x W' + bias + scaling x A' B', W standing still; x has shape (..., in), A (rank, in), B (out, rank)."""
+    """x W' + bias + scaling x A' B', W standing still; x has shape (..., in), A (rank, in), the product (tokens, out)."""
 
     @staticmethod
     def forward(
@@ -82,12 +84,12 @@ class _Adapted(torch.autograd.Function):
         out = frozen.there(x).addmm_(inner, up.T, alpha=scaling)
         ctx.save_for_backward(x, inner, down, up)
         ctx.frozen, ctx.scaling, ctx.shape, ctx.dtype = frozen, scaling, states.shape, states.dtype
-        return out.view(*states.shape[:-1], -1)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, inner, down, up = ctx.saved_tensors
-        gradient = gradients[0].reshape(-1, len(up)).to(ctx.frozen.dtype)
+        gradient = gradients[0].to(ctx.frozen.dtype)
         scaled = ctx.scaling * (gradient @ up)
         of_up, of_down = ctx.scaling * (gradient.T @ inner).float(), (scaled.T @ x).float()
         of_states = None

@@ -4,8 +4,10 @@ import json
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +170,29 @@ def test_the_command_is_installed_and_needs_no_torch_to_answer():
     command = Path(sys.executable).with_name("labelwise")
     answer = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
     assert "estimate" in answer.stdout
+
+
+def test_the_server_ends_with_the_command_that_started_it(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def answers():
+        with socket.socket() as asking:
+            return asking.connect_ex(("127.0.0.1", port)) == 0
+
+    def until(state):
+        end = time.monotonic() + 120
+        while answers() != state and time.monotonic() < end:
+            time.sleep(0.2)
+        return answers() == state
+
+    command = [Path(sys.executable).with_name("labelwise"), "app", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as app:
+        assert until(True)
+        app.terminate()
+        app.wait(60)
+    assert until(False)
 
 
 def test_estimate_sums_a_parquet_pool_batch_by_batch(capsys, tmp_path, monkeypatch):

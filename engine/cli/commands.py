@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from argparse import Namespace as Arguments
@@ -24,10 +25,16 @@ def app(options: Arguments) -> int:
     command = [sys.executable, "-m", "streamlit", "run", str(application() / "app.py")]
     command += ["--server.port", str(options.port), "--server.address", options.address]
     print(f"The dashboard opens at http://{options.address}:{options.port} (Ctrl-C ends it; runs go on).", flush=True)
+    server = subprocess.Popen(command)
+    # Who ends this process means the server, which would keep the port.
+    before = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     try:
-        return subprocess.run(command, check=False).returncode
+        return server.wait()
     except KeyboardInterrupt:
         return 0
+    finally:
+        server.terminate()
+        signal.signal(signal.SIGTERM, before)
 
 
 def demo(options: Arguments) -> None:

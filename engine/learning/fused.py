@@ -72,7 +72,7 @@ class _Forward:
 
 
 class _Adapted(torch.autograd.Function):
-    """x W' + bias + scaling x A' B', W standing still; x has shape (..., in), A (rank, in), the product (tokens, out)."""
+    """x W' + bias + scaling x A' B', W standing still: x (..., in), A (rank, in), B (out, rank) to (tokens, out)."""
 
     @staticmethod
     def forward(

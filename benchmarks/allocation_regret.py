@@ -12,8 +12,8 @@ three ratings of EmoBank share their draws. Texts are embedded once. The last li
 
 --quick leaves out the splits and the fixed folds, and with them regret and the published split: what remains is the
 recommendation, labels-only and, with another learner than the probe, the probe's cross-fit of ten folds on the same
-draw. With --learner auto (or lora) every fit is a real one, minutes a draw. --rows FILE keeps each draw as a JSON line
-and does none of them again.
+draw. With --learner auto (or lora) every fit is a real one, minutes a draw. --shuffled gives every text the ratings of
+another one, so that no model can help. --rows FILE keeps each draw as a JSON line and does none of them again.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def learner_of(bench: Workbench, name: str, texts: list[str], y: np.ndarray) -> 
     return fit
 
 
-def corpora(bench: Workbench, learner: str, tasks: list[str]) -> Iterator[Corpus]:
+def corpora(bench: Workbench, learner: str, tasks: list[str], shuffled: bool) -> Iterator[Corpus]:
     """Return the texts, with the ratings that are asked for."""
     files = defaultdict(list)
     for name in tasks:
@@ -92,6 +92,8 @@ def corpora(bench: Workbench, learner: str, tasks: list[str]) -> Iterator[Corpus
         files[TASKS[name][0] if learner == "probe" else name].append(name)
     for names in files.values():
         texts, y = rows_of(names[0])[0], np.column_stack([rows_of(name)[1] for name in names])
+        if shuffled:
+            names, y = [f"{name} shuffled" for name in names], np.random.default_rng(0).permutation(y)
         probe = probe_of(bench.cache.states(texts), y)
         yield Corpus(names, y, learner, probe if learner == "probe" else learner_of(bench, learner, texts, y), probe)
 
@@ -304,6 +306,8 @@ def one_draw(draw: Draw, seed: int, curves: list[dict[int, float]] | None) -> It
             "seconds": seconds,
             "predicted": made[made.recommended].half_width,
             "band": made[made.recommended].interval,
+            "foreseen": made[made.recommended].labels_saved,
+            "unsure": made.may_gain_nothing,
             "widths": {key: e.ci_high - e.ci_low for key, e in estimates.items()},
             "covered": {key: bool(e.ci_low <= truth <= e.ci_high) for key, e in estimates.items()},
         }
@@ -333,6 +337,8 @@ def cell(rows: pd.DataFrame) -> dict[str, object]:
         "in_band": float(((low <= half) & (half <= high)).mean()),
         "minutes": rows["seconds"].mean() / 60,
     }
+    if "foreseen" in rows:  # rows of an earlier day lack it
+        figures |= {"foreseen": rows["foreseen"].mean(), "unsure": rows["unsure"].astype(float).mean()}
     beside = [name for name in widths if name not in ("recommended", "labels-only")]
     figures |= {name: mean[name] / mean["labels-only"] for name in beside}
     if "published" in beside:
@@ -374,13 +380,14 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--learner", default="probe", choices=("probe", "lora", "auto"))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--shuffled", action="store_true")
     parser.add_argument("--rows", type=Path)
     options = parser.parse_args()
     offline_environment()
     bench = Workbench.open(DEFAULT_MODEL, home() / "cache")
     rows = KeptRows(options.rows)
     done = {(row["learner"], row["task"], row["n"], row["draw"]) for row in rows.all}
-    for corpus in corpora(bench, options.learner, options.tasks.split(",")):
+    for corpus in corpora(bench, options.learner, options.tasks.split(","), options.shuffled):
         # Draws outermost: a run that is cut off has a few draws of everything.
         wanted = [(seed, int(n)) for seed in range(options.draws) for n in options.labels.split(",")]
         wanted = [(s, n) for s, n in wanted if any((options.learner, name, n, s) not in done for name in corpus.names)]

@@ -108,6 +108,9 @@ def ask(store: engine.Store, study: engine.Study, asked: engine.Labelling, place
             )  # fmt: skip
     if asked.answers.others:
         type_number(store, asked, row)
+    refused, fault = st.session_state.get("refused", (None, ""))
+    if refused == row:
+        st.error(parts.plain(fault), icon=":material/error:")
     with st.container(horizontal=True):
         st.button("Back", key="back", shortcut="Left", type="tertiary", disabled=place == 0, on_click=go_to,
                   args=(asked.id, place - 1))  # fmt: skip
@@ -131,31 +134,37 @@ def shortcuts(answers: engine.Answers) -> dict[str, str]:
 
 def type_number(store: engine.Store, asked: engine.Labelling, row: int) -> None:
     """Ask for a number that has no button."""
-    low, high, whole = asked.answers.low, asked.answers.high, asked.answers.whole
-    bounds = (int(low), int(high), 1) if whole else (float(low), float(high), 0.1)
-    with (
-        st.form("typed", clear_on_submit=True, border=False),
-        st.container(horizontal=True, vertical_alignment="bottom"),
-    ):
+    may = asked.answers
+    words = f"A number from {may.low:g} to {may.high:g}"
+    if may.open:
+        words = "Another number" if may.choices else "A number"
+    # The browser would keep a number out of bounds to itself, so none are set here; each text has a box of its own.
+    with st.form(f"typed_{row}", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         st.number_input(
-            f"A number from {low:g} to {high:g}", min_value=bounds[0], max_value=bounds[1], step=bounds[2], value=None,
-            key="typed_number", width=320,
-        )  # fmt: skip
-        st.form_submit_button("Save", key="save_typed", on_click=answer_typed, args=(store, asked.id, row))
+            words, step=1.0 if may.whole else 0.1, format="%g", value=None, key=f"typed_number_{row}", width=320
+        )
+        st.form_submit_button("Save", key="save_typed", on_click=answer_typed, args=(store, asked, row))
 
 
 def answer(store: engine.Store, labelling_id: str, row: int, given: str | float | None) -> None:
-    """Store an answer at once and go on with the first text that has none."""
-    with parts.explained():
+    """Store an answer at once and go on with the first text that has none; one that is refused is told beside it."""
+    st.session_state.pop("refused", None)
+    try:
         engine.record_answer(store, labelling_id, row, given)
+    except engine.LabelwiseError as fault:
+        st.session_state["refused"] = row, str(fault)
+    else:
         st.session_state.pop("gone_back", None)
 
 
-def answer_typed(store: engine.Store, labelling_id: str, row: int) -> None:
-    """Store a number that was typed, if one was."""
-    number = st.session_state.get("typed_number")
+def answer_typed(store: engine.Store, asked: engine.Labelling, row: int) -> None:
+    """Store a number that was typed, if one was; one beyond the scale is stored too, and said to be beyond it."""
+    number = st.session_state.get(f"typed_number_{row}")
     if number is not None:
-        answer(store, labelling_id, row, number)
+        answer(store, asked.id, row, number)
+        low, high = asked.answers.low, asked.answers.high
+        if "refused" not in st.session_state and not low <= number <= high:
+            st.toast(f"{number:g} is saved, though it does not lie between {low:g} and {high:g}; Back changes it.")
 
 
 def go_to(labelling_id: str, place: int) -> None:

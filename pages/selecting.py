@@ -1,5 +1,6 @@
 """What is to be labelled: what may be answered, how the texts are drawn, and the run that chooses them."""
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -29,6 +30,17 @@ def ask_answers(suffix: str) -> engine.Answers | None:
         high = st.number_input("To", value=5.0, key=f"high_{suffix}", bind="query-params", width=120, format="%g")
         fractions = st.checkbox("Fractions too, such as 2.5", key=f"fractions_{suffix}", bind="query-params")
     return engine.Answers(low=low, high=high, whole=not fractions)
+
+
+def ask_scale(seen: engine.Answers, suffix: str) -> dict[str, float]:
+    """Ask how far the scale of the numbers goes, from what was seen to begin with; nothing of classes."""
+    if seen.classes:
+        return {}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        low = st.number_input("Lowest", value=float(seen.low), key=f"lowest_{suffix}", width=120, format="%g")
+        high = st.number_input("Highest", value=float(seen.high), key=f"highest_{suffix}", width=120, format="%g")
+        st.caption(f"The labels so far lie between {seen.low:g} and {seen.high:g}; say so if the scale goes further.")
+    return {"low": low, "high": high}
 
 
 def ask_draw(suffix: str, *, model: str | None) -> dict[str, Any]:
@@ -74,10 +86,13 @@ def offer(store: engine.Store, study: engine.Study, model: str) -> None:
         return
     with st.expander("Label more texts here", icon=":material/edit_note:"):
         data = parts.dataset(study)
+        seen = engine.Answers.of(data)
         wishes = ask_draw(study.id, model=model)
+        scale = ask_scale(seen, study.id)
         st.caption(f"The texts come from the {data.m:,} of the pool; old and new labels become a study of their own.")
         if st.button(f"Label {wishes['count']} more", key="label_more", icon=":material/edit_note:"):
-            begin(store, study, engine.Answers.of(data), wishes)
+            with parts.explained():
+                begin(store, study, replace(seen, **scale), wishes)
 
 
 def await_texts(store: engine.Store, study: engine.Study, asked: engine.Labelling) -> None:

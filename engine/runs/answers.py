@@ -22,12 +22,14 @@ class Answers:
         low: Smallest number.
         high: Largest number.
         whole: Whether only whole numbers are meant.
+        open: Whether the scale may go on beyond `low` and `high`, which were only seen so far: any number may be given.
     """
 
     classes: tuple[str, ...] = ()
     low: float = 1.0
     high: float = 5.0
     whole: bool = True
+    open: bool = False
 
     def __post_init__(self) -> None:
         if self.classes:
@@ -47,11 +49,11 @@ class Answers:
 
     @classmethod
     def of(cls, data: Dataset) -> Self:
-        """Return what was answered about the texts labelled already."""
+        """Return what was answered about the texts labelled already; numbers may go on beyond it."""
         if data.classes:
             return cls(data.classes)
         whole = all(float(value).is_integer() for value in data.y)
-        return cls(low=math.floor(data.y.min()), high=math.ceil(data.y.max()), whole=whole)
+        return cls(low=math.floor(data.y.min()), high=math.ceil(data.y.max()), whole=whole, open=True)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -64,7 +66,7 @@ class Answers:
     @property
     def others(self) -> bool:
         """Whether there are answers without a button, to be typed."""
-        return not self.classes and not (self.whole and self.choices)
+        return not self.classes and (self.open or not (self.whole and self.choices))
 
     def read(self, answer: str | float) -> str:
         """Return an answer as it is stored.
@@ -80,9 +82,13 @@ class Answers:
             number = float(answer)
         except ValueError:
             number = math.nan
-        if not self.low <= number <= self.high or (self.whole and not number.is_integer()):
+        if self.open:
+            if not math.isfinite(number):
+                raise ArgumentError(f"{answer} is not a number.")
+        elif not self.low <= number <= self.high or (self.whole and not number.is_integer()):
             kind = "a whole number" if self.whole else "a number"
-            raise ArgumentError(f"{answer} is not {kind} from {self.low:g} to {self.high:g}.")
+            said = answer if math.isnan(number) else f"{number:g}"
+            raise ArgumentError(f"{said} is not {kind} from {self.low:g} to {self.high:g}.")
         return f"{number:.15g}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -184,12 +184,56 @@ def test_going_back_shows_the_answer_to_be_kept_or_changed(visit: Visit, store: 
 def test_a_wide_range_is_typed(visit: Visit, store: engine.Store) -> None:
     study, labelling = begun(store, answers=engine.Answers(low=0, high=100))
     app = visit("predict", study=study.id)
-    app.number_input(key="typed_number").set_value(55)
+    app.number_input(key="typed_number_0").set_value(55)
     app.button(key="save_typed").click().run()
     assert answers(store, labelling) == {0: "55"}
     assert text(app) == "This is text number 1 of the pool"
     app.button(key="save_typed").click().run()
     assert answers(store, labelling) == {0: "55"}
+
+
+def test_a_number_beyond_the_stated_scale_is_refused_in_sight(visit: Visit, store: engine.Store) -> None:
+    study, labelling = begun(store, answers=engine.Answers(low=0, high=100))
+    app = visit("predict", study=study.id)
+    app.number_input(key="typed_number_0").set_value(101)
+    app.button(key="save_typed").click().run()
+    assert answers(store, labelling) == {}
+    assert "101 is not a whole number from 0 to 100" in words(app)
+    app.number_input(key="typed_number_0").set_value(100)
+    app.button(key="save_typed").click().run()
+    assert answers(store, labelling) == {0: "100"}
+    assert "is not a whole number" not in words(app)
+    assert app.number_input(key="typed_number_1").value is None
+
+
+def test_labels_may_lie_beyond_those_so_far(visit: Visit, store: engine.Store) -> None:
+    content = "text,stars\n" + "".join(f"This is text number {i} here,{1 + i % 4}\n" for i in range(40))
+    file = store.save_file("stars.csv", (content + "".join(f"Text {i} of the rest,\n" for i in range(60))).encode())
+    study = store.create_study("stars", file, None, engine.Roles("text", "stars"), engine.Question())
+    stored.add_efficiency(store, study)
+    app = visit("predict", study=study.id)
+    app.button(key="label_more").click().run()
+    narrow = engine.labellings(store, study.id)[0]
+    assert narrow.answers == engine.Answers(low=1, high=4, open=True)
+    select(store, narrow, range(12))
+    app = visit("predict", study=study.id, labelling=narrow.id)
+    app.number_input(key="typed_number_0").set_value(5)
+    app.button(key="save_typed").click().run()
+    assert answers(store, narrow) == {0: "5"}
+    assert "5 is saved, though it does not lie between 1 and 4" in app.toast[0].value
+    assert app.number_input(key="typed_number_1").value is None
+
+
+def test_the_scale_is_stated_where_more_labels_begin(visit: Visit, store: engine.Store) -> None:
+    study = stored.sample(store)
+    stored.add_efficiency(store, study)
+    app = visit("predict", study=study.id)
+    app.number_input(key=f"lowest_{study.id}").set_value(9.0)
+    app.button(key="label_more").click().run()
+    assert "from a smaller to a larger number" in words(app)
+    app.number_input(key=f"lowest_{study.id}").set_value(0.0)
+    app.button(key="label_more").click().run()
+    assert engine.labellings(store, study.id)[0].answers.choices == tuple("012345")
 
 
 def test_texts_and_classes_are_shown_as_they_are(visit: Visit, store: engine.Store) -> None:
@@ -308,7 +352,7 @@ def test_a_study_with_labels_takes_more(visit: Visit, store: engine.Store, start
     app.button(key="label_more").click().run()
     assert started == ["select"]
     labelling = engine.labellings(store, study.id)[0]
-    assert (labelling.settings.count, labelling.answers) == (12, engine.Answers())
+    assert (labelling.settings.count, labelling.answers) == (12, engine.Answers(open=True))
     select(store, labelling, range(12), by_confidence=True)
     app = visit("predict", study=study.id)
     assert "Labelling: 0 of 12" in words(app).replace("*", "")

@@ -81,6 +81,7 @@ def begin(store, study, selection, answers=None, **wishes):
         (Answers(low=0, high=100), "", True),
         (Answers(low=0.5, high=1.5, whole=False), "1", True),
         (Answers(("good", "so so", "bad")), "good so so bad", False),
+        (Answers(low=1, high=4, open=True), "1 2 3 4", True),
     ],
 )
 def test_few_answers_have_a_button_each(answers, choices, others):
@@ -103,6 +104,8 @@ def test_few_answers_have_a_button_each(answers, choices, others):
         (lambda: Answers().read(2.5), "whole number"),
         (lambda: Answers().read("good"), "whole number"),
         (lambda: Answers(whole=False).read("nan"), "not a number"),
+        (lambda: Answers(open=True).read("inf"), "not a number"),
+        (lambda: Answers(open=True).read("many"), "not a number"),
         (lambda: Answers(("a", "b")).read("c"), "none of the classes a, b"),
     ],
 )
@@ -115,15 +118,16 @@ def test_what_cannot_be_is_refused_in_a_sentence(make, sentence):
 def test_numbers_are_stored_in_one_spelling():
     assert Answers().read("4.0") == Answers().read(4) == "4"
     assert Answers(whole=False).read(2.50) == "2.5"
+    assert Answers(low=1, high=4, open=True).read(5.0) == "5"
     assert Answers(("1", "01")).read("01") == "01"
 
 
 def test_the_labels_at_hand_say_what_may_be_answered(store):
-    assert Answers.of(make_study(store).dataset()) == Answers(low=1, high=5)
+    assert Answers.of(make_study(store).dataset()) == Answers(low=1, high=5, open=True)
     assert Answers.of(make_study(store, kind="classes").dataset()) == Answers(("bad", "good", "middling"))
     own = store.save_file("f.csv", b"text,y\n" + b"".join(b"text %d,%.1f\n" % (i, 1.2 + i / 10) for i in range(30)))
     fractions = store.create_study("f", own, None, Roles("text", "y"), Question())
-    assert Answers.of(fractions.dataset(needs_pool=False)) == Answers(low=1, high=5, whole=False)
+    assert Answers.of(fractions.dataset(needs_pool=False)) == Answers(low=1, high=5, whole=False, open=True)
 
 
 # ----------------------------------------------------------------------- the store

@@ -89,15 +89,16 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     )
 
 
-def taken_over(settings: engine.RunSettings) -> str:
+def taken_over(settings: engine.RunSettings, share: bool) -> str:
     """Say what the run takes over from the Plan page; empty where that is nothing."""
     told = {
-        "half-width": settings.half_width,
         "price of a label": settings.cost_per_label,
         "price of an hour of compute": settings.cost_per_gpu_hour,
         "price of a thousand predictions": settings.cost_per_thousand,
     }
     words = [f"{name} {value:,.10g}" for name, value in told.items() if value]
+    if width := settings.half_width:
+        words.insert(0, f"half-width {100 * width:.10g} points" if share else f"half-width {width:,.10g}")
     return f"Taken over from the Plan page: {', '.join(words)}." if words else ""
 
 
@@ -128,7 +129,7 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
     """Ask for the settings, show what they take, and start."""
     with st.container(border=True):
         settings = ask_settings(study)
-        if told := taken_over(settings):
+        if told := taken_over(settings, share=parts.dataset(study).classes is not None):
             st.caption(told)
     show_preflight(study, settings)
     parts.caution(study)

@@ -58,7 +58,6 @@ def replanned(
 
 def ask(stored: engine.Plan, key: str, share: bool) -> tuple[Wishes, engine.Plan]:
     """Ask for the wishes; return them with the plan under them. `share`: widths are those of shares."""
-    unit = "0.03 are three percentage points." if share else "In units of the label."
     row = st.grid(4, min_column_width=150)
     with st.expander("Price of compute", icon=":material/memory:"):
         left, right = st.columns(2)
@@ -68,11 +67,7 @@ def ask(stored: engine.Plan, key: str, share: bool) -> tuple[Wishes, engine.Plan
             "What a provider asks for a thousand texts, beside the hours they take.",
         )  # fmt: skip
     with row:
-        target = st.number_input(
-            "Target half-width", min_value=0.0, max_value=_LARGEST, value=stored.half_width, step=0.01, format="%.4g",
-            key="target", bind="query-params", placeholder="none",
-            help=f"Half the width you can live with. {unit}",
-        )  # fmt: skip
+        target = _ask_points(stored) if share else _ask_target(stored)
         price = _price(st, "Price of a label", "price", stored.costs.per_label, "In your currency.")
         money = st.number_input(
             "Money in all", min_value=0.0, max_value=_LARGEST, value=None, step=10.0, format="%.2f", key="money",
@@ -80,8 +75,52 @@ def ask(stored: engine.Plan, key: str, share: bool) -> tuple[Wishes, engine.Plan
         )  # fmt: skip
         costs = replace(stored.costs, per_label=price, per_gpu_hour=hour, per_thousand=thousand)
         folds = _ask_folds(stored, key, costs)
-    plan = replanned(stored, key, folds, _positive(target), costs)
-    return Wishes(folds, _positive(target), _positive(money), costs), plan
+    if share and target is not None and target >= 1:
+        st.error(
+            f"A target of {100 * target:g} points is none: shares lie between 0 and 100 points. Name fewer, such as 3.",
+            icon=":material/error:",
+        )
+        target = None
+    plan = replanned(stored, key, folds, target, costs)
+    return Wishes(folds, target, _positive(money), costs), plan
+
+
+def _ask_target(stored: engine.Plan) -> float | None:
+    return _positive(
+        st.number_input(
+            "Target half-width", min_value=0.0, max_value=_LARGEST, value=stored.half_width, step=0.01, format="%.4g",
+            key="target", bind="query-params", placeholder="none",
+            help="Half the width you can live with. In units of the label.",
+        )
+    )  # fmt: skip
+
+
+def _ask_points(stored: engine.Plan) -> float | None:
+    """Ask for the target in percentage points; the address has it as a share, like the plan."""
+
+    def keep() -> None:
+        st.query_params["target"] = (st.session_state["target_points"] or 0.0) / 100
+
+    if "target_points" not in st.session_state:
+        known = _share_of(st.query_params.get("target"), stored.half_width)
+        st.session_state["target_points"] = known and round(100 * known, 8)
+    points = _positive(
+        st.number_input(
+            "Target half-width, points", min_value=0.0, max_value=_LARGEST, value=None, step=0.5, format="%.4g",
+            key="target_points", placeholder="none", on_change=keep,
+            help="Half the width you can live with, in percentage points: 3 means a share known to ± 3 points.",
+        )
+    )  # fmt: skip
+    return points and points / 100
+
+
+def _share_of(named: str | None, stored: float | None) -> float | None:
+    """The target that the address names, if it names one as a number, else the stored one."""
+    try:
+        known = stored if named is None else float(named)
+    except ValueError:
+        known = stored
+    return None if _positive(known) is None else min(known, _LARGEST / 100)
 
 
 def _price(place: Any, label: str, key: str, known: float, help_: str) -> float:

@@ -106,6 +106,14 @@ def test_missing_files_options_and_runs_are_one_line(capsys, files, tmp_path):
     )
 
 
+def test_a_target_that_no_share_can_have_is_refused(capsys, files):
+    labels, pool = files
+    labels.write_text(HEADER + "".join(ROW.format(i, ("bad", "good")[i % 2]) for i in range(60)))
+    said = fault(capsys, "plan", labels, pool, "--text", "text", "--label", "rating", "--half-width", "3")
+    assert "--half-width is 3, but the labels are classes, and shares lie below 1: 0.03 are three percentage" in said
+    assert open_store().studies() == ()
+
+
 def test_estimate_rectifies_own_predictions(capsys):
     files = [str(SAMPLE / "labels.csv"), str(SAMPLE / "pool.csv")]
     assert main(["estimate", *files, "--label", "rating", "--prediction", "model_rating", "--json"]) == 0

@@ -336,7 +336,7 @@ def _with_labelling(made: Plan) -> Plan:
         more = labels_for_compute(made[made.recommended], made.strategies, made.costs, made.design)
     if more == 0:
         return made
-    return replace(made, label_more=more, why=made.why + label_first(more, made.half_width, made.n))
+    return replace(made, label_more=more, why=made.why + label_first(more, made.n, target=made.half_width is not None))
 
 
 def _narrowest(records: tuple[StrategyPlan, ...]) -> float:

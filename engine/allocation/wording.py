@@ -38,13 +38,16 @@ def may_gain_nothing(chosen: StrategyPlan, records: tuple[StrategyPlan, ...]) ->
     return chosen.name != "labels-only" and chosen.interval[1] >= alone.half_width
 
 
-def label_first(more: int | None, half_width: float | None, n: int) -> str:
-    """Say that labelling comes first; `more` is None where no number of labels reaches the half-width."""
-    if half_width is None:
+def label_first(more: int | None, n: int, *, target: bool) -> str:
+    """Say that labelling comes first; `more` is None where no number of labels reaches the target.
+
+    The target is not repeated: its user gave it in a unit of their own, of shares perhaps in percentage points.
+    """
+    if not target:
         return f" Label more first: what the compute costs buys {more:,} labels, which narrow the interval more."
     if more is None:
-        return f" No number of labels reaches a half-width of {half_width:.3g} with this pool."
-    return f" Label {more:,} more first: a half-width of {half_width:.3g} takes {n + more:,} labels."
+        return " No number of labels reaches your target half-width with this pool."
+    return f" Label {more:,} more first: your target half-width takes {n + more:,} labels."
 
 
 def labels_for_compute(chosen: StrategyPlan, records: tuple[StrategyPlan, ...], costs: Costs, design: Design) -> int:

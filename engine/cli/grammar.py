@@ -179,5 +179,8 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cost-per-thousand", type=float, default=0.0, metavar="MONEY", help="of a thousand predictions, beside that"
     )
-    parser.add_argument("--half-width", type=float, metavar="H", help="target half-width, in units of the label")
+    parser.add_argument(
+        "--half-width", type=float, metavar="H",
+        help="target half-width, in units of the label; of classes as a share, such as 0.03",
+    )  # fmt: skip
     parser.add_argument("--report-to", choices=SERVICES, default="", help="service that is passed losses, but no text")

@@ -44,9 +44,20 @@ def open_study(options: Arguments, store: Store) -> Study:
     roles = chosen_roles(options, labels, pool)
     dataset = prepare(labels, pool, roles)
     question = chosen_question(options, dataset)
+    _check_half_width(options, dataset)
     files = [store.save_file(path.name, path) if path else None for path in (options.labels, options.pool)]
     assert files[0] is not None
     return store.create_study(options.labels.stem, files[0], files[1], roles, question)
+
+
+def _check_half_width(options: Arguments, data: Dataset) -> None:
+    """Refuse a target half-width of shares that no share can have."""
+    target = getattr(options, "half_width", None)
+    if data.classes and target is not None and target >= 1:
+        raise ArgumentError(
+            f"--half-width is {target:g}, but the labels are classes, and shares lie below 1: "
+            "0.03 are three percentage points."
+        )
 
 
 def chosen_settings(options: Arguments) -> RunSettings:

@@ -144,7 +144,7 @@ def test_a_target_out_of_reach_asks_for_the_labels_that_are_missing():
     target = 0.7 * one[one.recommended].half_width
     short = made(half_width=target)
     assert short.label_more == short.labels_needed(target) - 400 > 0
-    assert f"Label {short.label_more:,} more first" in short.why
+    assert f"Label {short.label_more:,} more first: your target half-width takes" in short.why
     assert made(half_width=2 * target).label_more == 0
     never = plan(certain(1.5, 0.5, 0.2), n=400, m=4000, label_variance=1.0, half_width=1e-7)
     assert never.label_more is None

@@ -77,6 +77,39 @@ def test_widths_of_shares_are_in_percentage_points(visit: Visit, store: engine.S
     assert "Half-width, points" in app.table[0].value.columns
 
 
+def test_the_target_of_a_share_is_named_in_points_and_kept_as_a_share(visit: Visit, store: engine.Store) -> None:
+    study, _ = stored.add_shares(store)
+    stored.add_plan(store, study)
+    app = visit("plan", study=study.id)
+    app.number_input(key="target_points").set_value(3.0).run()
+    assert "reach ± 3.0 points" in words(app)
+    assert "half-width of 0.03" not in words(app)
+    assert app.query_params["target"] == "0.03"
+    assert shared(app)["target"] == "0.03"
+    again = visit("plan", **shared(app))
+    assert again.number_input(key="target_points").value == 3.0
+    assert words(again) == words(app)
+    again.number_input(key="target_points").set_value(100.0).run()
+    assert "A target of 100 points is none: shares lie between 0 and 100 points" in words(again)
+    assert "Name one above" in words(again)
+    next(button for button in app.button if button.label == "Continue to the run").click().run()
+    assert app.session_state["wishes"]["target"] == 0.03
+    app.switch_page("pages/run.py").run()
+    app.button(key="new_run_button").click().run()
+    assert "half-width 3 points" in words(app)
+
+
+@pytest.mark.parametrize("target", ["nan", "inf", "-1", "much", "0"])
+def test_a_target_of_a_share_in_the_address_is_brought_into_bounds(
+    visit: Visit, store: engine.Store, target: str
+) -> None:
+    study, _ = stored.add_shares(store)
+    stored.add_plan(store, study)
+    app = visit("plan", study=study.id, target=target)
+    assert not app.number_input(key="target_points").value
+    assert not app.error
+
+
 @pytest.mark.parametrize("question", [{"estimand": "groups"}, {"estimand": "quantile", "q": 0.9}])
 def test_the_plan_says_of_what_its_widths_are(visit: Visit, store: engine.Store, question: dict) -> None:
     study = stored.own(store, **question)

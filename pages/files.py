@@ -94,6 +94,9 @@ def choose_files(store: engine.Store) -> None:
             title, type=FORMATS, key=upload_key(part), help=help_, on_change=keep_upload, args=(store, part),
             disabled=part == "pool" and "labels" not in st.query_params,
         )  # fmt: skip
+    st.caption(
+        "The labelled texts must be a random draw from all the texts: only then does the answer hold for the whole."
+    )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Try the sample", icon=":material/science:", on_click=open_sample, args=(store,), key="try_sample")
         st.button("I have no labels yet", icon=":material/edit_note:", on_click=without_labels, key="no_labels")

@@ -44,14 +44,18 @@ def ask_scale(seen: engine.Answers, suffix: str) -> dict[str, float]:
 
 
 def ask_draw(suffix: str, *, model: str | None) -> dict[str, Any]:
-    """Ask how many texts and how they are drawn; the model too where none is named."""
+    """Ask how many texts and how they are drawn; the model too where none is named.
+
+    The first labels are to tell how far labels carry, further ones serve the estimate.
+    """
     asked: dict[str, Any] = {"model": model}
     if model is None:
         asked["model"] = st.text_input("Model", engine.DEFAULT_MODEL, key=f"model_{suffix}", max_chars=200).strip()
     left, right = st.columns([1, 2])
     asked["count"] = left.number_input("Texts", 10, 200, 32, key=f"count_{suffix}")
+    first = "confidence" if model is None else "random"
     asked["draw"] = right.segmented_control(
-        "Drawn", list(DRAWS), default="confidence", format_func=DRAWS.get, key=f"draw_{suffix}", required=True,
+        "Drawn", list(DRAWS), default=first, format_func=DRAWS.get, key=f"draw_{suffix}", required=True,
         help="Texts that the model is least sure of tell best how far labels carry; those drawn at random serve the "
         "estimate best.",
     )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy import stats
 
 from engine.data.matching import WHOLE_SHARE, Parts, part, with_label_column
 from engine.data.reading import Table
@@ -17,6 +18,8 @@ from engine.data.wording import count_of, listed, rows_of, shortened
 FEWEST_LABELS = 10
 FEW_LABELS = 30
 FEW_OF_A_CLASS = 5
+_NO_CHANCE = 0.001  # so small a p-value, and so large a share of labels in the wrong group, are gross
+_MISPLACED = 0.1
 MOST_CLASSES = 20
 
 
@@ -254,6 +257,30 @@ def _groups(parts: Parts) -> Iterator[Check]:
         yield Check(
             "ok", f"{len(everywhere)} groups in '{name}', each with {min(counts.values()):,} labels or more.", ""
         )
+    yield from _random_draw(parts, name)
+
+
+def _random_draw(parts: Parts, name: str) -> Iterator[Check]:
+    """Labels whose groups differ grossly from the pool's; weights may mend that."""
+    own = as_text(parts.labels.frame[name].iloc[parts.labelled])
+    rest = [as_text(parts.labels.frame[name].iloc[parts.unlabelled])]
+    if parts.pool is not None:
+        rest.append(as_text(parts.pool.frame[name].iloc[parts.pool_rows]))
+    groups, places = np.unique(np.concatenate([own, *rest]), return_inverse=True)
+    counts = np.array([np.bincount(part, minlength=len(groups)) for part in np.split(places, [len(own)])])
+    usual = counts.sum(0) * len(own) >= FEW_OF_A_CLASS * counts.sum()  # chi-square does not hold for rarer groups
+    common = counts[:, usual]
+    if parts.roles.weight is not None or usual.sum() < 2 or not common.any(1).all():
+        return
+    shares = counts / counts.sum(1, keepdims=True)
+    gap = np.where(usual, shares[0] - shares[1], 0.0)
+    if np.abs(gap).sum() / 2 > _MISPLACED and stats.chi2_contingency(common).pvalue < _NO_CHANCE:
+        worst = int(gap.argmax())
+        finding = (
+            f"The labels do not look like a random draw: '{name}' is '{shortened(groups[worst])}' for "
+            f"{shares[0, worst]:.0%} of them and for {shares[1, worst]:.0%} of the pool."
+        )
+        yield Check("warning", finding, "Label texts drawn at random from all, or give sampling weights.")
 
 
 def _bad_cell(table: Table, name: str, positions: Ints, bad: np.ndarray, role: str, wanted: str) -> Check:

@@ -194,6 +194,21 @@ def test_too_many_groups() -> None:
     assert "holds 160 groups" in warnings(labels(g=range(60)), pool(g=range(100, 200)), roles)
 
 
+def test_labels_that_are_no_random_draw_of_the_groups() -> None:
+    roles, said = Roles("text", "label", group="g"), "do not look like a random draw"
+    table, weighted = labels(g=["a", "a", "b"] * 20, w=1), Roles("text", "label", group="g", weight="w")
+    message = warnings(table, pool(g=["a", "b", "b", "b"] * 25, w=1), roles)
+    assert f"The labels {said}: 'g' is 'a' for 67% of them and for 25% of the pool." in message
+    assert said not in warnings(table, pool(g=["a", "b", "b", "b"] * 25, w=1), weighted)
+    assert said in warnings(table, pool(g="b", w=1), roles)
+    for alike in (pool(g=["a", "a", "b", "b"] * 25), pool(4000, g=["a", "b", *["a", "c"] * 1999])):
+        few = labels(12, g=["a", "c"] * 5 + ["a", "b"])
+        assert said not in warnings(few, alike, roles)
+    assert said not in warnings(table, pool(g=["a", "b"] * 50), roles)
+    whole = labels(200, label=[1, 2, *[None] * 3] * 40, g=["a", "a", "b", "b", "b"] * 40)
+    assert said in warnings(whole, None, roles)
+
+
 def test_errors_come_first_and_each_has_a_remedy() -> None:
     checks = check_data(changed(labels(20), "label", 3, "?"), None, ROLES)
     levels = [check.level for check in checks]

@@ -32,6 +32,8 @@ def test_a_fresh_start_opens_the_sample(visit: Callable[..., AppTest], store: en
     app = visit()
     assert app.query_params["study"] == store.studies()[0].id
     assert "4,400 texts" in words(app)
+    assert "must be a random draw from all the texts" in words(app)
+    assert "do not look like a random draw" not in words(app)
     assert app.get("plotly_chart")
     assert app.selectbox[0].value == "review"
     assert app.selectbox[1].value == "rating"

@@ -352,6 +352,7 @@ def test_a_study_with_labels_takes_more(visit: Visit, store: engine.Store, start
     app.button(key="label_more").click().run()
     assert started == ["select"]
     labelling = engine.labellings(store, study.id)[0]
+    assert labelling.settings.draw == "random"
     assert (labelling.settings.count, labelling.answers) == (12, engine.Answers(open=True))
     select(store, labelling, range(12), by_confidence=True)
     app = visit("predict", study=study.id)

@@ -29,6 +29,7 @@ _SHIFTS = np.append(0.0, np.geomspace(4.0, 256.0, 13))
 _ALPHA, _SHIFT = (0.5, 0.35), (40.0, 0.75)  # medians, and deviations of the logarithm
 _REWEIGHTINGS = 3
 _KNOTS = np.append(0.0, np.geomspace(0.25, 1e7, 420))
+_NO_GAIN = 0.01  # a predicted fall below this share is none
 _START_ERROR = 0.03  # log scale: how well the curve begins at what the untrained model leaves
 
 
@@ -118,10 +119,16 @@ class Law:
         return _quantile(self._ordered, share)
 
     def summary(self) -> str:
-        """Say in a sentence what the law says."""
+        """Say in a sentence what the law says: how far the residual variance falls, or that no fall is seen yet."""
         largest = float(self.sizes.max())
         now, later = float(self.predict(largest)), float(self.predict(2 * largest))
         low, high = self.interval(2 * largest)
+        if self.r2 <= 0 or later > (1 - _NO_GAIN) * now:
+            return (
+                f"No gain from more training labels is seen yet: residual variance is {now:.3g} at {largest:.0f} "
+                f"fine-tuning labels, and twice as many would probably leave {later:.3g} (80% between {low:.3g} and "
+                f"{high:.3g})."
+            )
         return (
             f"Residual variance falls as labels grow: {now:.3g} at {largest:.0f} fine-tuning labels, "
             f"and probably {later:.3g} (80% between {low:.3g} and {high:.3g}) at {2 * largest:.0f}."

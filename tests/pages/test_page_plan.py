@@ -260,7 +260,11 @@ def test_trials_land_on_the_law_while_the_first_pilot_runs(visit: Visit, store: 
     assert not visit("plan", study=study.id).get("plotly_chart")
     made = stored.planned(study)
     trials = {name: row for name, row in made.items() if name.startswith("trial")}
-    stored.save(store, run, {**dict(list(trials.items())[:6]), "law": made["law"]})
+    stored.save(store, run, {**dict(list(trials.items())[:1]), "law": made["law"]})
+    said = words(visit("plan", study=study.id))
+    assert "So far from 1 trial only." in said
+    assert "R²" not in said
+    stored.save(store, run, dict(list(trials.items())[1:6]))
     app = visit("plan", study=study.id)
     assert len(app.get("plotly_chart")) == 1
     assert "over 6 trials" in words(app)

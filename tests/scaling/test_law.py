@@ -117,6 +117,14 @@ def test_trials_without_an_effect_of_the_labels_give_a_flat_law():
     v = level * np.exp(rng.normal(0, 0.02, s.size))
     law = fit_law(s, v, degrees_of_freedom=30, holdouts=names, label_variance=level)
     assert law.predict(500) > 0.85 * level
+    assert law.summary().startswith("No gain from more training labels is seen yet: residual variance is ")
+
+
+def test_the_summary_speaks_of_a_fall_where_there_is_one():
+    law = fit_law(*trials(np.random.default_rng(6)), degrees_of_freedom=80)
+    assert law.r2 > 0
+    assert law.summary().startswith("Residual variance falls as labels grow: ")
+    assert "No gain" in fit_law([29], [0.225]).summary()
 
 
 @pytest.mark.slow

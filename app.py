@@ -3,7 +3,7 @@
 import streamlit as st
 
 import engine
-from pages import parts
+from pages import files, parts
 
 # An interval around its estimate, and the name. Drawn here: an icon by name would be fetched from another host.
 MARK = """<g stroke="#1A9488" stroke-width="3" stroke-linecap="round"><path d="M3 8v16M37 8v16M3 16h34"/></g>
@@ -74,10 +74,12 @@ def follow_active(store: engine.Store) -> None:
 
 
 def sidebar(store: engine.Store, study: engine.Study) -> None:
-    """Show which study is open and what is under way."""
+    """Show which study is open, that uploads are none yet, and what is under way."""
     with st.sidebar:
         st.caption("Study")
         st.markdown(f"**{parts.plain(study.name)}**")
+        if files.has_draft():
+            st.caption("Your upload is not saved yet: that is done on the Data page. Until then this study stays open.")
         engine.reconcile(store)
         if any(not run.is_finished for run in store.runs()):
             st.session_state["had_active_runs"] = True

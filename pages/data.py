@@ -132,10 +132,10 @@ def define(store: engine.Store, study: engine.Study) -> None:
     labels_file, pool_file = files_at_hand(store, study)
     labels = files.read_stored(labels_file.hash + labels_file.name, labels_file)
     if unlabelled.waits_for_labels(store, study, labels):
-        files.show_files(None, labels_file)
+        files.show_files(None, labels_file, study)
         unlabelled.show_waiting(store, study, labels)
         return
-    files.show_files(labels_file, pool_file)
+    files.show_files(labels_file, pool_file, study)
     if labels.frame.shape[1] < 2:
         st.error(f"{parts.plain(labels.name)} has one column only, so it holds no labels.", icon=":material/error:")
         unlabelled.offer_labelling(labels_file)
@@ -196,7 +196,7 @@ files.recall_draft()
 if files.UNLABELLED in st.query_params:
     files.choose_pool(the_store)
     with parts.explained():
-        unlabelled.define_pool(the_store)
+        unlabelled.define_pool(the_store, the_study)
 else:
     files.choose_files(the_store)
     with parts.explained():

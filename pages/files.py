@@ -114,8 +114,14 @@ def choose_pool(store: engine.Store) -> None:
         st.caption("CSV, TSV, Excel, JSONL or Parquet. Files stay on this computer.")
 
 
-def show_files(labels: Any, pool: Any) -> None:
-    """Name the files in use."""
+def has_draft() -> bool:
+    """Whether there are uploads that are not yet a study."""
+    known = {**st.session_state.get("draft", {}), **st.query_params.to_dict()}
+    return any(name in known for name in FILES)
+
+
+def show_files(labels: Any, pool: Any, study: engine.Study) -> None:
+    """Name the files in use, and of uploads say that they are not yet the study that is open."""
     draft = any(name in st.query_params for name in FILES)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("In use")
@@ -126,6 +132,13 @@ def show_files(labels: Any, pool: Any) -> None:
                 st.badge("no pool file", color="gray", icon=":material/remove:")
         if draft:
             st.button("Remove", key="drop", icon=":material/close:", type="tertiary", on_click=drop_files)
+    if draft:
+        button = "Label texts" if UNLABELLED in st.query_params else "Continue"
+        st.warning(
+            f"Not saved yet: press **{button}** below to make a study of it. "
+            f"Until then the other pages show {parts.plain(study.name)}.",
+            icon=":material/save:",
+        )
 
 
 # ------------------------------------------------------------ what is in the files

@@ -39,13 +39,13 @@ def offer_labelling(file: Any) -> None:
     )  # fmt: skip
 
 
-def define_pool(store: engine.Store) -> None:
-    """Go from a pool of which nothing is labelled to its labelling."""
+def define_pool(store: engine.Store, opened: engine.Study) -> None:
+    """Go from a pool of which nothing is labelled to its labelling; until then another study is open."""
     if "pool" not in st.query_params:
         st.markdown("Give all your texts. Say what may be answered about them, and label 32 on the next page.")
         return
     file = store.file(st.query_params["pool"])
-    files.show_files(None, file)
+    files.show_files(None, file, opened)
     pool = files.read_stored(file.hash + file.name, file)
     suffix, columns = file.hash[:5], [str(name) for name in pool.frame.columns]
     guess = engine.guess_roles(pool) if len(columns) > 1 else engine.Roles(columns[0], NEW_LABEL)

@@ -45,6 +45,7 @@ def test_continue_stores_the_study_and_goes_on(visit: Callable[..., AppTest], st
     app.button(key="continue").click().run()
     assert not app.exception
     assert app.title[0].value == "Predict"
+    assert "not saved yet" not in words(app)
     assert app.query_params["study"] == store.studies()[0].id
     assert store.studies()[0].roles.label == "stars"
     assert store.studies()[0].name == "my"
@@ -56,6 +57,7 @@ def test_an_upload_is_kept_under_its_hash_at_once(visit: Callable[..., AppTest],
     assert store.file(app.query_params["labels"]).name == "reviews.csv"
     reloaded = visit(labels=app.query_params["labels"])
     assert "reviews.csv" in words(reloaded)
+    assert "Your upload is not saved yet" in reloaded.sidebar.caption[-1].value
     assert reloaded.selectbox[1].value == "stars"
 
 
@@ -150,10 +152,13 @@ def test_names_of_columns_are_never_taken_for_markdown(visit: Callable[..., AppT
 def test_uploads_outlast_a_look_at_another_page(visit: Callable[..., AppTest], store: engine.Store) -> None:
     app = visit()
     app.file_uploader(key="upload_labels").upload("reviews.csv", LABELS.encode()).run()
+    assert "Not saved yet: press **Continue** below" in words(app)
+    assert "Until then the other pages show Sample" in words(app)
     app.switch_page("pages/predict.py").run()
     app.switch_page("pages/data.py").run()
     assert "reviews.csv" in words(app)
     app.button(key="drop").click().run()
+    assert "not saved yet" not in words(app).casefold()
     assert "labels" not in app.query_params
     assert "reviews.csv" not in words(app)
 

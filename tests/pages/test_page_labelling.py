@@ -75,6 +75,7 @@ def test_a_pool_alone_leads_to_its_labelling(visit: Visit, store: engine.Store, 
     app = visit(unlabelled="yes", pool=app.query_params["pool"])
     assert app.selectbox[0].value == "text"
     assert "100 texts in the pool." in words(app)
+    assert "Not saved yet: press **Label texts** below" in words(app)
     app.text_input[0].set_value("rating").run()
     app.number_input[1].set_value(7.0).run()
     app.button(key="start_labelling").click().run()

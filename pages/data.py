@@ -67,8 +67,9 @@ def delete(store: engine.Store, study: engine.Study) -> None:
     """Ask whether a study is really to go."""
     runs = len(store.runs(study.id))
     answers = sum(len(entry.given) for entry in engine.labellings(store, study.id))
-    given = f", {answers} answers given here" if answers else ""
-    st.write(f"**{parts.plain(study.name)}**, its {runs} runs{given} and its files are deleted for good.")
+    given = f", {parts.counted(answers, 'answer')} given here" if answers else ""
+    kept = f"its {parts.counted(runs, 'run')}{given}"
+    st.write(f"**{parts.plain(study.name)}**, {kept} and its files are deleted for good.")
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:", key="delete_confirm"):
             with parts.explained():

@@ -189,7 +189,7 @@ def show_ways(store: engine.Store, study: engine.Study, asked: engine.Labelling)
     total = sum(len(entry.labels) for entry in engine.labellings(store, study.id))
     st.space("small")
     with st.container(horizontal=True, vertical_alignment="center"):
-        few = f" from {least} labels on" if total < least else ""
+        few = f" from {parts.counted(least, 'label')} on" if total < least else ""
         if st.button(
             f"See the curve{few}", type="secondary" if few else "primary", icon=":material/show_chart:",
             key="see_curve", disabled=bool(few),

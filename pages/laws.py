@@ -55,7 +55,7 @@ def show_law(run: engine.Run, results: engine.Results, others: dict[str, engine.
 def fit_words(law: engine.Law, trials: int) -> str:
     """Say how well the law fits its trials; one or two tell nothing of that."""
     if trials < FEWEST:
-        return f"So far from {trials} {'trial' if trials == 1 else 'trials'} only."
+        return f"So far from {parts.counted(trials, 'trial')} only."
     return f"R² {law.r2:.2f} over {trials} trials."
 
 

@@ -211,6 +211,11 @@ def number(value: float, digits: int = 3) -> str:
     return f"{round(value, decimals):,.{min(max(decimals, 0), 8)}f}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a number with its noun, in the plural unless it is 1."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float | None) -> str:
     """Write a time as a person would say it."""
     if seconds is None:

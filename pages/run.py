@@ -51,7 +51,8 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     )
     folds = right.slider(
         "Folds of cross-fit", 2, 20, int(wishes.get("folds") or 10), key="run_folds",
-        disabled=strategy != "cross-fit", help="As the plan recommends, the plan chooses them too.",
+        disabled=strategy != "cross-fit",
+        help="To be set under the strategy cross-fit; where the plan chooses the strategy, it chooses the folds too.",
     )  # fmt: skip
     finetune = None
     if strategy == "split":

@@ -28,7 +28,7 @@ def reason_for(chosen: StrategyPlan, records: tuple[StrategyPlan, ...]) -> str:
     wider = split.half_width / chosen.half_width - 1
     return (
         f"Cross-fit with {chosen.folds} folds, so that all {chosen.rectify} labels both train and rectify: {gain}; "
-        f"the best split's would be {wider:.0%} wider."
+        f"the interval of the best split would be {wider:.0%} wider than that of cross-fit."
     )
 
 

@@ -151,6 +151,8 @@ def test_a_model_that_learns_is_cross_fitted_and_the_reason_names_the_numbers():
     assert good.recommended == "cross-fit"
     assert "10 folds" in good.why
     assert "all 400 labels" in good.why
+    assert "the interval of the best split would be" in good.why
+    assert good.why.endswith("% wider than that of cross-fit.")
     assert good.summary() == good.why
 
 

@@ -137,7 +137,9 @@ def test_a_study_is_opened_and_deleted_after_a_question(visit: Callable[..., App
     app = visit(study=first.id)
     app.button(key=f"open_{second.id}").click().run()
     assert app.query_params["study"] == second.id
+    store.create_run(first.id, "plan", engine.RunSettings())
     app.button(key=f"delete_{first.id}").click().run()
+    assert "its 1 run and its files are deleted for good" in words(app)
     assert len(store.studies()) == 2
     assert app.button(key="delete_confirm")
 

@@ -218,6 +218,7 @@ def test_labels_may_lie_beyond_those_so_far(visit: Visit, store: engine.Store) -
     assert narrow.answers == engine.Answers(low=1, high=4, open=True)
     select(store, narrow, range(12))
     app = visit("predict", study=study.id, labelling=narrow.id)
+    assert app.button(key="see_curve").label == "See the curve from 1 label on"
     app.number_input(key="typed_number_0").set_value(5)
     app.button(key="save_typed").click().run()
     assert answers(store, narrow) == {0: "5"}

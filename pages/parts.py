@@ -133,12 +133,9 @@ def caution(study: engine.Study) -> None:
         st.warning(plain(study.caution), icon=":material/warning:")
 
 
-def latest(store: engine.Store, study: engine.Study, *kinds: str, finished: bool = False) -> engine.Run | None:
-    """Return the newest run of these kinds, if any; only among those with a result if `finished`."""
-    wanted = [run for run in store.runs(study.id) if run.kind in kinds]
-    if finished:
-        wanted = [run for run in wanted if run.state is engine.RunState.FINISHED]
-    return wanted[0] if wanted else None
+def latest(store: engine.Store, study: engine.Study, *kinds: str) -> engine.Run | None:
+    """Return the newest run of these kinds, if any."""
+    return next((run for run in store.runs(study.id) if run.kind in kinds), None)
 
 
 def own_run(store: engine.Store, study: engine.Study) -> engine.Run | None:

@@ -17,8 +17,14 @@ def first_run(store: engine.Store, study: engine.Study) -> engine.Run:
 
 
 def best_known(store: engine.Store, study: engine.Study, run: engine.Run) -> engine.Run:
-    """Return the newest run that holds a curve: once trials are made, theirs instead of the prediction."""
-    return parts.latest(store, study, parts.EFFICIENCY, parts.PLAN, parts.RUN, finished=True) or run
+    """Return the newest run that holds a curve: once trials are made, theirs instead of the prediction.
+
+    A run that trains nothing has none.
+    """
+    kinds = (parts.EFFICIENCY, parts.PLAN, parts.RUN)
+    runs = [known for known in store.runs(study.id) if known.kind in kinds]
+    finished = (known for known in runs if known.state is engine.RunState.FINISHED)
+    return next((known for known in finished if parts.results_of(store, known).efficiency is not None), run)
 
 
 def show(store: engine.Store, run: engine.Run) -> None:
@@ -45,15 +51,15 @@ def show(store: engine.Store, run: engine.Run) -> None:
     explain(efficiency, run, results.details.get("calibration"))
 
 
-def show_live(store: engine.Store, prediction: engine.Run, run: engine.Run) -> None:
-    """Show the curve while trials are made: each moves it as it is measured."""
+def show_live(store: engine.Store, before: engine.Run, run: engine.Run) -> None:
+    """Show the curve while trials are made: each moves it as it is measured. Until then, that of the run before."""
 
     @st.fragment(run_every=2, key="trials_landing")
     def watch() -> None:
         with parts.explained():
             known = parts.under_way(store, run)
             parts.progress(known)
-            show(store, known if parts.results_of(store, known).efficiency else prediction)
+            show(store, known if parts.results_of(store, known).efficiency else before)
 
     watch()
 
@@ -104,7 +110,7 @@ def curve(store: engine.Store, study: engine.Study) -> None:
     elif run.state is engine.RunState.FINISHED:
         trying = parts.latest(store, study, parts.PLAN, parts.RUN)
         if trying is not None and not trying.is_finished:
-            show_live(store, run, trying)
+            show_live(store, best_known(store, study, run), trying)
         else:
             show(store, best_known(store, study, run))
         parts.caution(study)

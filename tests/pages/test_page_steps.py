@@ -45,6 +45,19 @@ def test_the_prediction_is_marked_as_one(visit: Visit, store: engine.Store, star
     assert started == []
 
 
+def test_a_run_that_trains_nothing_leaves_the_curve_where_it_was(visit: Visit, store: engine.Store) -> None:
+    study = stored.sample(store)
+    stored.add_efficiency(store, study)
+    for strategy in ("labels-only", "zero-shot"):
+        run = store.create_run(study.id, "run", engine.RunSettings(strategy=strategy))
+        store.update_run(run.id, state="running", stage="Fitting models", progress=0.4)
+        assert len(visit("predict", study=study.id).get("plotly_chart")) == 1
+        stored.finish(store, run)
+        app = visit("predict", study=study.id)
+        assert len(app.get("plotly_chart")) == 1
+        assert len(app.metric) == 3
+
+
 def test_a_failed_prediction_shows_its_sentence_and_a_way_on(visit: Visit, store: engine.Store) -> None:
     study = stored.sample(store)
     run = store.create_run(study.id, "efficiency", engine.RunSettings())

@@ -234,13 +234,16 @@ def when(run: engine.Run) -> str:
 # ------------------------------------------------------------------------------ runs
 
 
+def _how(settings: engine.RunSettings) -> str:
+    if settings.strategy == "labels-only":
+        return "Labels only"
+    return f"{LEARNERS[settings.learner]}, {STRATEGIES[settings.strategy]}"
+
+
 def choose_run(runs: list[engine.Run], *, key: str) -> engine.Run:
     """Let the reader choose among finished runs where there are several; the choice is kept in the address."""
     known = {run.id: run for run in runs}
-    words = {
-        run.id: f"{when(run)} · {LEARNERS[run.settings.learner]}, {STRATEGIES[run.settings.strategy]} · {run.id}"
-        for run in runs
-    }
+    words = {run.id: f"{when(run)} · {_how(run.settings)} · {run.id}" for run in runs}
     if len(runs) == 1:
         st.caption(f"Run of {plain(words[runs[0].id])}")
         return runs[0]

@@ -40,6 +40,12 @@ def present(results: engine.Results) -> list[str]:
     return [name for name in engine.REPORT_FIGURES if there[name]]
 
 
+def figure_title(name: str, estimate: engine.Estimate | None) -> str:
+    """Name a figure of the report."""
+    alone = estimate is not None and estimate.is_labels_alone
+    return "The answer, by labels only" if name == "answer" and alone else engine.REPORT_FIGURES[name]
+
+
 def compose(store: engine.Store, run: engine.Run) -> tuple[str, tuple[str, ...]]:
     """Ask for headline and figures."""
     results = parts.results_of(store, run)
@@ -52,7 +58,7 @@ def compose(store: engine.Store, run: engine.Run) -> tuple[str, tuple[str, ...]]
         names,
         selection_mode="multi",
         default=names,
-        format_func=engine.REPORT_FIGURES.get,
+        format_func=lambda name: figure_title(name, results.estimate),
         key=f"figures_{run.id}",
     )
     return headline.strip(), tuple(name for name in names if name in ticked)

@@ -23,12 +23,17 @@ COLUMNS = {
     "correlation": "Correlation",
 }
 
+OF_PREDICTIONS = {"m", "n_effective", "labels_saved", "power", "correlation"}
+
 
 def single_metrics(estimate: engine.Estimate) -> Iterable[tuple[str, str, str, str]]:
     """Return name, value, addition and explanation of each figure for a single quantity."""
     value, low, high = (written(end) for end in (estimate.estimate, estimate.ci_low, estimate.ci_high))
     level = f"{estimate.confidence:.0%} interval from {low} to {high}."
     yield "Estimate", value, f"{low} to {high}", level
+    if estimate.is_labels_alone:
+        yield "Labels", f"{used_labels(estimate):,.0f}", "no model", "No model has a part in this answer."
+        return
     saved = float(estimate.labels_saved)
     ratio = "1 − (width / width by labels alone)². Of these texts it is not the ratio of the two numbers of labels."
     yield "Labels saved", f"{max(saved, 0.0):.0%}", narrower(saved), ratio
@@ -92,7 +97,7 @@ def gain(saved: float) -> str:
 
 
 def answers(estimate: engine.Estimate) -> pd.DataFrame:
-    """Return the rectified answers, a row for each name."""
+    """Return the answers, a row for each name."""
     return pd.DataFrame(
         {
             "name": estimate.names,
@@ -149,7 +154,9 @@ def half_width(estimate: engine.Estimate) -> float:
 def show_table(estimate: engine.Estimate, run: engine.Run, name: str) -> None:
     """Show all figures as a table, with its download."""
     frame = estimate.to_frame()
-    shown = frame[[name for name in COLUMNS if name in frame and not (name == "name" and (frame[name] == "").all())]]
+    left_out = {"name"} if (frame["name"] == "").all() else set()
+    left_out |= OF_PREDICTIONS if estimate.is_labels_alone else set()
+    shown = frame[[name for name in COLUMNS if name in frame and name not in left_out]]
     st.dataframe(
         shown.rename(columns={**COLUMNS, "name": name}), hide_index=True, alt="All answers with their intervals",
         key="answers", placeholder="",

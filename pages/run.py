@@ -147,6 +147,8 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
 def settings_words(run: engine.Run) -> str:
     """Say with which settings this run was started."""
     chosen = run.settings
+    if chosen.strategy == "labels-only":
+        return "Labels only, no model"
     words = [parts.LEARNERS[chosen.learner], parts.STRATEGIES[chosen.strategy]]
     if chosen.strategy == "split" and chosen.finetune is not None:
         words.append(f"{chosen.finetune} labels to fine-tune")

@@ -69,11 +69,13 @@ def _draw(estimate: Estimate, title: str | None, share: bool) -> "Figure":
     figure = go.Figure()
     single = estimate.names is None
     names = ("",) if estimate.names is None else estimate.names
-    ticks = ["Rectified", "Labels only", "Model only"] if single else [_short(name) for name in names]
-    panel = Panel(names, np.arange(len(ticks), dtype=float), single, share)
-    for trace in _traces(estimate, np.arange(len(names)), panel):
+    panel = Panel(names, np.arange(len(names), dtype=float), single, share)
+    traces = _traces(estimate, np.arange(len(names)), panel)
+    ticks = [trace["name"] for trace in traces] if single else [_short(name) for name in names]
+    for trace in traces:
         figure.add_trace(go.Scatter(**trace))
-    figure.update_layout(**_layout(title, not single, 190 if single else 110 + _row(len(ticks)) * len(ticks)))
+    height = 40 + 50 * len(ticks) if single else 110 + _row(len(ticks)) * len(ticks)
+    figure.update_layout(**_layout(title, not single, height))
     figure.update_xaxes(**_x_axis(share))
     figure.update_yaxes(**_y_axis(ticks))
     return figure
@@ -153,7 +155,10 @@ def _short(name: str, most: int = 38) -> str:
 
 
 def _traces(estimate: Estimate, places: Ints, panel: Panel) -> list[dict[str, Any]]:
-    """Rectified, labels-only and model-only, for the entries at these places."""
+    """Rectified, labels-only and model-only, for the entries at these places; those that there are."""
+    if estimate.is_labels_alone:
+        height = panel.rows[:1] if panel.single else panel.rows
+        return [_interval_trace("Labels only", estimate, LABELS_ONLY, places, panel, height)]
     rows = [("Rectified", estimate, RECTIFIED)]
     if estimate.labels_only is not None:
         rows.append(("Labels only", estimate.labels_only, LABELS_ONLY))
@@ -162,7 +167,8 @@ def _traces(estimate: Estimate, places: Ints, panel: Panel) -> list[dict[str, An
         for turn, (label, answer, colour) in enumerate(rows)
     ]
     if estimate.model_only is not None:
-        traces.append(_point_trace("Model only", estimate.model_only, MODEL_ONLY, places, panel, _heights(panel, 2)))
+        height = _heights(panel, len(rows))
+        traces.append(_point_trace("Model only", estimate.model_only, MODEL_ONLY, places, panel, height))
     return traces
 
 

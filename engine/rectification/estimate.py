@@ -52,13 +52,18 @@ class Estimate:
     multiplicity: str | None = None
 
     @property
+    def is_labels_alone(self) -> bool:
+        """Whether no model has a part in the answer."""
+        return self.method == "labels-only"
+
+    @property
     def width(self) -> Value:
         """Width of the interval; of a one-sided one the distance from estimate to bound."""
         return interval_width(self.estimate, self.ci_low, self.ci_high)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per name and way of answering: name, answer, estimate, ci_low, ci_high, standard_error, n, m, ..."""
-        parts = [_rows(self, "rectified")]
+        parts = [_rows(self, "labels-only" if self.is_labels_alone else "rectified")]
         if self.labels_only is not None:
             parts.append(_rows(self.labels_only, "labels-only"))
         if self.model_only is not None:
@@ -93,7 +98,9 @@ class Estimate:
             raise ArgumentError("This record is no estimate: use a dictionary made by to_dict().")
         values = {name: _restored(name, value) for name, value in record.items()}
         if record.get("labels_only") is not None:
-            values["labels_only"] = cls.from_dict(record["labels_only"])
+            # An answer of the labels alone was once stored beside itself.
+            itself = record.get("method") == "labels-only"
+            values["labels_only"] = None if itself else cls.from_dict(record["labels_only"])
         try:
             return cls(**values)
         except TypeError:

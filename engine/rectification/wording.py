@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from engine.rectification.estimate import Estimate, interval_width
 
+LABELS_ALONE = "Labels only: no model has a part in this answer."
 _MOST_CLAUSES = 4  # groups that a sentence sets above others
 _MOST_NAMES = 6  # names in one list
 
@@ -166,6 +167,8 @@ def worth(estimate: Estimate) -> tuple[float, float, float]:
 
 
 def _worth(estimate: Estimate) -> list[str]:
+    if estimate.is_labels_alone:
+        return [LABELS_ALONE]
     if estimate.labels_only is None:
         return []
     used, same, narrower = worth(estimate)

@@ -41,6 +41,8 @@ class Grid:
 
 def answer_figures(subject: Subject, estimate: Estimate) -> tuple[KeyFigure, ...]:
     """What the answer is, what the predictions were worth, how far off the model alone would have been."""
+    if estimate.is_labels_alone:
+        return _first_figure(subject, estimate), KeyFigure("Labels", *wording.alone_words(estimate))
     return (
         _first_figure(subject, estimate),
         KeyFigure("Labels it was worth", *wording.worth_words(estimate)),
@@ -58,13 +60,13 @@ def _first_figure(subject: Subject, estimate: Estimate) -> KeyFigure:
 
 
 def comparison(subject: Subject, estimate: Estimate) -> Grid:
-    """Rectified, labels-only and model-only: below each other, for groups beside each other."""
+    """Rectified, labels-only and model-only, those that there are: below each other, for groups beside each other."""
     if subject.estimand == "groups":
         return _groups(subject, estimate)
     rows = []
     for place, name in enumerate(estimate.names or ("",)):
         scale = _half(estimate, place)
-        for words, answer in (("Rectified", estimate), ("Labels only", estimate.labels_only)):
+        for words, answer in ((wording.answer_words(estimate), estimate), ("Labels only", estimate.labels_only)):
             if answer is not None:
                 rows.append((name, words, *_interval_cells(answer, place, subject.share, scale)))
         if estimate.model_only is not None:
@@ -100,7 +102,7 @@ def _groups(subject: Subject, estimate: Estimate) -> Grid:
             cells.append(rounded(wording.entry(estimate.model_only, place), scale, share=subject.share))
         used = wording.entry(estimate.n if alone is None else alone.n, place)
         rows.append((estimate.names[place], *cells, f"{used:,.0f}"))
-    columns = [subject.group, "Rectified", f"{100 * estimate.confidence:g}% interval"]
+    columns = [subject.group, wording.answer_words(estimate), f"{100 * estimate.confidence:g}% interval"]
     columns += ["Labels only"] if alone is not None else []
     columns += ["Model only"] if estimate.model_only is not None else []
     return Grid((*columns, "Labels"), tuple(rows))

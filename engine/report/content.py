@@ -42,7 +42,7 @@ class Content:
         results: The numbers behind the strings, for the figures.
         key_figures: Three figures.
         subject: What is asked for, in words.
-        comparison: Rectified, labels-only and model-only; None without an estimate.
+        comparison: Rectified, labels-only and model-only, those that there are; None without an estimate.
         differences: The clearest differences between groups; None without groups.
         strategies: The plan's strategies; None without a plan.
         plan_note: What the plan's widths speak of where the question asks for something else; else empty.
@@ -74,6 +74,16 @@ class Content:
     def unit(self) -> str:
         """What the half-width counts."""
         return "share" if self.subject.share else wording.label_words(self.study)
+
+    @property
+    def by_labels_alone(self) -> bool:
+        """Whether there is an answer and no model has a part in it."""
+        return self.results.estimate is not None and self.results.estimate.is_labels_alone
+
+    @property
+    def answer_title(self) -> str:
+        """What stands above the answer's figure and table."""
+        return "The answer, by labels only" if self.by_labels_alone else "The answer, three ways"
 
     @property
     def difference_count(self) -> int:
@@ -116,7 +126,7 @@ def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
         achieved=None if subject.estimand in _PLAN_NOTES else _achieved(run, results, subject.share),
         warnings=tuple(dict.fromkeys([*_run_warnings(run), *faults, *_notes(results, dataset)])),
         method=tuple(method_paragraphs(study, run.settings, results)),
-        sources=tuple(sources(run.settings)),
+        sources=tuple(sources(run.settings, results)),
         settings=Grid(("Setting", "Value"), (*settings_rows(study, run), *_detail_rows(results.details))),
         command=command_line(study, run),
     )

@@ -100,13 +100,15 @@ def _drawing(key: str, content: Content) -> Drawing:
     text = json.dumps(json.loads(figure.to_json()), ensure_ascii=False)
     # Inside a script element only "<" can end it; JSON allows every character to be written by its number.
     safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return Drawing(key, REPORT_FIGURES[key], caption, height, Markup(safe))
+    title = content.answer_title if key == "answer" else REPORT_FIGURES[key]
+    return Drawing(key, title, caption, height, Markup(safe))
 
 
 def _answer(content: Content) -> tuple[go.Figure, str]:
     estimate: Any = content.results.estimate
     figure = draw.estimate_figure(estimate, share=content.unit == "share")
-    caption = f"Bars are {100 * estimate.confidence:g}% intervals. The model alone has none that can be trusted."
+    caption = f"Bars are {100 * estimate.confidence:g}% intervals."
+    caption += "" if estimate.model_only is None else " The model alone has none that can be trusted."
     if content.differences is not None:
         caption += " Intervals of differences hold together; a difference is certain where its interval leaves out 0."
     return figure, caption

@@ -55,13 +55,12 @@ def method_paragraphs(study: Study, settings: RunSettings, results: Results) -> 
             "Plan: from the law, the width of the interval was predicted for every way to use the labels, each way "
             "paying for the labels that it spends on training [3]."
         )
-    paragraphs.append(
-        "Rectifying: the model's answer over all texts is corrected by its errors on labelled texts that it was not "
-        "trained on; the correction counts as much as the predictions deserve, so that bad predictions cannot make "
-        "the answer much worse than labels alone [1]. Under cross-fitting, each label is predicted by a model trained "
-        "on the other folds, so that every label both trains and rectifies [2]; each unlabelled text is predicted by "
-        "one of these models, taken at random."
-    )
+    if results.estimate is not None and results.estimate.is_labels_alone:
+        paragraphs.append(
+            "Labels only: the answer and its interval are those of the labelled texts; no model has a part in them."
+        )
+    else:
+        paragraphs.append(_rectifying())
     paragraphs.append(
         "The interval speaks of exactly these texts: labels already known enter as they are."
         if study.question.population == "these"
@@ -71,7 +70,20 @@ def method_paragraphs(study: Study, settings: RunSettings, results: Results) -> 
     return paragraphs
 
 
-def sources(settings: RunSettings) -> list[Source]:
-    """Return the papers in the order of their numbers, then the model."""
+def _rectifying() -> str:
+    return (
+        "Rectifying: the model's answer over all texts is corrected by its errors on labelled texts that it was not "
+        "trained on; the correction counts as much as the predictions deserve, so that bad predictions cannot make "
+        "the answer much worse than labels alone [1]. Under cross-fitting, each label is predicted by a model trained "
+        "on the other folds, so that every label both trains and rectifies [2]; each unlabelled text is predicted by "
+        "one of these models, taken at random."
+    )
+
+
+def sources(settings: RunSettings, results: Results) -> list[Source]:
+    """Return the papers in the order of their numbers, then the model; none where no model was used."""
+    alone = results.estimate is not None and results.estimate.is_labels_alone
+    if alone and results.law is None and results.efficiency is None:
+        return []
     address = f"https://huggingface.co/{settings.model}" if settings.model == _MINILM else ""
     return [_PPI, _CROSS, _LAW, _COSLOW, Source(f"Model: {settings.model}", address)]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import RunError
+from engine.rectification import Estimate
 from engine.rectification.wording import comparison_words, group_order
 from engine.report import wording
 from engine.report.answers import Grid
@@ -40,7 +41,7 @@ def slides_report(store: Store, run_id: str, *, headline: str | None = None) -> 
     content = gather(store, run_id, headline)
     deck.slide_width, deck.slide_height = _inches(13.333), _inches(7.5)
     _answer(_slide(deck, content.headline, size=36), content)
-    _comparison(_slide(deck, "The answer, three ways"), content)
+    _comparison(_slide(deck, content.answer_title), content)
     _plan(_slide(deck, "The plan"), content)
     _method(_slide(deck, "Method"), content)
     _settings(_slide(deck, "Settings to do it again"), content)
@@ -135,22 +136,29 @@ def _comparison(slide: Any, content: Content) -> None:
 
 def _answers_chart(slide: Any, content: Content) -> None:
     estimate: Any = content.results.estimate
-    answers = [("Rectified", estimate, PRIMARY), ("Labels only", estimate.labels_only, LABELS)]
-    rows = [(name, a.ci_low, a.estimate, a.ci_high, colour) for name, a, colour in answers if a is not None]
+    answers = [(*_own(estimate), estimate), ("Labels only", LABELS, estimate.labels_only)]
+    rows = [(name, a.ci_low, a.estimate, a.ci_high, colour) for name, colour, a in answers if a is not None]
     if estimate.model_only is not None:
         rows.append(("Model only", *[estimate.model_only] * 3, MODEL))
     _interval_chart(slide, rows, 3.5, "General")
 
 
+def _own(estimate: Estimate) -> tuple[str, str]:
+    """What kind of answer it is, and the colour of that."""
+    return wording.answer_words(estimate), LABELS if estimate.is_labels_alone else PRIMARY
+
+
 def _groups_chart(slide: Any, content: Content) -> None:
-    """The rectified answer of each group, the highest first."""
+    """The answer of each group, the highest first."""
     estimate: Any = content.results.estimate
     order = group_order(estimate)
+    kind, colour = _own(estimate)
     rows = [
-        (_clean(estimate.names[i])[:30], estimate.ci_low[i], estimate.estimate[i], estimate.ci_high[i], PRIMARY)
+        (_clean(estimate.names[i])[:30], estimate.ci_low[i], estimate.estimate[i], estimate.ci_high[i], colour)
         for i in order[:_MOST_GROUPS]
     ]
-    title = f"{content.subject.name} by {content.subject.group.lower()}, rectified, with {100 * estimate.confidence:g}%"
+    name, group = content.subject.name, content.subject.group.lower()
+    title = f"{name} by {group}, {kind.lower()}, with {100 * estimate.confidence:g}%"
     cut = f"; the {len(rows)} highest of {len(order)}" if len(rows) < len(order) else ""
     _write(slide, 1.45, [(f"{title} intervals{cut}", 13, _SOFT, False)])
     _interval_chart(slide, rows, 4.2, "0%" if content.subject.share else "General", top=1.9)
@@ -184,8 +192,10 @@ def _interval_chart(slide: Any, rows: Sequence[tuple[Any, ...]], height: float, 
 def _share_chart(slide: Any, content: Content) -> None:
     estimate: Any = content.results.estimate
     order = np.argsort(-np.atleast_1d(estimate.estimate), kind="stable")[:_MOST_CLASSES]
-    alone = estimate.labels_only.estimate if estimate.labels_only is not None else None
-    answers = {"Rectified": estimate.estimate, "Labels only": alone, "Model only": estimate.model_only}
+    answers = {"Model only": estimate.model_only}
+    if estimate.labels_only is not None:
+        answers = {"Labels only": estimate.labels_only.estimate, **answers}
+    answers = {wording.answer_words(estimate): estimate.estimate, **answers}
     shown = {
         name: [wording.entry(values, int(place)) for place in order]
         for name, values in answers.items()

@@ -10,6 +10,7 @@ import numpy as np
 from engine.allocation import Plan
 from engine.rectification import Estimate
 from engine.rectification.wording import (
+    LABELS_ALONE,
     certain_differences,
     comparison_words,
     group_count,
@@ -174,6 +175,16 @@ def certainty_words(estimate: Estimate) -> tuple[str, str]:
     alone = estimate.labels_only
     shown = f"; labels alone would have shown {certain_differences(alone).sum() or 'none'}" if alone else ""
     return f"{certain.sum()} of {len(certain)}", f"With {level}{shown}"
+
+
+def answer_words(estimate: Estimate) -> str:
+    """What kind of answer it is."""
+    return "Labels only" if estimate.is_labels_alone else "Rectified"
+
+
+def alone_words(estimate: Estimate) -> tuple[str, str]:
+    """The figure and the note of an answer by labels only."""
+    return f"{worth(estimate)[0]:,.0f}", LABELS_ALONE
 
 
 def worth_words(estimate: Estimate) -> tuple[str, str]:

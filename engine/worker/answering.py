@@ -42,7 +42,7 @@ def answer(job: Job, made: Plan | None) -> Estimate:
         confidence=question.confidence,
     )
     if name == "labels-only" and estimate.labels_only is not None:
-        estimate = replace(estimate.labels_only, labels_only=estimate.labels_only, model_only=None)
+        estimate = estimate.labels_only
     cautions = (job.study.caution,) if job.study.caution else ()
     estimate = replace(estimate, method=name, notes=(*estimate.notes, *cautions))
     _save_predictions(job, predictions)

@@ -156,10 +156,7 @@ def test_the_first_trials_and_their_loss_are_seen_before_there_is_a_law(
 
 
 def test_a_run_that_trains_nothing_waits_for_no_trial(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
-    run = store.create_run(planned.id, "run", engine.RunSettings(strategy="labels-only"))
-    estimate = engine.rectified_mean(planned.dataset().y, planned.dataset().y, [3.0, 4.0, 5.0])
-    stored.save(store, run, {"estimate": estimate.to_dict()})
-    stored.finish(store, run)
+    stored.add_alone(store, planned)
     app = visit("run", study=planned.id)
     assert "The law is drawn" not in words(app)
     assert not app.get("skeleton")
@@ -187,6 +184,18 @@ def test_the_answer_with_its_figures(visit: Visit, store: engine.Store, planned:
     assert len(app.dataframe[0].value) == 3
     assert "The plan predicted" in words(app)
     assert len(app.get("plotly_chart")) == 1
+
+
+def test_an_answer_by_labels_only_claims_no_model(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
+    stored.add_alone(store, planned)
+    for page in ("run", "results"):
+        app = visit(page, study=planned.id)
+        assert "Labels only: no model has a part in this answer." in words(app)
+        assert "Rectif" not in words(app)
+    assert [metric.label for metric in app.metric] == ["Estimate", "Labels"]
+    assert list(app.dataframe[0].value["Answer"]) == ["labels-only"]
+    assert "Labels saved" not in app.dataframe[0].value
+    assert "The answer, by labels only" in visit("report", study=planned.id).pills[0].options
 
 
 def test_shares_are_shown_by_class(visit: Visit, store: engine.Store) -> None:

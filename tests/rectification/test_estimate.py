@@ -74,6 +74,24 @@ def test_figure_and_frame_share_their_numbers(name):
     assert figure.layout.title.text == "Title"
 
 
+@pytest.mark.parametrize("name", results())
+def test_an_answer_by_labels_only_claims_no_model(name):
+    alone = results()[name].labels_only
+    assert "Labels only: no model has a part in this answer." in alone.summary()
+    assert "ectif" not in alone.summary()
+    assert set(alone.to_frame()["answer"]) == {"labels-only"}
+    figure = alone.plot()
+    assert {trace.name for trace in figure.data} == {"Labels only"}
+    if alone.names is None:
+        assert figure.layout.yaxis.ticktext == ("Labels only",)
+        assert list(figure.data[0].y) == [0]
+
+
+def test_an_answer_by_labels_only_that_was_stored_beside_itself_is_read_once():
+    record = results()["mean"].labels_only.to_dict()
+    assert Estimate.from_dict(record | {"labels_only": record}).to_dict() == record
+
+
 def test_summary_in_plain_words():
     words = rectified_mean(Y, F, POOL).summary()
     for part in ("The answer is", "95% confidence interval", "worth it", "The model alone would have said", "above"):

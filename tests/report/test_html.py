@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_results import HOSTILE, made_groups, made_plan, made_quantile, made_run, made_shares, made_study
+from made_results import HOSTILE, made_groups, made_mean, made_plan, made_quantile, made_run, made_shares, made_study
 
 from engine.errors import ArgumentError, RunError
 from engine.report import REPORT_FIGURES, command_line, html_report, settings_json, write_report
@@ -165,6 +165,20 @@ def test_quantiles_are_named(store, q, name, option):
 def test_a_mean_beside_a_group_column_says_what_it_asks_for(store):
     study = made_study(store, group="shop")
     assert "--by shop --estimand mean" in command_line(study, made_run(store, study))
+
+
+@pytest.mark.parametrize("made", [made_mean, made_shares, made_groups])
+def test_a_report_of_labels_only_claims_no_model(store, made):
+    asked = {made_mean: {}, made_shares: {"estimand": "shares"}, made_groups: {"estimand": "groups", "group": "shop"}}
+    study = made_study(store, classes=["praise", "complaint"] if made is made_shares else None, **asked[made])
+    settings = RunSettings(strategy="labels-only")
+    run = made_run(store, study, settings=settings, estimate=made().labels_only.to_dict())
+    text = Page(html_report(store, run.id)).text
+    assert "The answer, by labels only" in text
+    assert "Labels only: no model has a part in this answer." in text
+    assert "no model has a part in them" in text
+    for part in ("ectif", "Model only", "Model:", "model alone", "three ways", "arXiv"):
+        assert part not in text, part
 
 
 def test_a_plan_without_an_estimate_says_so(store):

@@ -3,10 +3,11 @@
 import sys
 
 import pytest
-from made_results import HOSTILE, made_groups, made_plan, made_run, made_shares, made_study
+from made_results import HOSTILE, made_groups, made_mean, made_plan, made_run, made_shares, made_study
 
 from engine.errors import RunError
 from engine.report import write_report
+from engine.runs import RunSettings
 
 
 def opened(path):
@@ -42,6 +43,23 @@ def test_five_slides_with_the_answer_and_native_charts(store, finished, tmp_path
     assert list(halves) == pytest.approx([record.half_width for record in made_plan().strategies])
     assert "arXiv 2311.01453" in texts_of(slides[3])
     assert "labelwise run labels.csv" in texts_of(slides[4])
+
+
+@pytest.mark.parametrize("made", [made_mean, made_shares, made_groups])
+def test_slides_of_labels_only_claim_no_model(store, tmp_path, made):
+    pytest.importorskip("pptx")
+    asked = {made_mean: {}, made_shares: {"estimand": "shares"}, made_groups: {"estimand": "groups", "group": "shop"}}
+    study = made_study(store, classes=["praise", "complaint"] if made is made_shares else None, **asked[made])
+    settings = RunSettings(strategy="labels-only")
+    run = made_run(store, study, settings=settings, estimate=made().labels_only.to_dict())
+    slides = opened(write_report(store, run.id, tmp_path / "report.pptx")).slides
+    assert slides[1].shapes.title.text == "The answer, by labels only"
+    assert not any("ectified" in texts_of(slide) for slide in slides)
+    (chart,) = charts_of(slides[1])
+    if made is made_shares:
+        assert [series.name for series in chart.plots[0].series] == ["Labels only"]
+    if made is made_mean:
+        assert list(chart.plots[0].categories) == ["Labels only"]
 
 
 def test_shares_become_columns_by_class(store, tmp_path):

@@ -89,6 +89,7 @@ def test_each_strategy_answers_and_says_which_rows_did_what(in_process, quick_co
     run, results, steps = finished(in_process, study, strategy=strategy, folds=5)
     estimate, used = results.estimate, steps["rows"]
     assert estimate.method == strategy == results.details["strategy"]
+    assert (estimate.labels_only is None) == (strategy == "labels-only")
     error = np.abs(np.asarray(estimate.estimate) - truth(study))
     assert (error <= 2 * (np.asarray(estimate.ci_high) - np.asarray(estimate.ci_low))).all()
     if data == "classes":

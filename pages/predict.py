@@ -69,16 +69,11 @@ def show_numbers(efficiency: engine.Efficiency) -> None:
     st.subheader("Labels that reach a share of what this model can", anchor=False)
     with st.grid(3, min_column_width=200):
         for share in (0.5, 0.8, 0.9):
-            to = efficiency.labels_to(share)
+            median, low, high = efficiency.words_to(share)
             st.metric(
-                f"{share:.0%} of the way", labels(to["median"]), border=True,
-                delta=f"{labels(to['low'])} to {labels(to['high'])}", delta_color="off", delta_arrow="off",
+                f"{share:.0%} of the way", median, border=True,
+                delta=low if low == high else f"{low} to {high}", delta_color="off", delta_arrow="off",
             )  # fmt: skip
-
-
-def labels(count: float) -> str:
-    """Write a number of labels, of which only two digits mean anything; what is known ends at 5,000."""
-    return "over 5,000" if count >= 5000 else parts.number(max(round(count), 1), 2)
 
 
 def explain(efficiency: engine.Efficiency, run: engine.Run, calibration: str | None) -> None:

@@ -91,13 +91,21 @@ class Efficiency:
         low, median, high = (float(n) for n in np.quantile(LARGEST**x, tails(self.levels.labels)))
         return {"median": median, "low": low, "high": high, "reached": float(reached.mean())}
 
+    def words_to(self, fraction: float) -> tuple[str, str, str]:
+        """Return `labels_to` as words: median, low and high, of which two digits mean something.
+
+        Raises:
+            ArgumentError: As for `labels_to`.
+        """
+        to = self.labels_to(fraction)
+        return _words(to["median"]), _words(to["low"]), _words(to["high"])
+
     def summary(self) -> str:
         """Say in a sentence how far labels will carry."""
-        to = self.labels_to(0.9)
         source = "Measured on the pilot" if self.measured else "Predicted, nothing trained yet"
-        median, low, high = (_words(to[name]) for name in ("median", "low", "high"))
-        band = f"at least {low}" if low == high else f"{low} to {high}"
-        about = "" if median.startswith("more") else "about "
+        median, low, high = self.words_to(0.9)
+        band = low if low == high else f"{low} to {high}"
+        about = "" if median.startswith("over") else "about "
         return f"{source}: {about}{median} labels to 90% of what this model can reach (80% interval {band})."
 
     def to_dict(self) -> dict[str, Any]:
@@ -200,6 +208,6 @@ def position(n: ArrayLike) -> Floats:
 
 def _words(labels: float) -> str:
     if labels >= LARGEST:
-        return f"more than {LARGEST:,}"
+        return f"over {LARGEST:,}"
     step = 10 ** max(int(np.log10(max(labels, 1))) - 1, 0)
     return f"{max(round(labels / step) * step, 1):,}"

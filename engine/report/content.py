@@ -171,14 +171,9 @@ def _key_figures(subject: wording.Subject, results: Results) -> tuple[KeyFigure,
             KeyFigure("Labels it would save", f"{best.labels_saved:.0%}", "at the width that labels alone would give"),
         ]
     elif results.efficiency is not None:
-        to = results.efficiency.labels_to(0.9)
-        low, middle, high = (_labels(to[name]) for name in ("low", "median", "high"))
+        middle, low, high = results.efficiency.words_to(0.9)
         figures = [KeyFigure("Labels to 90% of what can be reached", middle, f"80% between {low} and {high}")]
     return tuple(figures)
-
-
-def _labels(count: float) -> str:
-    return "over 5,000" if count >= 5000 else f"{count:,.0f}"  # where what is known of curves ends
 
 
 def _strategies(plan: Plan, share: bool) -> Grid:

@@ -83,8 +83,8 @@ def test_labels_to_a_fraction_are_read_off_each_draw():
     # Under a ceiling of 1 the way from 0.2 is longer, and 90% of it is never reached.
     short = made(np.tile(0.2 + 0.6 * g, (5, 1)), ceiling=1.0)
     assert short.labels_to(0.9) == {"median": 5000, "low": 5000, "high": 5000, "reached": 0.0}
-    assert "more than 5,000 labels to 90%" in short.summary()
-    assert "at least" in short.summary()
+    assert ": over 5,000 labels to 90%" in short.summary()
+    assert "80% interval over 5,000)" in short.summary()
 
 
 def test_a_draw_that_never_rises_reaches_nothing():
@@ -140,3 +140,14 @@ def test_the_summary_says_whether_anything_was_trained():
 def test_a_fraction_outside_its_range_is_refused(fraction):
     with pytest.raises(ArgumentError, match="fraction"):
         efficiency(0.2).labels_to(fraction)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"), [(0.4, "1"), (9.96, "10"), (165.4, "170"), (3312, "3,300"), (5000, "over 5,000")]
+)
+def test_labels_are_told_with_two_digits(monkeypatch, labels, words):
+    told = {"median": labels, "low": labels, "high": labels, "reached": 1.0}
+    monkeypatch.setattr(Efficiency, "labels_to", lambda self, fraction: told)
+    curve = efficiency(0.2)
+    assert curve.words_to(0.9) == (words, words, words)
+    assert f"80% interval {words})" in curve.summary()

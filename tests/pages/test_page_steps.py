@@ -1,5 +1,6 @@
 """Predict, Run, Results and Report on stored results, and on what goes wrong."""
 
+import re
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
@@ -42,6 +43,9 @@ def test_the_prediction_is_marked_as_one(visit: Visit, store: engine.Store, star
     assert "not calibrated" in said
     assert len(app.get("plotly_chart")) == 1
     assert len(app.metric) == 3
+    low_to_high = re.search(r"80% interval (.*?)\)", engine.efficiency(0.21).summary())[1]
+    assert app.metric[2].delta == low_to_high
+    assert f"80% interval {low_to_high}" in said
     assert started == []
 
 

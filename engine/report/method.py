@@ -28,6 +28,7 @@ _LAW = Source(
 _COSLOW = Source("Je and Raffel, on data efficiency and CoS-Low: arXiv 2512.24991", "https://arxiv.org/abs/2512.24991")
 _MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
+_COSLOW_WORDS = "CoS-Low, the agreement of the gradients of the texts the model is least sure of"
 _LEARNERS = {
     "probe": "a small head was fitted on the texts' representations by a frozen language model",
     "lora": "a language model was fine-tuned with low-rank adapters (LoRA)",
@@ -39,17 +40,17 @@ _LEARNERS = {
 def method_paragraphs(study: Study, settings: RunSettings, results: Results) -> list[str]:
     """Return how the answer was found, step by step, for a reader without statistics."""
     paragraphs = []
-    if results.efficiency is not None and results.efficiency.coslow is not None:
-        paragraphs.append(
-            "How far labels carry was predicted before any training from CoS-Low, the agreement of the gradients of "
-            "the texts the model is least sure of [4]."
-        )
+    curve, measured = _curve(results), results.efficiency is not None and results.efficiency.measured
+    if curve and not measured:
+        paragraphs.append(curve)
     if results.law is not None:
         paragraphs.append(
             f"Pilot: {_LEARNERS[settings.learner]} ({settings.model}) on growing numbers of labels, with several "
             "seeds, and its errors were measured on labels it had not seen. A law of the form "
             "a·s^(−alpha) + b was fitted to them with its uncertainty [3]; it predicts the error at sizes not tried."
         )
+    if curve and measured:
+        paragraphs.append(curve)
     if results.plan is not None:
         paragraphs.append(
             "Plan: from the law, the width of the interval was predicted for every way to use the labels, each way "
@@ -60,7 +61,7 @@ def method_paragraphs(study: Study, settings: RunSettings, results: Results) -> 
             "Labels only: the answer and its interval are those of the labelled texts; no model has a part in them."
         )
     else:
-        paragraphs.append(_rectifying())
+        paragraphs.append(_rectifying(results.estimate.method if results.estimate is not None else None))
     paragraphs.append(
         "The interval speaks of exactly these texts: labels already known enter as they are."
         if study.question.population == "these"
@@ -70,13 +71,36 @@ def method_paragraphs(study: Study, settings: RunSettings, results: Results) -> 
     return paragraphs
 
 
-def _rectifying() -> str:
-    return (
+def _curve(results: Results) -> str:
+    """What the curve of this run rests on; nothing where it has none."""
+    if results.efficiency is None:
+        return ""
+    ground, unused = "the curves of other tasks", ""
+    if results.efficiency.coslow is not None:
+        # The run keeps what its calibration says: of some models CoS-Low says too little to be used.
+        if "not used" in str(results.details.get("calibration", "")):
+            unused = f" {_COSLOW_WORDS}, was measured too, but is not used for this model."
+        else:
+            ground += f" and {_COSLOW_WORDS}"
+    if results.efficiency.measured:
+        found = "measured on the pilot; between and beyond the numbers of labels tried it follows"
+    else:
+        found = "predicted before any training, from"
+    return f"How far labels carry was {found} {ground} [4].{unused}"
+
+
+def _rectifying(strategy: str | None) -> str:
+    words = (
         "Rectifying: the model's answer over all texts is corrected by its errors on labelled texts that it was not "
         "trained on; the correction counts as much as the predictions deserve, so that bad predictions cannot make "
-        "the answer much worse than labels alone [1]. Under cross-fitting, each label is predicted by a model trained "
-        "on the other folds, so that every label both trains and rectifies [2]; each unlabelled text is predicted by "
-        "one of these models, taken at random."
+        "the answer much worse than labels alone [1]."
+    )
+    if strategy in ("zero-shot", "split"):
+        return words
+    return (
+        f"{words} Under cross-fitting, each label is predicted by a model trained on the other folds, so that every "
+        "label both trains and rectifies [2]; each unlabelled text is predicted by one of these models, taken at "
+        "random."
     )
 
 

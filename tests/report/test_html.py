@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from made_results import HOSTILE, made_groups, made_mean, made_plan, made_quantile, made_run, made_shares, made_study
 
+from engine.efficiency import efficiency, shipped
 from engine.errors import ArgumentError, RunError
 from engine.report import REPORT_FIGURES, command_line, html_report, settings_json, write_report
 from engine.runs import RunSettings
@@ -179,6 +180,29 @@ def test_a_report_of_labels_only_claims_no_model(store, made):
     assert "no model has a part in them" in text
     for part in ("ectif", "Model only", "Model:", "model alone", "three ways", "arXiv"):
         assert part not in text, part
+
+
+@pytest.mark.parametrize("scores", [None, {0: 0.0, 50: 0.4}])
+@pytest.mark.parametrize("family", ["sentence-transformers/all-MiniLM-L6-v2", "explained variance"])
+def test_the_method_says_what_the_curve_of_this_run_rests_on(store, family, scores):
+    curve = efficiency(0.2, family=family, scores=scores, test_size=50 if scores else None)
+    details = {"calibration": shipped()[family].summary()}
+    run = made_run(
+        store, made_study(store), estimate=made_mean().to_dict(), efficiency=curve.to_dict(), details=details
+    )
+    text = Page(html_report(store, run.id)).text
+    assert ("How far labels carry was measured on the pilot" in text) == bool(scores)
+    assert ("predicted before any training" in text) != bool(scores)
+    unused = not shipped()[family].link.coefficients
+    assert ("was measured too, but is not used for this model" in text) == unused
+    assert ("the curves of other tasks and CoS-Low" in text) != unused
+
+
+@pytest.mark.parametrize(("made", "said"), [(made_mean, True), (made_shares, False)])
+def test_the_method_speaks_of_cross_fitting_where_it_was_done(store, made, said):
+    study = made_study(store, classes=None if made is made_mean else ["praise", "complaint"])
+    run = made_run(store, study, estimate=made().to_dict())
+    assert ("Under cross-fitting" in Page(html_report(store, run.id)).text) == said
 
 
 def test_a_plan_without_an_estimate_says_so(store):

@@ -40,9 +40,8 @@ def single_metrics(estimate: engine.Estimate) -> Iterable[tuple[str, str, str, s
     worth = "So many labels alone would give the same standard error."
     yield "Effective labels", f"{float(estimate.n_effective):,.0f}", f"from {used_labels(estimate):,.0f}", worth
     if estimate.model_only is not None:
-        bias = float(estimate.model_only) - float(estimate.estimate)
         said = f"The model's predictions alone say {written(float(estimate.model_only))}."
-        yield "Bias of the model alone", f"{bias:+.2g}", "corrected here", said
+        yield "Bias of the model alone", estimate.bias(), "corrected here", said
 
 
 def used_labels(estimate: engine.Estimate) -> float:

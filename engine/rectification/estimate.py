@@ -82,6 +82,12 @@ class Estimate:
 
         return summarise(self)
 
+    def bias(self, place: int = 0, *, share: bool = False) -> str:
+        """How far off the model alone would have been at a place, in words such as "+0.43", of shares in per cent."""
+        from engine.rectification.wording import bias_words
+
+        return bias_words(self, place, share=share)
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable copy; infinite numbers become the strings "inf" and "-inf"."""
         out: dict[str, Any] = {}

@@ -208,10 +208,35 @@ def _gap_words(estimate: Estimate, place: int, model: float, of: str) -> tuple[s
     value, low, high = (_entry(part, place) for part in (estimate.estimate, estimate.ci_low, estimate.ci_high))
     half = _entry(interval_width(value, low, high), 0) / 2
     said, gap = number(model, _digits(half, [model])), rounded(abs(model - value), half)
-    if float(gap.replace(",", "")) == 0:
-        return f"the same as {of}", said
+    if _is_zero(gap):
+        digits = _digits(half, [model, value])
+        alike = number(model, digits) == number(value, digits)
+        return f"{'the same as' if alike else 'nearly the same as'} {of}", said
     gap = gap.removesuffix(".0")
     return f"{gap} {'above' if model > value else 'below'} {of}", said
+
+
+def bias_words(estimate: Estimate, place: int, *, share: bool) -> str:
+    """How far off the model alone would have been at a place, with its sign: as exact as the interval lets it be known.
+
+    What that rounds to nothing is told with two digits of its own.
+    """
+    value, low, high = (_entry(part, place) for part in (estimate.estimate, estimate.ci_low, estimate.ci_high))
+    gap = _entry(estimate.model_only, place) - value
+    half = _entry(interval_width(value, low, high), 0) / 2
+    said = rounded(gap, half, share=share, sign=True)
+    if not _is_zero(said):
+        return said
+    unit = "%" if share else ""
+    amount = gap * (100 if share else 1)
+    if abs(gap) < 1e-6 * half or abs(amount) < 1e-9:
+        return f"0{unit}"
+    digits = int(np.clip(1 - np.floor(np.log10(abs(amount))), 0, 9))
+    return f"{amount:+,.{digits}f}{unit}".replace("-", "−")
+
+
+def _is_zero(said: str) -> bool:
+    return not any(digit in said for digit in "123456789")
 
 
 # ------------------------------------------------------------------------ numbers

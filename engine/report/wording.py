@@ -208,10 +208,10 @@ def bias_words(subject: Subject, estimate: Estimate) -> tuple[str, str]:
     model, values = (np.atleast_1d(np.asarray(part))[:count] for part in (estimate.model_only, estimate.estimate))
     place = int(np.argmax(np.abs(model - values)))
     low, high = entry(estimate.ci_low, place), entry(estimate.ci_high, place)
-    gap, scale = float(model[place] - values[place]), (high - low) / 2
+    scale = (high - low) / 2
     verdict = "inside" if low <= model[place] <= high else "outside"
     said = rounded(float(model[place]), scale, share=subject.share)
-    figure = rounded(gap, scale, share=subject.share, sign=True)
+    figure = estimate.bias(place, share=subject.share)
     if subject.share:
         figure = f"{figure.rstrip('%')} points"
     if estimate.names is None:

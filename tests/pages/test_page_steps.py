@@ -185,6 +185,7 @@ def test_the_answer_with_its_figures(visit: Visit, store: engine.Store, planned:
         "Effective labels",
         "Bias of the model alone",
     ]
+    assert app.metric[3].value == estimate.bias()
     assert len(app.dataframe[0].value) == 3
     assert "The plan predicted" in words(app)
     assert len(app.get("plotly_chart")) == 1

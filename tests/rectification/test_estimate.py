@@ -116,6 +116,23 @@ def test_numbers_are_as_exact_as_the_interval(shift, side):
     assert f"{'0.42' if shift > 0 else '0.38'} {side} the answer and outside its interval" in words
 
 
+@pytest.mark.parametrize(
+    ("model", "said", "bias"),
+    [
+        (2.9686, "would have said 2.969, nearly the same as the answer", "−0.0024"),
+        (2.9712, "would have said 2.971, the same as the answer", "+0.00020"),
+        (2.971, "would have said 2.971, the same as the answer", "0"),
+        (3.401, "would have said 3.401, 0.43 above the answer", "+0.43"),
+    ],
+)
+def test_a_small_bias_is_told_as_what_it_is(model, said, bias):
+    alone = Estimate(3.0, 2.9, 3.1, 0.05, 0.95, "labels-only", 0.0, 0.0, 400, 0, 400.0, 0.0, None, None)
+    values = (2.971, 2.905, 3.037, 0.033, 0.95, "rectified", 0.9, 0.6, 400, 4000, 597.2, 0.36, alone, model)
+    assert said in Estimate(*values).summary()
+    assert Estimate(*values).bias() == bias
+    assert Estimate(*values).bias(share=True).endswith("%")
+
+
 def test_whole_numbers_are_written_as_such():
     ratings = np.repeat([1.0, 2, 3, 4, 5], [20, 30, 55, 55, 40])
     got = rectified_quantile(ratings, ratings, np.tile(ratings, 3))

@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -64,6 +65,13 @@ def test_report_says_the_answer_and_what_stands_behind_it(store, finished):
         "labelwise run labels.csv 'the pool.csv' --text 'review text' --label star_rating",
     ):
         assert part in text, part
+
+
+def test_a_small_bias_is_told_with_its_sign(store):
+    near = replace(made_mean(), model_only=2.9776)
+    run = made_run(store, made_study(store), estimate=near.to_dict())
+    assert f"Bias of the model alone {near.bias()} It would have said 2.98" in Page(html_report(store, run.id)).text
+    assert near.bias() == "−0.0024"
 
 
 def test_report_is_one_file_that_loads_nothing(store, finished):

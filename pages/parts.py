@@ -240,6 +240,18 @@ def _how(settings: engine.RunSettings) -> str:
     return f"{LEARNERS[settings.learner]}, {STRATEGIES[settings.strategy]}"
 
 
+def tell_missing(known: list[engine.Run], shown: list[engine.Run]) -> None:
+    """Say where the address names a run that is not there, or not among those that can be shown."""
+    named = st.query_params.get("run")
+    if not named or any(run.id == named for run in shown):
+        return
+    there = any(run.id == named for run in known)
+    name = plain(named[:20])
+    said = f"Run {name} has no result" if there else f"There is no run {name} of this study here"
+    st.warning(f"{said}; the newest one is shown instead." if shown else f"{said}.")
+    del st.query_params["run"]
+
+
 def choose_run(runs: list[engine.Run], *, key: str) -> engine.Run:
     """Let the reader choose among finished runs where there are several; the choice is kept in the address."""
     known = {run.id: run for run in runs}

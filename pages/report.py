@@ -94,7 +94,9 @@ def main() -> None:
     """Compose the report of a run, show it, and hand it out."""
     store = parts.open_store()
     study = parts.open_study(store)
-    runs = [run for run in store.runs(study.id) if run.kind == parts.RUN and run.state is engine.RunState.FINISHED]
+    known = [run for run in store.runs(study.id) if run.kind == parts.RUN]
+    runs = [run for run in known if run.state is engine.RunState.FINISHED]
+    parts.tell_missing(known, runs)
     if not runs:
         st.info("There is no finished run of this study yet.", icon=":material/hourglass_empty:")
         if st.button("Go to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):

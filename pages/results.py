@@ -232,6 +232,7 @@ def main() -> None:
     engine.reconcile(store)
     known = [run for run in store.runs(study.id) if run.kind == parts.RUN]
     runs = [run for run in known if run.state is engine.RunState.FINISHED]
+    parts.tell_missing(known, known)
     coming = awaited(known, bool(runs))
     if coming is not None:
         show_coming(store, study, coming)

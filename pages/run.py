@@ -205,6 +205,8 @@ def stop(store: engine.Store, run_id: str, keep: bool) -> None:
     """Stop a run."""
     with parts.explained():
         engine.stop_run(store, run_id, keep=keep)
+        if not keep:
+            st.query_params.pop("run", None)
 
 
 def show_running(store: engine.Store, run: engine.Run) -> None:
@@ -272,6 +274,7 @@ def offer_new(row: Any, run: engine.Run) -> None:
 def chosen_run(store: engine.Store, study: engine.Study) -> engine.Run | None:
     """Return the run that the address names, else the newest of the study."""
     runs = [run for run in store.runs(study.id) if run.kind == parts.RUN]
+    parts.tell_missing(runs, runs)
     named = st.query_params.get("run")
     return next((run for run in runs if run.id == named), runs[0] if runs else None)
 
@@ -288,8 +291,8 @@ def main() -> None:
     engine.reconcile(store)
     if parts.lacks_labels(study):
         return
-    run = chosen_run(store, study)
-    if run is None or st.session_state.get("new_run") == study.id:
+    run = None if st.session_state.get("new_run") == study.id else chosen_run(store, study)
+    if run is None:
         prepare_run(store, study)
         return
     show_run(store, run)

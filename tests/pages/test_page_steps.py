@@ -251,6 +251,28 @@ def test_results_follow_a_run_under_way(visit: Visit, store: engine.Store, plann
     assert "Out of memory" in words(visit("results", study=planned.id, run=run.id))
 
 
+def test_a_link_to_a_run_that_is_gone_says_so(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
+    run = stored.add_run(store, planned)
+    for page in ("run", "results", "report"):
+        app = visit(page, study=planned.id, run="deleted")
+        said = [warning.value for warning in app.warning if "newest" in warning.value]
+        assert said == ["There is no run deleted of this study here; the newest one is shown instead."]
+        assert run.id in words(app) + "".join(caption.value for caption in app.caption)
+        assert not app.run().exception
+        assert "There is no run" not in words(app)
+        assert "There is no run" not in words(visit(page, study=planned.id, run=run.id))
+    failed = store.create_run(planned.id, "run", engine.RunSettings())
+    store.update_run(failed.id, state="failed", error="Out of memory: take the probe.")
+    assert "has no result; the newest one" in words(visit("report", study=planned.id, run=failed.id))
+
+
+def test_a_link_to_a_run_of_a_study_without_any_says_so(
+    visit: Visit, store: engine.Store, planned: engine.Study
+) -> None:
+    for page in ("run", "results", "report"):
+        assert "There is no run deleted of this study here." in words(visit(page, study=planned.id, run="deleted"))
+
+
 def test_the_report_follows_headline_and_figures(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
     run = stored.add_run(store, planned)
     app = visit("report", study=planned.id)

@@ -127,6 +127,8 @@ def curve(page: Page) -> None:
 def more(page: Page) -> None:
     """Label more, where the model is least sure; and delete that labelling after a question."""
     page.get_by_text("Label more texts here").click()
+    page.get_by_text("Least sure", exact=True).click()
+    settled(page)
     page.get_by_role("button", name="Label 32 more").click()
     expect(page.get_by_text("that the model is least sure of, by a head fitted to the 32 labels")).to_be_visible(
         timeout=LONG

@@ -171,7 +171,7 @@ def show_tables(labels: Any, pool: Any, roles: engine.Roles) -> None:
         config = {roles.text: st.column_config.TextColumn(width="large")}
         tab.dataframe(
             shown, height=280, hide_index=True, column_config=config, alt=f"First rows of the {title.lower()} file",
-            key=f"preview_{title}",
+            key=f"preview_{title}", placeholder="",
         )  # fmt: skip
 
 

@@ -188,13 +188,9 @@ def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
         st.warning(parts.plain(note), icon=":material/info:")
     show_promise(results, estimate, study.question)
     show_table(estimate, run, "Group" if groups else "Class")
-    if results.details:
+    if facts := engine.run_facts(results):
         with st.expander("How it was done", icon=":material/info:"):
-            st.markdown(
-                "\n".join(
-                    f"- {parts.plain(name)}: {parts.plain(detail(value))}" for name, value in results.details.items()
-                )
-            )
+            st.markdown("\n".join(f"- {parts.plain(name)}: {parts.plain(value)}" for name, value in facts))
 
 
 def show_words(estimate: engine.Estimate) -> None:
@@ -216,13 +212,6 @@ def show_comparison(estimate: engine.Estimate, groups: int, share: bool) -> None
         with tab:
             figure = engine.estimate_figure(estimate, share=share, part=part)
             parts.chart(figure, f"estimate_{part}", estimate.summary())
-
-
-def detail(value: object) -> str:
-    """Write a fact of the run in a line."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {detail(entry)}" for name, entry in value.items())
-    return parts.number(value, 4) if isinstance(value, float) else str(value)
 
 
 def main() -> None:

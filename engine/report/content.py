@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from engine.allocation import Plan
 from engine.data import Dataset
@@ -13,6 +10,7 @@ from engine.errors import LabelwiseError
 from engine.rectification.wording import group_pairs
 from engine.report import wording
 from engine.report.answers import Grid, KeyFigure, answer_figures, comparison, differences
+from engine.report.facts import NOTES, run_facts
 from engine.report.method import Source, method_paragraphs, sources
 from engine.report.settings import command_line, settings_rows
 from engine.runs import Results, Run, RunState, Store, Study, read_results
@@ -126,10 +124,17 @@ def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
         achieved=None if subject.estimand in _PLAN_NOTES else _achieved(run, results, subject.share),
         warnings=tuple(dict.fromkeys([*_run_warnings(run), *faults, *_notes(results, dataset)])),
         method=tuple(method_paragraphs(study, run.settings, results)),
-        sources=tuple(sources(run.settings, results)),
-        settings=Grid(("Setting", "Value"), (*settings_rows(study, run), *_detail_rows(results.details))),
+        sources=tuple(sources(study, run.settings, results)),
+        settings=Grid(("Setting", "Value"), _settings(study, run, results)),
         command=command_line(study, run),
     )
+
+
+def _settings(study: Study, run: Run, results: Results) -> tuple[tuple[str, str], ...]:
+    """What was asked for, then how it was done; nothing twice."""
+    asked = settings_rows(study, run)
+    told = set(asked) | {("Strategy carried out", value) for name, value in asked if name == "Strategy"}
+    return (*asked, *(fact for fact in run_facts(results) if fact not in told))
 
 
 def _dataset(study: Study) -> tuple[Dataset | None, list[str]]:
@@ -243,26 +248,7 @@ def _run_warnings(run: Run) -> list[str]:
 def _notes(results: Results, dataset: Dataset | None) -> list[str]:
     estimate = results.estimate
     notes = list(estimate.notes) if estimate else []
-    for name in ("notes", "remarks", "warnings"):
+    for name in NOTES:
         listed = results.details.get(name)
         notes += [str(note) for note in listed] if isinstance(listed, list | tuple) else []
     return notes + list(dataset.remarks if dataset else ())
-
-
-def _detail_rows(details: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = []
-    for name, value in details.items():
-        if name in ("notes", "remarks", "warnings") or value is None:
-            continue
-        rows.append((name.replace("_", " ").capitalize(), _plain(value)))
-    return rows
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key.replace('_', ' ')}: {_plain(part)}" for key, part in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_plain(part) for part in value[:20]) + (", …" if len(value) > 20 else "")
-    if isinstance(value, float):
-        return f"{value:,.4g}" if np.isfinite(value) else "unknown"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

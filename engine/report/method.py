@@ -104,10 +104,13 @@ def _rectifying(strategy: str | None) -> str:
     )
 
 
-def sources(settings: RunSettings, results: Results) -> list[Source]:
-    """Return the papers in the order of their numbers, then the model; none where no model was used."""
+def sources(study: Study, settings: RunSettings, results: Results) -> list[Source]:
+    """Return the papers in the order of their numbers, then the model; none of them where no model was used."""
     alone = results.estimate is not None and results.estimate.is_labels_alone
     if alone and results.law is None and results.efficiency is None:
         return []
     address = f"https://huggingface.co/{settings.model}" if settings.model == _MINILM else ""
-    return [_PPI, _CROSS, _LAW, _COSLOW, Source(f"Model: {settings.model}", address)]
+    papers = [_PPI, _CROSS, _LAW, _COSLOW]
+    if settings.strategy == "zero-shot" and study.roles.prediction is not None and results.efficiency is None:
+        return papers
+    return [*papers, Source(f"Model: {settings.model}", address)]

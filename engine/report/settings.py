@@ -8,9 +8,24 @@ import shlex
 from importlib import metadata
 from typing import Any
 
+from engine.report.wording import STRATEGY_WORDS
 from engine.runs import Run, RunSettings, Store, StoredFile, Study, read_results
+from engine.runs.pace import UNTRAINED
 
 _PACKAGES = ("labelwise", "numpy", "pandas", "scipy", "torch", "transformers", "peft")
+_SETTINGS = {
+    "objective": "Fine-tuning objective",
+    "finetune": "Labels to fine-tune",
+    "folds": "Folds of cross-fit",
+    "cost_per_label": "Price of a label",
+    "cost_per_gpu_hour": "Price of an hour of compute",
+    "cost_per_thousand": "Price of a thousand predictions",
+    "half_width": "Half-width wanted",
+    "count": "Texts to select",
+    "draw": "Drawn by",
+    "keep": "Kept of a long text",
+    "report_to": "Losses reported to",
+}
 _ROLE_OPTIONS = {"text": "text", "label": "label", "prediction": "prediction", "weight": "weight", "group": "by"}
 
 
@@ -114,6 +129,28 @@ def _options(values: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
     return words
 
 
+def _setting(name: str, value: Any) -> str:
+    if name == "strategy":
+        return "As the plan recommends" if value == "auto" else STRATEGY_WORDS[value]
+    if name == "answers":
+        return ", ".join(value["classes"]) or f"{value['low']:g} to {value['high']:g}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _without_meaning(study: Study, run: Run) -> set[str]:
+    """The settings that have no part in a run of this kind and strategy."""
+    strategy, every, selecting = run.settings.strategy, set(run.settings.to_dict()), {"count", "draw"}
+    if run.kind == "select":
+        return every - {"model", "seed", "keep", "answers", *selecting}
+    if run.kind in ("efficiency", "calibration"):
+        return every - {"learner", "model", "seed", "keep"}
+    if run.kind == "run" and strategy in UNTRAINED:
+        asks = strategy == "zero-shot" and study.roles.prediction is None
+        return every - ({"strategy", "model", "keep"} if asks else {"strategy"})
+    chosen = ({"finetune"} if strategy != "split" else set()) | ({"folds"} if strategy != "cross-fit" else set())
+    return selecting | chosen
+
+
 def settings_rows(study: Study, run: Run) -> list[tuple[str, str]]:
     """Return the settings as rows of a table: what, and its value."""
     files = [("Labels file", study.labels_file), ("Pool file", study.pool_file)]
@@ -126,9 +163,10 @@ def settings_rows(study: Study, run: Run) -> list[tuple[str, str]]:
     question = study.question
     asked = f"{question.estimand} {question.q:g}" if question.estimand == "quantile" else question.estimand
     rows.append(("Question", f"{asked}, {question.population} texts, {100 * question.confidence:g}%"))
+    left_out = _without_meaning(study, run)
     for name, value in run.settings.to_dict().items():
-        if value is not None:
-            rows.append((name.replace("_", " ").capitalize(), f"{value:g}" if isinstance(value, float) else str(value)))
+        if name not in left_out and (name == "seed" or value not in (None, "", 0)):
+            rows.append((_SETTINGS.get(name, name.capitalize()), _setting(name, value)))
     if run.finished is not None:
         rows.append(("Finished", f"{run.finished:%d %B %Y, %H:%M} UTC"))
     rows.append(("Versions", ", ".join(f"{name} {version}" for name, version in versions().items())))

@@ -40,6 +40,14 @@ def test_a_fresh_start_opens_the_sample(visit: Callable[..., AppTest], store: en
     assert not app.button(key="continue").disabled
 
 
+def test_a_blank_cell_is_shown_as_one(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    app = visit(**with_files(store, LABELS, POOL))
+    tables = [frame.proto for frame in app.dataframe]
+    assert tables
+    # Without a text of its own Streamlit writes None.
+    assert all(table.HasField("placeholder") and not table.placeholder for table in tables)
+
+
 def test_continue_stores_the_study_and_goes_on(visit: Callable[..., AppTest], store: engine.Store) -> None:
     app = visit(**with_files(store, LABELS, POOL))
     app.button(key="continue").click().run()

@@ -186,6 +186,7 @@ def test_the_answer_with_its_figures(visit: Visit, store: engine.Store, planned:
         "Bias of the model alone",
     ]
     assert app.metric[3].value == estimate.bias()
+    assert "- Strategy carried out: Cross-fit\n- Compute time: pilot: 3.1, predict: 2" in words(app)
     assert len(app.dataframe[0].value) == 3
     assert "The plan predicted" in words(app)
     assert len(app.get("plotly_chart")) == 1

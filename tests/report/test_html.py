@@ -12,8 +12,8 @@ from made_results import HOSTILE, made_groups, made_mean, made_plan, made_quanti
 
 from engine.efficiency import efficiency, shipped
 from engine.errors import ArgumentError, RunError
-from engine.report import REPORT_FIGURES, command_line, html_report, settings_json, write_report
-from engine.runs import RunSettings
+from engine.report import REPORT_FIGURES, command_line, gather, html_report, run_facts, settings_json, write_report
+from engine.runs import RunSettings, read_results
 
 
 class Page(HTMLParser):
@@ -211,6 +211,45 @@ def test_the_method_speaks_of_cross_fitting_where_it_was_done(store, made, said)
     study = made_study(store, classes=None if made is made_mean else ["praise", "complaint"])
     run = made_run(store, study, estimate=made().to_dict())
     assert ("Under cross-fitting" in Page(html_report(store, run.id)).text) == said
+
+
+DETAILS = {
+    "coslow": 0.2361, "examples": 20, "calibration": "CoS-Low was not tried on this model.", "strategy": "cross-fit",
+    "finetune": 0, "seconds": 130.2, "cores": 2, "pilot_labels": 150, "texts_cut": 0, "device": "cpu",
+    "model": RunSettings().model,
+}  # fmt: skip
+
+
+def test_how_it_was_done_is_told_in_words_without_what_means_nothing(store, finished):
+    store.save_step_result(finished.id, "details", "other", DETAILS)
+    assert run_facts(read_results(store, finished)) == [
+        ("Strategy carried out", "Cross-fit"),
+        ("Labels opened by the pilot", "150"),
+        ("CoS-Low", "0.2361"),
+        ("Texts CoS-Low was measured on", "20"),
+        ("What CoS-Low tells", "CoS-Low was not tried on this model."),
+        ("Compute time", "2 min"),
+        ("Processor cores", "2"),
+        ("Device", "cpu"),
+        ("Model", RunSettings().model),
+    ]
+    alone = made_run(store, made_study(store), details={"strategy": "labels-only", "finetune": 0, "nothing": None})
+    assert run_facts(read_results(store, alone)) == [("Strategy carried out", "Labels only")]
+
+
+@pytest.mark.parametrize("strategy", ["auto", "labels-only", "zero-shot", "split", "cross-fit"])
+def test_no_setting_is_told_twice_or_empty_or_without_meaning(store, strategy):
+    done = {"strategy": "cross-fit" if strategy == "auto" else strategy, "model": RunSettings().model}
+    run = made_run(store, made_study(store), settings=RunSettings(strategy=strategy, finetune=40), details=done)
+    rows = gather(store, run.id).settings.rows
+    names = [name for name, _ in rows]
+    assert len(set(names)) == len(names)
+    assert all(value for _, value in rows)
+    assert ("Strategy carried out" in names) == (strategy == "auto")
+    assert ("Labels to fine-tune" in names) == (strategy == "split")
+    assert ("Folds of cross-fit" in names) == (strategy == "cross-fit")
+    assert ("Learner" in names) == (strategy not in ("labels-only", "zero-shot"))
+    assert not {"Losses reported to", "Price of a label", "Texts to select", "Drawn by"} & set(names)
 
 
 def test_a_plan_without_an_estimate_says_so(store):

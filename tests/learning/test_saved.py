@@ -22,6 +22,14 @@ def bench(default_encoder, tmp_path_factory):
 
 
 @pytest.fixture
+def shorter(monkeypatch):
+    """A few steps: what is saved does not hang on how long it was trained."""
+    monkeypatch.setattr(
+        Recipe, "suited", lambda *told, way=Recipe.suited, **more: replace(way(*told, **more), epochs=1, steps=6)
+    )
+
+
+@pytest.fixture
 def labels(phrases):
     numbers = np.array([len(text) + 3.0 * ("good" in text) for text in phrases])
     return phrases, numbers, (numbers > np.median(numbers)).astype(int)
@@ -29,7 +37,7 @@ def labels(phrases):
 
 @pytest.mark.parametrize("classes", [None, 2])
 @pytest.mark.parametrize("name", ["probe", "lora", "full", "auto"])
-def test_a_saved_predictor_predicts_the_same(name, classes, bench, labels, tmp_path):
+def test_a_saved_predictor_predicts_the_same(name, classes, bench, labels, tmp_path, shorter):
     texts, numbers, codes = labels
     learner = bench.learner(name, "variance", ("no", "yes") if classes else None)
     fitted = learner.fit(texts[:40], codes[:40] if classes else numbers[:40], seed=1)
@@ -46,7 +54,7 @@ def test_a_saved_predictor_predicts_the_same(name, classes, bench, labels, tmp_p
     assert done[-1] == pytest.approx(1)
 
 
-def test_a_blend_is_loaded_with_both_of_its_trusts(bench, labels, tmp_path):
+def test_a_blend_is_loaded_with_both_of_its_trusts(bench, labels, tmp_path, shorter):
     texts, numbers, _ = labels
     fitted = bench.learner("auto", "variance", None).fit(texts[:40], numbers[:40], seed=1)
     fitted = replace(fitted, tuned=replace(fitted.tuned, trust=0.4), trust=0.7)

@@ -60,7 +60,8 @@ def test_the_default_model_brings_no_head(default_encoder):
     assert load_classifier(default_encoder.name) is None
 
 
-def test_a_model_that_is_not_there_is_said_so():
+def test_a_model_that_is_not_there_is_said_so(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # without a network it would ask many times
     with pytest.raises(ModelError, match="not found"):
         load_classifier("no/such-model")
 

@@ -87,8 +87,9 @@ def _advice(made: Plan) -> Iterator[str]:
     saved = (best.labels_alone or 0) - made.n
     if saved > 0 and not made.may_gain_nothing:
         yield f"Labels-only would need {best.labels_alone:,} labels for that: {saved:,} are saved."
-    if (gain := made.gain_of_labels()) > 0:
-        yield f"100 labels more would narrow the interval by {gain:.0%}."
+    more = min(100, made.m - 1) if made.design.population == "these" else 100
+    if more > 0:
+        yield f"{more} labels more would narrow the interval by {made.gain_of_labels(more):.0%}."
     if made.half_width is not None:
         needed = made.labels_needed(made.half_width)
         yield f"For a half-width of {made.half_width:g}: {needed or 'more labels than there are texts'} labels."

@@ -59,7 +59,8 @@ class Dataset:
         """How many times as large the labels' weights make the variance of a mean (Kish); 1 without weights."""
         if self.weights is None or not self.weights.any():
             return 1.0
-        return float(self.n * (self.weights**2).sum() / self.weights.sum() ** 2)
+        # Equal weights give 1, which rounding may miss from below.
+        return max(float(self.n * (self.weights**2).sum() / self.weights.sum() ** 2), 1.0)
 
     @cached_property
     def key(self) -> str:

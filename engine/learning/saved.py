@@ -96,22 +96,10 @@ class _Base:
         return self._last[1]
 
 
-def load_predictor(folder: Path, model: str, keep: Kept = "beginning") -> SavedPredictor:
-    """Load what a learner saved, or what was asked of a model that writes.
-
-    Args:
-        folder: Where it was saved.
-        model: Hub name or folder of the base model.
-        keep: Which end of a text that is too long is read, as when it was trained.
-
-    Raises:
-        ModelError: The folder holds no predictor, or a model cannot be loaded.
-    """
-    return load_predictors([folder], model, keep).parts[0]
-
-
 def load_predictors(folders: Sequence[Path], model: str, keep: Kept = "beginning") -> MeanPredictor:
-    """Load the mean of what learners saved from one base model; an encoder is loaded, and reads each text, once.
+    """Load the mean of what learners saved from one base model, or what was asked of a model that writes.
+
+    An encoder is loaded, and reads each text, once.
 
     Args:
         folders: Where each was saved.

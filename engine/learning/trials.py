@@ -74,10 +74,11 @@ def residual_variance(y: Floats, predictions: Floats, shares: Floats | None = No
         shares: The share of each class wherever it is better known, shape (k,); None for numbers. A class that none of
             these labels has is counted by its share, as if the predictions told nothing of it.
     """
-    weights = np.ones(len(y))
+    seen, weights = len(y), np.ones(len(y))
     if shares is not None and (unseen := np.flatnonzero(y.sum(0) == 0)).size:
-        rest = len(y) / (1 - shares[unseen].sum())
-        weights = np.concatenate([weights, rest * shares[unseen]])
+        # The shares of many classes, each better known with its half label, sum to more than 1: of those seen they are
+        # what the labels at hand stand for.
+        weights = np.concatenate([weights, seen * shares[unseen] / np.delete(shares, unseen).sum()])
         y = np.concatenate([y, np.eye(y.shape[1])[unseen]])
         predictions = np.concatenate([predictions, np.tile(predictions.mean(0), (len(unseen), 1))])
     total, k = weights.sum(), y.shape[1]
@@ -89,7 +90,7 @@ def residual_variance(y: Floats, predictions: Floats, shares: Floats | None = No
     slope = max(float((each * dy * df).sum()) / spread, 0.0) if spread > 0 else 0.0
     freedom = max(total - 2, 1)
     residual, spread_of_labels = float((each * (dy - slope * df) ** 2).sum()), float((each * dy**2).sum())
-    return residual / freedom / k, spread_of_labels / (total - 1) / k, float(max((weights == 1).sum() - 2, 1))
+    return residual / freedom / k, spread_of_labels / (total - 1) / k, float(max(seen - 2, 1))
 
 
 def run_trial(

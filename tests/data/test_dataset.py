@@ -167,3 +167,18 @@ def test_the_key_follows_the_contents_and_nothing_else() -> None:
 def test_the_key_is_the_same_on_every_machine() -> None:
     data = Dataset("x", ("a", "ü"), np.array([1.0, 2.5]), None, ("b",))
     assert data.key == "a82e7556d3ccad1821e855cec02f382620e33b7f7e2d8447d7a639e7cc3b5eab"
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7, 2.2])
+@pytest.mark.parametrize("n", [60, 199, 300])
+def test_equal_weights_change_no_variance(n: int, value: float) -> None:
+    effect = prepare(labels(n, w=value), pool(w=value), replace(ROLES, weight="w")).design_effect
+    assert effect == pytest.approx(1)
+    assert effect >= 1  # a plan refuses less
+
+
+def test_the_design_effect_is_that_of_kish() -> None:
+    weights = np.random.default_rng(0).lognormal(size=60)
+    data = prepare(labels(w=weights), pool(w=1.0), replace(ROLES, weight="w"))
+    assert data.design_effect == pytest.approx(1 + (weights.std() / weights.mean()) ** 2)
+    assert prepare(labels(), pool(), ROLES).design_effect == 1

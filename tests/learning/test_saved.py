@@ -13,12 +13,16 @@ from engine.learning.label_tokens import Choices, ask
 from engine.learning.learners import Workbench
 from engine.learning.models import DEFAULT_MODEL
 from engine.learning.recipe import Recipe
-from engine.learning.saved import MeanPredictor, load_predictor, load_predictors
+from engine.learning.saved import MeanPredictor, load_predictors
 
 
 @pytest.fixture(scope="module")
 def bench(default_encoder, tmp_path_factory):
     return Workbench.open(DEFAULT_MODEL, tmp_path_factory.mktemp("cache"))
+
+
+def load_predictor(folder, model):
+    return load_predictors([folder], model).parts[0]
 
 
 @pytest.fixture

@@ -39,6 +39,18 @@ def test_where_every_class_is_held_out_its_share_changes_nothing():
     assert residual_variance(y, predictions, np.array([0.9, 0.1])) == residual_variance(y, predictions)
 
 
+def test_of_many_classes_those_not_held_out_weigh_no_more_than_their_share():
+    rng = np.random.default_rng(2)
+    y = np.eye(60)[rng.integers(0, 60, 80)]
+    held_out, shares = y[:10], class_shares(y)
+    unseen = held_out.sum(0) == 0
+    assert shares[unseen].sum() > 1  # sixty half labels more than there are
+    found, spread, freedom = residual_variance(held_out, rng.random((10, 60)), shares)
+    normal = shares / shares.sum()
+    assert spread == pytest.approx(float((normal * (1 - normal)).mean()), rel=0.1)
+    assert (found > 0.8 * spread, freedom) == (True, 8)
+
+
 @pytest.mark.parametrize(("seen", "of"), [(0, 50), (1, 50), (25, 50)])
 def test_the_variance_of_classes_is_never_zero_and_of_many_labels_the_usual_one(seen, of):
     y = one_hot([1] * seen + [0] * (of - seen))

@@ -15,7 +15,7 @@ from engine.data.sealing import Sealing
 from engine.learning import models
 from engine.learning.decoders import load_decoder
 from engine.learning.label_tokens import Choices, load_asked, zero_shot
-from engine.learning.saved import load_predictor
+from engine.learning.saved import load_predictors
 from engine.learning.trials import outcomes, residual_variance
 from engine.runs import RunSettings, RunState, open_store, read_results
 from engine.worker import asking, process
@@ -119,7 +119,7 @@ def test_a_model_that_writes_is_fine_tuned_through_its_answers_and_predicts_furt
         asked, head = load_asked(folder, writer)
         assert asked.choices == Choices.between(1, 5, about=study.roles.label)
         assert np.isfinite(asked.outputs(head, ["a good room"])).all()
-        every.append(load_predictor(folder, writer).predict(list(known["text"])).squeeze())
+        every.append(load_predictors([folder], writer).predict(list(known["text"])).squeeze())
     # The run has each text predicted by one of its models, a further pool by their mean.
     own = np.array(every)[known["fold"], np.arange(len(known))]
     np.testing.assert_allclose(known["prediction"], own, atol=1e-4)

@@ -11,7 +11,7 @@ from made_studies import make_study
 
 from engine.cli import main
 from engine.learning.models import DEFAULT_MODEL
-from engine.learning.saved import load_predictor
+from engine.learning.saved import load_predictors
 from engine.runs import RunSettings, home, open_store
 
 
@@ -35,7 +35,7 @@ def test_a_further_pool_gets_the_mean_of_the_runs_models(in_process, quick_coslo
     known = known[known["part"] == "pool"].set_index("text").loc[found["text"]]
     names = [name for name in found if name.startswith(("prediction", "probability"))]
     assert len(names) == (1 if kind == "numbers" else 3)
-    parts = [load_predictor(run.folder / "models" / str(j), DEFAULT_MODEL) for j in range(3)]
+    parts = [load_predictors([run.folder / "models" / str(j)], DEFAULT_MODEL).parts[0] for j in range(3)]
     every = np.array([np.reshape(part.predict(list(found["text"])), (30, -1)) for part in parts])
     np.testing.assert_allclose(found[names], every.mean(0), atol=1e-4)
     # The run itself has each text predicted by one of the models.

@@ -16,7 +16,8 @@ def half_width(value: float, share: bool) -> str:
     return f"± {100 * value:.1f} points" if share else f"± {parts.number(value)}"
 
 
-def _bare(value: float, share: bool) -> str:
+def bare(value: float, share: bool) -> str:
+    """Write a half-width as a number alone, of shares in percentage points."""
     return f"{100 * value:.1f}" if share else parts.number(value)
 
 
@@ -38,7 +39,7 @@ def show_recommendation(plan: engine.Plan, unit: str, share: bool) -> None:
     low, high = record.interval
     width = half_width(record.half_width, share)
     words = (
-        f"**{width}{'' if share else ' ' + unit}** (80% between {_bare(low, share)} and {_bare(high, share)}). "
+        f"**{width}{'' if share else ' ' + unit}** (80% between {bare(low, share)} and {bare(high, share)}). "
         f"{_saved(plan, record)}{parts.plain(plan.why)}"
     )
     if plan.label_more is None:
@@ -128,8 +129,8 @@ def _row(record: engine.StrategyPlan, narrowest: float, share: bool, recommended
         "Strategy": f"**{name}**" if recommended else name,
         "Fine-tune": f"{record.finetune:,}" if record.finetune else "none",
         "Rectify": f"{record.rectify:,}",
-        "Half-width, points" if share else "Half-width": _bare(record.half_width, share),
-        "80% interval": f"{_bare(low, share)} to {_bare(high, share)}",
+        "Half-width, points" if share else "Half-width": bare(record.half_width, share),
+        "80% interval": f"{bare(low, share)} to {bare(high, share)}",
         "Regret": f"{regret:.0%}" if regret >= 0.005 else "none",
         "Labels saved": _share_saved(record),
         "Labels-only needs": f"{record.labels_alone:,}" if record.labels_alone is not None else "unknown",

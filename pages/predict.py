@@ -16,15 +16,17 @@ def first_run(store: engine.Store, study: engine.Study) -> engine.Run:
     return run
 
 
-def best_known(store: engine.Store, study: engine.Study, run: engine.Run) -> engine.Run:
-    """Return the newest run that holds a curve: once trials are made, theirs instead of the prediction.
+def best_known(store: engine.Store, study: engine.Study) -> engine.Run:
+    """Return the newest run whose curve trials have moved, else the study's prediction.
 
-    A run that trains nothing has none.
+    A run that trains nothing has no curve; and a prediction made after trials knows less than they do.
     """
-    kinds = (parts.EFFICIENCY, parts.PLAN, parts.RUN)
-    runs = [known for known in store.runs(study.id) if known.kind in kinds]
-    finished = (known for known in runs if known.state is engine.RunState.FINISHED)
-    return next((known for known in finished if parts.results_of(store, known).efficiency is not None), run)
+    for run in store.runs(study.id):
+        if run.kind in (parts.PLAN, parts.RUN) and run.state is engine.RunState.FINISHED:
+            efficiency = parts.results_of(store, run).efficiency
+            if efficiency is not None and efficiency.measured:
+                return run
+    return first_run(store, study)
 
 
 def show(store: engine.Store, run: engine.Run) -> None:
@@ -97,7 +99,7 @@ def explain(efficiency: engine.Efficiency, run: engine.Run, calibration: str | N
 
 def curve(store: engine.Store, study: engine.Study) -> None:
     """Show the curve, or the run that leads to it; then the ways to more labels and to the plan."""
-    run = first_run(store, study)
+    run = best_known(store, study)
     if not run.is_finished:
         st.write("Reading the texts with the model. This takes seconds, and is kept.")
         parts.follow(store, run, key="follow_prediction")
@@ -105,9 +107,9 @@ def curve(store: engine.Store, study: engine.Study) -> None:
     elif run.state is engine.RunState.FINISHED:
         trying = parts.latest(store, study, parts.PLAN, parts.RUN)
         if trying is not None and not trying.is_finished:
-            show_live(store, best_known(store, study, run), trying)
+            show_live(store, run, trying)
         else:
-            show(store, best_known(store, study, run))
+            show(store, run)
         parts.caution(study)
         selecting.offer(store, study, run.settings.model)
     else:

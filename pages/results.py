@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 import engine
-from pages import parts
+from pages import advice, parts
 
 COLUMNS = {
     "name": "Class",
@@ -127,7 +127,7 @@ def show_shares(estimate: engine.Estimate) -> None:
     )
 
 
-def show_promise(results: engine.Results, estimate: engine.Estimate, question: engine.Question) -> None:
+def show_promise(results: engine.Results, estimate: engine.Estimate, question: engine.Question, share: bool) -> None:
     """Put the predicted half-width beside the achieved one, where both are of the same thing."""
     plan = results.plan
     if plan is None or question.estimand in ("quantile", "groups"):
@@ -137,10 +137,11 @@ def show_promise(results: engine.Results, estimate: engine.Estimate, question: e
     achieved = half_width(estimate)
     low, high = record.interval
     inside = "inside" if low <= achieved <= high else "outside"
-    band = f"80% between {parts.number(low)} and {parts.number(high)}" if high > low else "no band"
+    band = f"80% between {advice.bare(low, share)} and {advice.bare(high, share)}" if high > low else "no band"
+    promised, kept = (advice.half_width(value, share) for value in (record.half_width, achieved))
     st.markdown(
-        f"**Kept promise?** The plan predicted ± {parts.number(record.half_width)} ({band}) for {record.name}; "
-        f"the run achieved ± {parts.number(achieved)}" + (f", {inside} that band." if high > low else ".")
+        f"**Kept promise?** The plan predicted {promised} ({band}) for {record.name}; the run achieved {kept}"
+        + (f", {inside} that band." if high > low else ".")
     )
 
 
@@ -186,7 +187,7 @@ def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
         parts.chart(engine.estimate_figure(estimate, share=share), "estimate", estimate.summary())
     for note in estimate.notes:
         st.warning(parts.plain(note), icon=":material/info:")
-    show_promise(results, estimate, study.question)
+    show_promise(results, estimate, study.question, share)
     show_table(estimate, run, "Group" if groups else "Class")
     if facts := engine.run_facts(results):
         with st.expander("How it was done", icon=":material/info:"):

@@ -258,7 +258,9 @@ def show_finished(store: engine.Store, run: engine.Run) -> None:
     results = parts.results_of(store, run)
     took = (run.finished - run.started).total_seconds() if run.finished and run.started else None
     words = results.estimate.summary() if results.estimate is not None else "It has its result."
-    st.success(parts.plain(words), title=f"Finished in {parts.duration(took)}", icon=":material/check_circle:")
+    # Several answers are a list; what is said of them stands below it.
+    lines = [f"-{parts.plain(line)}" if line.startswith("  ") else f"\n{parts.plain(line)}" for line in words.split("\n")]
+    st.success("\n".join(lines), title=f"Finished in {parts.duration(took)}", icon=":material/check_circle:")
     show_findings(results, run)
     row = st.container(horizontal=True)
     if row.button("See the results", type="primary", icon=":material/arrow_forward:", icon_position="right"):

@@ -143,5 +143,5 @@ def add_shares(store: engine.Store) -> tuple[engine.Study, engine.Run]:
     data, run = study.dataset(), store.create_run(study.id, "run", engine.RunSettings())
     y = np.asarray(data.classes)[data.y]
     estimate = engine.rectified_shares(y, data.predictions, data.pool_predictions)
-    save(store, run, {"estimate": estimate.to_dict()})
+    save(store, run, {**planned(study), "estimate": estimate.to_dict()})
     return study, finish(store, run)

@@ -62,6 +62,18 @@ def test_a_run_that_trains_nothing_leaves_the_curve_where_it_was(visit: Visit, s
         assert len(app.metric) == 3
 
 
+def test_trials_are_not_forgotten_for_a_prediction_made_after_them(
+    visit: Visit, store: engine.Store, started: list[str]
+) -> None:
+    study = stored.sample(store)
+    run = stored.add_plan(store, study)
+    stored.save(store, run, {"efficiency": engine.efficiency(0.21, scores={25: 0.2, 50: 0.3}).to_dict()})
+    assert "Measured on trials" in words(visit("predict", study=study.id))
+    assert started == []
+    stored.add_efficiency(store, study)
+    assert "nothing trained yet" not in words(visit("predict", study=study.id))
+
+
 def test_a_failed_prediction_shows_its_sentence_and_a_way_on(visit: Visit, store: engine.Store) -> None:
     study = stored.sample(store)
     run = store.create_run(study.id, "efficiency", engine.RunSettings())
@@ -209,7 +221,10 @@ def test_shares_are_shown_by_class(visit: Visit, store: engine.Store) -> None:
     app = visit("results", study=study.id)
     assert {metric.label for metric in app.metric} == {"good", "bad"}
     assert len(app.dataframe[0].value) >= 4
+    assert re.search(r"predicted ± \d+\.\d points .* for labels-only; the run achieved ± 7\.0 points", words(app))
     assert visit("report", study=study.id).get("iframe")
+    said = visit("run", study=study.id).success[0].value
+    assert re.search(r"interval\\:\n-\s+bad\\: .*\n-\s+good\\: .*\n\n", said)
 
 
 def test_groups_are_compared(visit: Visit, store: engine.Store) -> None:

@@ -259,7 +259,7 @@ def show_finished(store: engine.Store, run: engine.Run) -> None:
     took = (run.finished - run.started).total_seconds() if run.finished and run.started else None
     words = results.estimate.summary() if results.estimate is not None else "It has its result."
     # Several answers are a list; what is said of them stands below it.
-    lines = [f"-{parts.plain(line)}" if line.startswith("  ") else f"\n{parts.plain(line)}" for line in words.split("\n")]
+    lines = (("-" if line.startswith("  ") else "\n") + parts.plain(line) for line in words.split("\n"))
     st.success("\n".join(lines), title=f"Finished in {parts.duration(took)}", icon=":material/check_circle:")
     show_findings(results, run)
     row = st.container(horizontal=True)

@@ -77,7 +77,7 @@ def show_cards(plan: engine.Plan, s: int, unit: str, share: bool) -> None:
     widths = half_width(record.half_width, share), half_width(best.half_width, share)
     cards = [
         (f"Interval{'' if share else ', ± ' + unit}", *widths),
-        ("Labels saved", _share_saved(record), _share_saved(best)),
+        ("Labels saved", _share_saved(plan, record), _share_saved(plan, best)),
         ("Cost", _money(record), _money(best)) if priced(plan.costs) else ("Cost", "no price", "no price"),
         ("Compute time", _time(record), _time(best)),
     ]
@@ -86,8 +86,9 @@ def show_cards(plan: engine.Plan, s: int, unit: str, share: bool) -> None:
             st.metric(label, value, delta=recommended, delta_color="off", delta_arrow="off", border=True)
 
 
-def _share_saved(record: engine.StrategyPlan) -> str:
-    return f"{record.labels_saved:.0%}" if record.labels_saved >= 0.005 else "none"
+def _share_saved(plan: engine.Plan, record: engine.StrategyPlan) -> str:
+    saved = plan.share_saved(record)
+    return f"{saved:.0%}" if saved >= 0.005 else "none"
 
 
 def priced(costs: engine.Costs) -> bool:
@@ -109,7 +110,7 @@ def _time(record: engine.StrategyPlan) -> str:
 def show_strategies(plan: engine.Plan, share: bool) -> None:
     """Show the strategies as a table, each with the interval of its width and its regret."""
     narrowest = min(record.half_width for record in plan.strategies)
-    rows = [_row(record, narrowest, share, record.name == plan.recommended) for record in plan.strategies]
+    rows = [_row(plan, record, narrowest, share) for record in plan.strategies]
     # A narrow screen scrolls sideways; cells that break into lines are harder to compare.
     frame = pd.DataFrame(rows).set_index("Strategy").replace(" ", "\N{NO-BREAK SPACE}", regex=True).reset_index()
     if not priced(plan.costs):
@@ -121,18 +122,18 @@ def show_strategies(plan: engine.Plan, share: bool) -> None:
     )
 
 
-def _row(record: engine.StrategyPlan, narrowest: float, share: bool, recommended: bool) -> dict[str, str]:
+def _row(plan: engine.Plan, record: engine.StrategyPlan, narrowest: float, share: bool) -> dict[str, str]:
     name = f"{NAMES[record.name]}, {record.folds} folds" if record.name == "cross-fit" else NAMES[record.name]
     low, high = record.interval
     regret = record.half_width / narrowest - 1
     return {
-        "Strategy": f"**{name}**" if recommended else name,
+        "Strategy": f"**{name}**" if record.name == plan.recommended else name,
         "Fine-tune": f"{record.finetune:,}" if record.finetune else "none",
         "Rectify": f"{record.rectify:,}",
         "Half-width, points" if share else "Half-width": bare(record.half_width, share),
         "80% interval": f"{bare(low, share)} to {bare(high, share)}",
         "Regret": f"{regret:.0%}" if regret >= 0.005 else "none",
-        "Labels saved": _share_saved(record),
+        "Labels saved": _share_saved(plan, record),
         "Labels-only needs": f"{record.labels_alone:,}" if record.labels_alone is not None else "unknown",
         "Cost": _money(record),
         "Time": _time(record),

@@ -70,7 +70,7 @@ def plan(options: Arguments) -> None:
         print(json.dumps({"run": run_record(run), "plan": results.plan.to_dict()}))
         return
     table = results.plan.to_frame()
-    table["labels_saved"] = table["labels_saved"].map("{:.0%}".format)
+    table["labels_saved"] = [f"{results.plan.share_saved(record):.0%}" for record in results.plan.strategies]
     table["interval"] = table["interval"].map(lambda ends: f"{ends[0]:.4g} to {ends[1]:.4g}")
     columns = ["name", "finetune", "rectify", "folds", "half_width", "interval", "labels_saved", "cost", "seconds"]
     print(table[columns].to_string(index=False, float_format="{:.4g}".format))

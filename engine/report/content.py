@@ -167,13 +167,14 @@ def _key_figures(subject: wording.Subject, results: Results) -> tuple[KeyFigure,
     figures = []
     if results.plan is not None:
         best, share = results.plan[results.plan.recommended], subject.share
+        saved = f"{results.plan.share_saved(best):.0%}"
         name = wording.strategy_words(results.plan, best.name)
         band = " to ".join(wording.width_words(end, best.half_width, share=share) for end in best.interval)
         half = wording.width_words(best.half_width, best.half_width, share=share)
         figures = [
             KeyFigure("Recommended", name, f"{best.finetune:,} labels to fine-tune, {best.rectify:,} to rectify"),
             KeyFigure("Predicted half-width", f"±{half}", f"80% band {band}"),
-            KeyFigure("Labels it would save", f"{best.labels_saved:.0%}", "at the width that labels alone would give"),
+            KeyFigure("Labels it would save", saved, f"of the {best.labels_alone:,} that labels alone would need"),
         ]
     elif results.efficiency is not None:
         middle, low, high = results.efficiency.words_to(0.9)
@@ -191,7 +192,7 @@ def _strategies(plan: Plan, share: bool) -> Grid:
         ]
         band = f"±{half[0]} ({half[1]} to {half[2]})" if record.finetune else f"±{half[0]}"
         row = [wording.strategy_words(plan, record.name), f"{record.finetune:,}", f"{record.rectify:,}", band]
-        row.append(f"{record.labels_saved:.0%}".replace("-", "−"))
+        row.append(f"{plan.share_saved(record):.0%}".replace("-", "−"))
         row += [f"{record.cost:,.2f}"] if costs else []
         row += [wording.seconds_words(record.seconds)] if times else []
         rows.append(tuple(row))

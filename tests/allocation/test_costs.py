@@ -156,6 +156,9 @@ def test_labels_alone_are_those_that_labels_only_would_need():
         one = made(population=population)
         for record in one.strategies:
             assert record.labels_alone == pytest.approx(one.labels_only_needed(record.half_width), rel=0.02, abs=2)
+            assert one.share_saved(record) == pytest.approx(1 - 400 / record.labels_alone)
+            if population == "larger":  # where no text is the last
+                assert one.share_saved(record) == pytest.approx(record.labels_saved, abs=0.01)
         assert one["labels-only"].labels_alone == 400
 
 

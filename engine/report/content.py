@@ -11,7 +11,7 @@ from engine.rectification.wording import group_pairs
 from engine.report import wording
 from engine.report.answers import Grid, KeyFigure, answer_figures, comparison, differences
 from engine.report.facts import NOTES, run_facts
-from engine.report.method import Source, method_paragraphs, sources
+from engine.report.method import Source, method
 from engine.report.settings import command_line, settings_rows
 from engine.runs import Results, Run, RunState, Store, Study, read_results
 
@@ -106,6 +106,7 @@ def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
     estimate = results.estimate
     rows = _rows(results, dataset)
     subject = wording.subject_of(study, dataset.classes if dataset else None)
+    paragraphs, sources = method(study, run.settings, results)
     grouped = estimate if study.question.estimand == "groups" else None
     return Content(
         study=study,
@@ -123,8 +124,8 @@ def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
         plan_note=_PLAN_NOTES.get(subject.estimand, ""),
         achieved=None if subject.estimand in _PLAN_NOTES else _achieved(run, results, subject.share),
         warnings=tuple(dict.fromkeys([*_run_warnings(run), *faults, *_notes(results, dataset)])),
-        method=tuple(method_paragraphs(study, run.settings, results)),
-        sources=tuple(sources(study, run.settings, results)),
+        method=tuple(paragraphs),
+        sources=tuple(sources),
         settings=Grid(("Setting", "Value"), _settings(study, run, results)),
         command=command_line(study, run),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.runs import Results, RunSettings, Study
 
@@ -37,44 +37,64 @@ _LEARNERS = {
 }
 
 
-def method_paragraphs(study: Study, settings: RunSettings, results: Results) -> list[str]:
-    """Return how the answer was found, step by step, for a reader without statistics."""
-    paragraphs = []
-    curve, measured = _curve(results), results.efficiency is not None and results.efficiency.measured
-    if curve and not measured:
-        paragraphs.append(curve)
+@dataclass
+class _Cited:
+    """The papers that a text cites, in the order of their first place in it."""
+
+    papers: list[Source] = field(default_factory=list)
+
+    def __call__(self, paper: Source) -> str:
+        """Return the number of a paper in brackets."""
+        if paper not in self.papers:
+            self.papers.append(paper)
+        return f"[{self.papers.index(paper) + 1}]"
+
+
+def method(study: Study, settings: RunSettings, results: Results) -> tuple[list[str], list[Source]]:
+    """Return how the answer was found, step by step, for a reader without statistics, and what it cites.
+
+    The model, where one was used, stands after the papers.
+    """
+    paragraphs: list[str] = []
+    cite = _Cited()
+    measured = results.efficiency is not None and results.efficiency.measured
+    if results.efficiency is not None and not measured:
+        paragraphs.append(_curve(results, cite))
     if results.law is not None:
         paragraphs.append(
             f"Pilot: {_LEARNERS[settings.learner]} ({settings.model}) on growing numbers of labels, with several "
             "seeds, and its errors were measured on labels it had not seen. A law of the form "
-            "a·s^(−alpha) + b was fitted to them with its uncertainty [3]; it predicts the error at sizes not tried."
+            f"a·s^(−alpha) + b was fitted to them with its uncertainty {cite(_LAW)}; it predicts the error at sizes "
+            "not tried."
         )
-    if curve and measured:
-        paragraphs.append(curve)
+    if measured:
+        paragraphs.append(_curve(results, cite))
     if results.plan is not None:
         paragraphs.append(
             "Plan: from the law, the width of the interval was predicted for every way to use the labels, each way "
-            "paying for the labels that it spends on training [3]."
+            f"paying for the labels that it spends on training {cite(_LAW)}."
         )
-    if results.estimate is not None and results.estimate.is_labels_alone:
+    alone = results.estimate is not None and results.estimate.is_labels_alone
+    if alone:
         paragraphs.append(
             "Labels only: the answer and its interval are those of the labelled texts; no model has a part in them."
         )
     else:
-        paragraphs.append(_rectifying(results.estimate.method if results.estimate is not None else None))
+        paragraphs.append(_rectifying(results.estimate.method if results.estimate is not None else None, cite))
     paragraphs.append(
         "The interval speaks of exactly these texts: labels already known enter as they are."
         if study.question.population == "these"
         else "The interval speaks of a larger population of which these texts are a random sample."
     )
     paragraphs.append("It rests on labelled texts that were drawn at random from the whole, or weighted to be so.")
-    return paragraphs
+    asked = settings.strategy != "zero-shot" or study.roles.prediction is None
+    trained = results.law is not None or results.efficiency is not None
+    return paragraphs, [*cite.papers, *([_model(settings)] if trained or (asked and not alone) else [])]
 
 
-def _curve(results: Results) -> str:
-    """What the curve of this run rests on; nothing where it has none."""
-    if results.efficiency is None:
-        return ""
+def _curve(results: Results, cite: _Cited) -> str:
+    """What the curve of this run rests on."""
+    assert results.efficiency is not None
     ground, unused = "the curves of other tasks", ""
     if results.efficiency.coslow is not None:
         # The run keeps what its calibration says: of some models CoS-Low says too little to be used.
@@ -86,31 +106,25 @@ def _curve(results: Results) -> str:
         found = "measured on the pilot; between and beyond the numbers of labels tried it follows"
     else:
         found = "predicted before any training, from"
-    return f"How far labels carry was {found} {ground} [4].{unused}"
+    return f"How far labels carry was {found} {ground} {cite(_COSLOW)}.{unused}"
 
 
-def _rectifying(strategy: str | None) -> str:
+def _rectifying(strategy: str | None, cite: _Cited) -> str:
     words = (
         "Rectifying: the model's answer over all texts is corrected by its errors on labelled texts that it was not "
         "trained on; the correction counts as much as the predictions deserve, so that bad predictions cannot make "
-        "the answer much worse than labels alone [1]."
+        f"the answer much worse than labels alone {cite(_PPI)}."
     )
     if strategy in ("zero-shot", "split"):
         return words
     return (
         f"{words} Under cross-fitting, each label is predicted by a model trained on the other folds, so that every "
-        "label both trains and rectifies [2]; each unlabelled text is predicted by one of these models, taken at "
-        "random."
+        f"label both trains and rectifies {cite(_CROSS)}; each unlabelled text is predicted by one of these models, "
+        "taken at random."
     )
 
 
-def sources(study: Study, settings: RunSettings, results: Results) -> list[Source]:
-    """Return the papers in the order of their numbers, then the model; none of them where no model was used."""
-    alone = results.estimate is not None and results.estimate.is_labels_alone
-    if alone and results.law is None and results.efficiency is None:
-        return []
-    address = f"https://huggingface.co/{settings.model}" if settings.model == _MINILM else ""
-    papers = [_PPI, _CROSS, _LAW, _COSLOW]
-    if settings.strategy == "zero-shot" and study.roles.prediction is not None and results.efficiency is None:
-        return papers
-    return [*papers, Source(f"Model: {settings.model}", address)]
+def _model(settings: RunSettings) -> Source:
+    return Source(
+        f"Model: {settings.model}", f"https://huggingface.co/{settings.model}" if settings.model == _MINILM else ""
+    )

@@ -13,6 +13,7 @@ from made_results import HOSTILE, made_groups, made_mean, made_plan, made_quanti
 from engine.efficiency import efficiency, shipped
 from engine.errors import ArgumentError, RunError
 from engine.report import REPORT_FIGURES, command_line, gather, html_report, run_facts, settings_json, write_report
+from engine.report.method import method
 from engine.runs import RunSettings, read_results
 
 
@@ -210,7 +211,18 @@ def test_the_method_says_what_the_curve_of_this_run_rests_on(store, family, scor
 def test_the_method_speaks_of_cross_fitting_where_it_was_done(store, made, said):
     study = made_study(store, classes=None if made is made_mean else ["praise", "complaint"])
     run = made_run(store, study, estimate=made().to_dict())
-    assert ("Under cross-fitting" in Page(html_report(store, run.id)).text) == said
+    text = Page(html_report(store, run.id)).text
+    assert ("Under cross-fitting" in text) == said
+    assert ("arXiv 2309.16598" in text) == said
+    assert "arXiv 2512.24991" not in text  # no curve was drawn
+
+
+def test_papers_are_numbered_as_the_method_cites_them(store, finished):
+    found = method(store.study(finished.study_id), finished.settings, read_results(store, finished))
+    cited = [int(number) for number in re.findall(r"\[(\d)\]", " ".join(found[0]))]
+    assert list(dict.fromkeys(cited)) == [1, 2, 3, 4]
+    assert [source.text.split(",")[0] for source in found[1]][-1] == f"Model: {finished.settings.model}"
+    assert len(found[1]) == 5
 
 
 DETAILS = {

@@ -132,7 +132,7 @@ def step(size: Size, rounds: int) -> Figures:
     texts, y = long_texts(decoder, size.tokens, size.batch * (size.steps + WARM_UP))
     figures: Figures = {}
     for again in (False, True):
-        recipe = Recipe.suited(decoder.model, "lora", "variance")
+        recipe = Recipe.suited(decoder.model, "lora", "variance", len(texts))
         recipe = replace(recipe, checkpointing=again, batch_size=size.batch, micro_batch=size.batch, epochs=1, steps=1)
         ways: dict[str, Callable[[], list[float]]] = {
             "labelwise": lambda recipe=recipe: ours(decoder, texts, y, recipe),
@@ -155,7 +155,7 @@ def pilot(size: Size, rounds: int) -> Figures:
     y, asked = np.clip(np.round(y), 1, 5), ask(decoder, RATINGS)
     figures: Figures = {}
     for folds in size.folds:
-        recipe = replace(Recipe.suited(decoder.model, "lora", "variance"), folds=folds)
+        recipe = replace(Recipe.suited(decoder.model, "lora", "variance", max(size.labels)), folds=folds)
 
         def fits(recipe: Recipe, beside: bool) -> list[float]:
             begun = time.perf_counter()

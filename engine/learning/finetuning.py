@@ -289,14 +289,15 @@ def _average(reader: Reader, models: Models, made: list[_Fold], common: list[str
         backbone = models.average([fold.number for fold in members])
         return reader.settled(backbone, [fold.training.module for fold in members])
 
-    def agreement(members: list[_Fold]) -> float:
-        found = reader.outputs(average(members), common, silent, rough=True)
+    def agreement(members: list[_Fold], module: nn.Module) -> float:
+        found = reader.outputs(module, common, silent, rough=True)
         return _agreement(found, np.mean([fold.told for fold in members], axis=0))
 
-    members = made
-    while len(members) > 1 and agreement(members) < _AGREES:
-        members = max(([fold for fold in members if fold is not one] for one in members), key=agreement)
-    module = average(members)
+    members, module = made, average(made)
+    while len(members) > 1 and agreement(members, module) < _AGREES:
+        fewer = ([fold for fold in members if fold is not one] for one in members)
+        members = max(fewer, key=lambda some: agreement(some, average(some)))
+        module = average(members)  # there is one average at a time
     models.settle()
     return module, len(members)
 

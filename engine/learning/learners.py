@@ -165,7 +165,7 @@ class FineTuning:
             texts,
             y,
             classes=len(self.classes) if self.classes else None,
-            recipe=Recipe.suited(reader.base, self.method, self.objective, thorough=self.thorough),
+            recipe=Recipe.suited(reader.base, self.method, self.objective, len(texts), thorough=self.thorough),
             seed=seed,
             progress=progress,
             report_loss=report_loss,

@@ -21,7 +21,7 @@ READING, CURVE = "Reading the pool with the model", "Measuring the curve"
 MODELS, ESTIMATE = "Fitting models and predicting the pool", "Rectifying"
 
 # Part of every key: results of an older way of computing them are not taken for today's.
-VERSION = 10
+VERSION = 11
 _LOSSES = "fit,step,loss,rate\n"
 
 

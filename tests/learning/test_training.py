@@ -184,16 +184,20 @@ def test_the_lowest_layers_get_no_adapter(tiny_encoder):
 
 
 def test_settings_follow_the_size_of_the_model(tiny_encoder):
-    assert Recipe.suited(tiny_encoder.model, "lora", "variance") == Recipe()
-    thorough = Recipe.suited(tiny_encoder.model, "lora", "variance", thorough=True)
+    assert Recipe.suited(tiny_encoder.model, "lora", "variance", 100) == Recipe()
+    thorough = Recipe.suited(tiny_encoder.model, "lora", "variance", 1000, thorough=True)
     assert thorough.frozen == 0
     assert thorough.folds > Recipe.folds
     assert thorough.learning_rate > Recipe.learning_rate
     with torch.device("meta"):  # no memory
         large = torch.nn.Linear(50_000, 50_000)
-    recipe = Recipe.suited(large, "full", "mean-square")
+    recipe = Recipe.suited(large, "full", "mean-square", 1000)
     assert recipe.checkpointing
-    assert recipe.learning_rate < Recipe.suited(tiny_encoder.model, "full", "mean-square").learning_rate
+    assert recipe.learning_rate < Recipe.suited(tiny_encoder.model, "full", "mean-square", 100).learning_rate
+    assert recipe.folds == Recipe.folds
+    halves = Recipe.suited(tiny_encoder.model, "lora", "variance", 800)
+    assert halves.folds == 2
+    assert 2 * 400 * halves.passes(400) < 0.7 * 3 * 533 * Recipe().passes(533)  # texts that go through a model
 
 
 def test_a_decoder_is_fine_tuned_through_its_label_tokens(decoder, phrases, y, tmp_path):

@@ -160,12 +160,13 @@ class FineTuning:
     ) -> FineTuned:
         """Fine-tune a copy of the model."""
         reader = self._reader(texts, y)
+        divided = len(texts) if blocks is None else 0
         return fine_tune(
             reader,
             texts,
             y,
             classes=len(self.classes) if self.classes else None,
-            recipe=Recipe.suited(reader.base, self.method, self.objective, len(texts), thorough=self.thorough),
+            recipe=Recipe.suited(reader.base, self.method, self.objective, divided, thorough=self.thorough),
             seed=seed,
             progress=progress,
             report_loss=report_loss,

@@ -64,9 +64,9 @@ class Recipe:
 
     @classmethod
     def suited(cls, model: Any, method: str, objective: str, labels: int, *, thorough: bool = False) -> Self:
-        """Return the settings for a model by its number of weights, and for so many labels.
+        """Return the settings for a model by its number of weights, and for labels that are to be divided into folds.
 
-        `thorough` ones predict best, but take longer.
+        Where the folds are given, `labels` is 0. `thorough` settings predict best, but take longer.
         """
         weights = sum(p.numel() for p in model.parameters())
         size = next(i for i, most in enumerate(_SIZES) if weights <= 1e6 * most)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from engine.learning.checkpoints import Checkpoints
 from engine.learning.finetuning import fine_tune, folds
 from engine.learning.fused import fuse
 from engine.learning.label_tokens import Choices, ask
+from engine.learning.learners import FineTuning
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled, TrainedHead
 from engine.learning.together import Together
@@ -198,6 +200,15 @@ def test_settings_follow_the_size_of_the_model(tiny_encoder):
     halves = Recipe.suited(tiny_encoder.model, "lora", "variance", 800)
     assert halves.folds == 2
     assert 2 * 400 * halves.passes(400) < 0.7 * 3 * 533 * Recipe().passes(533)  # texts that go through a model
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_labels_are_halved_where_no_folds_are_given(tiny_encoder, monkeypatch, given):
+    monkeypatch.setattr("engine.learning.learners.fine_tune", lambda *_told, recipe, **_more: recipe)
+    monkeypatch.setattr(FineTuning, "_reader", lambda *_told: SimpleNamespace(base=tiny_encoder.model))
+    blocks = np.arange(400) % 10 if given else None
+    recipe = FineTuning(None, None, "lora", "variance").fit(["a"] * 400, np.arange(400.0), seed=0, blocks=blocks)
+    assert recipe == (Recipe() if given else replace(Recipe(), folds=2, epochs=5, enough=100))
 
 
 def test_a_decoder_is_fine_tuned_through_its_label_tokens(decoder, phrases, y, tmp_path):

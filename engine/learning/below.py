@@ -40,11 +40,12 @@ def _leave(_layer: nn.Module, _inputs: Any, out: Any) -> None:
 
 
 class _Given(nn.Module):
-    """Stands in for a layer: hands on what it is given, or the states that were computed before."""
+    """Stands in for a layer: hands on what it is given, or the states of tokens that were computed before."""
 
     def __init__(self, layer: nn.Module, *, parts: int) -> None:
         super().__init__()
-        self.states: torch.Tensor | None = None
+        self.tokens: torch.Tensor | None = None
+        self.mask: torch.Tensor | None = None
         self._parts = parts
         # Not a part of this module, so that its weights are counted once.
         object.__setattr__(self, "layer", layer)
@@ -57,8 +58,17 @@ class _Given(nn.Module):
 
     def forward(self, states: torch.Tensor, *_: Any, **__: Any) -> Any:
         """Return the states in the form of the layer's own answer."""
-        out = states if self.states is None else self.states
+        out = states if self.tokens is None else self._laid(self.tokens, states.shape[1])
         return (out, *[None] * (self._parts - 1)) if self._parts else out
+
+    def _laid(self, tokens: torch.Tensor, length: int) -> torch.Tensor:
+        """The tokens' states end to end, shape (1, tokens, width), or padded, shape (texts, length, width)."""
+        if length == len(tokens):  # longer than any one text of several
+            return tokens[None]
+        assert self.mask is not None
+        states = tokens.new_zeros(*self.mask.shape, tokens.shape[1])
+        states[self.mask.bool()] = tokens
+        return states
 
 
 @dataclass(frozen=True)
@@ -122,10 +132,7 @@ class Below:
         given = [_Given(layer, parts=self.parts) for layer in layers]
 
         def choose(batch: list[int], mask: torch.Tensor) -> None:
-            tokens = torch.cat([self.states[i] for i in batch])
-            states = tokens.new_zeros(*mask.shape, tokens.shape[1])
-            states[mask.bool()] = tokens
-            given[-1].states = states
+            given[-1].tokens, given[-1].mask = torch.cat([self.states[i] for i in batch]), mask
 
         for place, stand_in in enumerate(given):
             stack[place] = stand_in

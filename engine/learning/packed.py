@@ -30,7 +30,7 @@ class PackedEncoder:
     """
 
     def __init__(self, model: Any, dtype: torch.dtype, *, split: bool) -> None:
-        base = _base(model)
+        base = base_of(model)
         self._embeddings, self._dtype = base.embeddings, dtype
         self._layers = [_Layer(layer, dtype, split) for layer in base.encoder.layer]
 
@@ -50,12 +50,7 @@ class PackedEncoder:
     def _embedded(self, ids: torch.Tensor) -> torch.Tensor:
         """Embeddings of texts of one length, shape (texts, tokens, width), in float32."""
         parts = self._embeddings
-        if hasattr(parts, "padding_idx"):  # RoBERTa counts from there, and passes over padding
-            counted = ids != parts.padding_idx
-            positions = counted.cumsum(1) * counted + parts.padding_idx
-        else:
-            positions = torch.arange(ids.shape[1])
-        both = parts.position_embeddings(positions) + parts.token_type_embeddings.weight[0]
+        both = parts.position_embeddings(positions_of(parts, ids)) + parts.token_type_embeddings.weight[0]
         return torch.as_tensor(_norm(parts.LayerNorm, torch.float32)((parts.word_embeddings(ids) + both).float()))
 
 
@@ -90,8 +85,8 @@ class _Layer:
 
 def can_pack(model: Any) -> bool:
     """Return whether the model is a BERT or RoBERTa encoder of plain parts (or with plain LoRA), and unobserved."""
-    base = _base(model)
-    if type(base) not in _KINDS or base.training or base.config.is_decoder or base.config.hidden_act != "gelu":
+    base = base_of(model)
+    if not is_of_the_bert_kind(base) or base.training or base.config.hidden_act != "gelu":
         return False
     if any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
         return False
@@ -111,8 +106,22 @@ def can_pack(model: Any) -> bool:
     )
 
 
-def _base(model: Any) -> Any:
+def base_of(model: Any) -> Any:
+    """Return the model below its adapters, or itself where it has none."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def is_of_the_bert_kind(base: Any) -> bool:
+    """Return whether each token attends to all of its text, and nothing else tells one token from another's."""
+    return type(base) in _KINDS and not base.config.is_decoder
+
+
+def positions_of(embeddings: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Return the positions of tokens, shape (texts, tokens) or (tokens,); embeddings are those of such a model."""
+    if not hasattr(embeddings, "padding_idx"):
+        return torch.arange(ids.shape[1])
+    counted = ids != embeddings.padding_idx  # RoBERTa counts from there, and passes over padding
+    return torch.as_tensor(counted.cumsum(1) * counted + embeddings.padding_idx)
 
 
 def _is_plain_lora(linear: Any) -> bool:

@@ -17,6 +17,7 @@ from engine.learning.models import Encoder, Progress, mean_pool, silent
 from engine.learning.prediction import pooled_layers
 from engine.learning.probe import Head
 from engine.learning.training import has_half_precision, has_half_products
+from engine.learning.unpadded import last_states
 
 Floats = NDArray[np.float64]
 
@@ -122,7 +123,7 @@ class TrainedHead(nn.Module):
 
     def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return predictions of shape (batch, k), numbers in units of the label."""
-        return self.read(self.backbone(input_ids=inputs, attention_mask=mask).last_hidden_state, mask)
+        return self.read(last_states(self.backbone, inputs, mask), mask)
 
     def read(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return predictions, shape (batch, k), from the backbone's last states, shape (batch, tokens, width)."""

@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tiny_models import as_the_card_says, byte_pairs, made
 
 from engine.errors import ModelError
+from engine.learning.below import layers_of
 from engine.learning.decoders import load_decoder
 from engine.learning.embeddings import pooled_states
 from engine.learning.finetuning import fine_tune
@@ -21,6 +22,7 @@ from engine.learning.learners import Workbench
 from engine.learning.models import embed, is_decoder, load_encoder
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled
+from engine.learning.unpadded import last_states
 
 TOKENIZER = byte_pairs()
 SIZES = {
@@ -241,6 +243,45 @@ def test_every_adapter_learns_through_the_expectation(writer, texts):
 
 
 # Fine-tuned
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_in_training_is_read_as_a_padded_one(folder, family):
+    encoder = load_encoder(folder(family))
+    # As many texts as tokens: which of the two comes first cannot be told by their numbers.
+    inputs, mask = encoder.pad([[5, 6, 7, 8], [9, 10], [11], [12, 13, 14]])
+    seen = mask.bool()
+
+    def plainly(backbone):
+        return backbone(input_ids=inputs, attention_mask=mask).last_hidden_state
+
+    def read(states_of):
+        model = adapted(encoder.model.float())
+        states = states_of(model)[seen]
+        (states**3).sum().backward()
+        return states.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    ours, theirs = read(lambda backbone: last_states(backbone, inputs, mask)), read(plainly)
+    torch.testing.assert_close(ours[0], theirs[0], atol=1e-5, rtol=1e-4)
+    assert float((ours[1] - theirs[1]).norm() / theirs[1].norm()) < 1e-5
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta"])
+def test_no_map_sees_what_pads_a_batch(folder, family):
+    encoder = load_encoder(folder(family))
+    inputs, mask = encoder.pad([[5, 6, 7, 8], [9, 10]])
+    seen = []
+    stack = layers_of(encoder.model)[1]
+    hooks = [layer.register_forward_hook(lambda _layer, _told, out: seen.append(out.shape[:2])) for layer in stack]
+    before = encoder.model.config._attn_implementation
+    last_states(encoder.model, inputs, mask)
+    assert seen == [(1, 6)] * len(stack)
+    hooks.append(stack[0].register_forward_hook(lambda *_: 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        last_states(encoder.model, inputs, mask)
+    for hook in hooks:
+        hook.remove()
+    assert encoder.model.config._attn_implementation == before
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *UNUSUAL])

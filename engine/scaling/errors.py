@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -18,6 +19,7 @@ _KNOWN_TAILS = 50.0  # labels that tell as much of their tails as is known of ra
 _LIGHTEST = 0.5  # a coin's tails are lighter, but not those of what a model leaves of it
 _PRIOR_LUCK, _PRIOR_FREEDOM = 0.03, 2.0  # what e is like where few trials tell
 _LEAST = 0.01  # keeps three trials that agree by chance from claiming certainty
+_RARE, _FEWEST_FREEDOM = 0.01, 4.0  # a variance lower than one in a hundred of its size's is luck, not a finding
 _OVERLAP = 0.5  # part of the luck that trials of one size share, because their training labels overlap
 
 
@@ -30,12 +32,14 @@ class TrialErrors:
         luck: Variance of e of each trial, shape (t,).
         shared: Covariance of all other errors, shape (t, t).
         level: Variance of the mean hold-out effect: the error of the label variance of the same labels.
+        with_level: Covariance of each trial's error with that one, shape (t,).
     """
 
     log_variances: Floats
     luck: Floats
     shared: Floats
     level: float
+    with_level: Floats
 
 
 def effective_freedom(freedom: ArrayLike, labels: ArrayLike) -> Floats:
@@ -57,6 +61,17 @@ def effective_freedom(freedom: ArrayLike, labels: ArrayLike) -> Floats:
     return np.asarray(freedom, dtype=float) * HEAVY_TAILS / max(heavy, _LIGHTEST)
 
 
+def plausible(sizes: Floats, variances: Floats, freedom: Floats) -> Floats:
+    """Return variances of which none is lower than chance makes one in a hundred, given the others of its size.
+
+    Of rare labels a hold-out may have none: nothing is left of labels that are all the same, and the log of nothing
+    would outweigh all other trials.
+    """
+    known = np.maximum(freedom, _FEWEST_FREEDOM)
+    pooled = np.array([np.average(variances[sizes == size], weights=freedom[sizes == size]) for size in sizes])
+    return np.asarray(np.maximum(variances, pooled * stats.chi2.ppf(_RARE, known) / known))
+
+
 def trial_errors(
     sizes: Floats, variances: Floats, freedom: Floats | None, names: NDArray[np.intp] | None
 ) -> TrialErrors:
@@ -67,7 +82,8 @@ def trial_errors(
         if freedom is not None:
             own = np.maximum(_sampling(freedom), own)
             log_v = log_v + own / 2  # the log of a mean lies above the mean of logs
-        return TrialErrors(log_v, own, np.zeros((len(log_v),) * 2), float(1 / (1 / own).sum()))
+        level = float(1 / (1 / own).sum())
+        return TrialErrors(log_v, own, np.zeros((len(log_v),) * 2), level, np.full(len(log_v), level))
     luck, effects = _two_way(log_s, log_v, names)
     holdouts = len(effects)
     theory = _sampling(freedom)
@@ -77,7 +93,10 @@ def trial_errors(
     same_size = log_s[:, None] == log_s[None, :]
     shared = np.sqrt(own[:, None] * own[None, :]) * same_holdout + _OVERLAP * luck * same_size
     luck_own = np.full(len(log_v), (1 - _OVERLAP) * luck)
-    return TrialErrors(log_v + _log_of_mean(sizes, variances), luck_own, shared, float(own.mean() / holdouts))
+    # Hold-outs of other sizes have other errors, of which the mean's is made.
+    of_holdout = np.array([own[names == name].mean() for name in range(holdouts)])
+    level, with_level = of_holdout.sum() / holdouts**2, np.sqrt(own * of_holdout[names]) / holdouts
+    return TrialErrors(log_v + _log_of_mean(sizes, variances), luck_own, shared, float(level), with_level)
 
 
 def _log_of_mean(sizes: Floats, variances: Floats) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import ArgumentError
-from engine.scaling.errors import TrialErrors, trial_errors
+from engine.scaling.errors import TrialErrors, plausible, trial_errors
 
 Floats = NDArray[np.float64]
 
@@ -204,6 +204,7 @@ def fit_law(
             raise ArgumentError(f"{name} is {value}; it must be finite and above zero.")
     freedom = None if degrees_of_freedom is None else _checked_freedom(degrees_of_freedom, s.size)
     names = None if holdouts is None else _checked_names(holdouts, s.size)
+    v = v if freedom is None else plausible(s, v, freedom)
     errors = trial_errors(s, v, freedom, names)
     start = zero_shot_variance if zero_shot_variance is not None else label_variance
     draws = _draw(_posterior(s, errors, start))
@@ -279,7 +280,7 @@ def _posterior(s: Floats, errors: TrialErrors, start: float | None) -> _Posterio
     x, y = s, errors.log_variances
     luck, shared = errors.luck, errors.shared
     if start is not None:
-        x, y, luck, shared = _with_start(x, y, luck, shared, start, errors.level)
+        x, y, luck, shared = _with_start(x, errors, start)
     logs = _log_shapes(grid, x, centre)
     weights = np.ones(len(y))
     for _ in range(_REWEIGHTINGS):
@@ -297,17 +298,15 @@ def _posterior(s: Floats, errors: TrialErrors, start: float | None) -> _Posterio
     return _Posterior(grid, log_weights, levels, float(1 / np.sqrt(one @ one)), centre)
 
 
-def _with_start(
-    x: Floats, y: Floats, luck: Floats, shared: Floats, start: float, level: float
-) -> tuple[Floats, Floats, Floats, Floats]:
+def _with_start(x: Floats, errors: TrialErrors, start: float) -> tuple[Floats, Floats, Floats, Floats]:
     """Add what the model leaves untrained as a point at no labels, which shares the level error of the trials."""
+    y, t = errors.log_variances, len(x)
     common = min(float(np.exp(np.median(y)) / start), 1.0)
-    t = len(y)
     wider = np.zeros((t + 1, t + 1))
-    wider[:t, :t] = shared
-    wider[t, :t] = wider[:t, t] = common * level
-    wider[t, t] = level
-    return np.append(x, 0.0), np.append(y, np.log(start)), np.append(luck, _START_ERROR**2), wider
+    wider[:t, :t] = errors.shared
+    wider[t, :t] = wider[:t, t] = common * errors.with_level
+    wider[t, t] = errors.level
+    return np.append(x, 0.0), np.append(y, np.log(start)), np.append(errors.luck, _START_ERROR**2), wider
 
 
 def _log_shapes(grid: Floats, x: Floats, centre: float) -> Floats:

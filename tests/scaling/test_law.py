@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.data.sealing import Sealing
 from engine.errors import ArgumentError
 from engine.scaling import Law, effective_freedom, fit_law
 
@@ -24,6 +25,35 @@ def trials(rng, seeds=5, sizes=SIZES, freedom=80, **parameters):
     """Sizes and variances as a pilot would see them: chi-square noise with the hold-out's degrees of freedom."""
     s = np.repeat(sizes, seeds).astype(float)
     return s, truth(s, **parameters) * rng.chisquare(freedom, s.size) / freedom
+
+
+def trials_of(n, seed, labels):
+    """What a pilot of n labels makes of a model that knows nothing: sizes, variances, freedom, hold-outs."""
+    rng = np.random.default_rng([seed, n])
+    y = labels(rng, n)
+    made = []
+    for holdout, train, out in Sealing.of(f"{seed:032x}", n, 0).trials(5):
+        made.append((len(train), max(y[out].var(), 1e-12), max(len(out) - 2, 1), holdout))
+    return y[:, None], *map(np.array, zip(*made, strict=True))
+
+
+@pytest.mark.parametrize("n", [22, 27, 28, 29, 38, 52])
+@pytest.mark.parametrize("seed", range(4))
+def test_few_labels_with_holdouts_of_other_sizes_have_a_law(n, seed):
+    y, sizes, variances, freedom, holdouts = trials_of(n, seed, lambda rng, n: rng.integers(1, 6, n).astype(float))
+    freedom, spread = effective_freedom(freedom, y), float(y.var(ddof=1))
+    law = fit_law(sizes, variances, degrees_of_freedom=freedom, holdouts=holdouts, label_variance=spread)
+    assert np.isfinite(law.draws).all()
+
+
+def test_a_holdout_of_equal_labels_does_not_wreck_the_law():
+    # Three hold-outs have none of the rare labels.
+    for seed in range(4):
+        y, sizes, variances, freedom, holdouts = trials_of(400, seed, lambda rng, n: 1.0 * (rng.random(n) < 0.08))
+        freedom, spread = effective_freedom(freedom, y), float(y.var(ddof=1))
+        law = fit_law(sizes, variances, degrees_of_freedom=freedom, holdouts=holdouts, label_variance=spread)
+        low, high = law.interval(400)
+        assert 0.2 * spread < low < high < 5 * spread
 
 
 @pytest.mark.parametrize(("a", "alpha", "b"), [(2.0, 0.5, 0.1), (0.287, 0.297, 0.042), (5.0, 1.0, 0.5)])

@@ -17,7 +17,22 @@ from engine.learning.cosines import Batch, cosines
 from engine.learning.dialogues import Dialogue, Questionnaire
 from engine.learning.faults import memory_told
 from engine.learning.gradients import low_confidence, median_cosine
-from engine.learning.models import Kept, Progress, batches, entrance, load, padded, readable, silent
+from engine.learning.models import (
+    Encoder,
+    Kept,
+    Progress,
+    batches,
+    encoder_of,
+    entrance,
+    is_decoder,
+    kept_by,
+    load,
+    load_encoder,
+    load_tokenizer,
+    padded,
+    readable,
+    silent,
+)
 
 _MOST_TOKENS = 1024
 _MOST_ANSWER = 16
@@ -45,7 +60,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Decoder:
-    """A loaded decoder.
+    """A loaded decoder that can be asked.
 
     Attributes:
         name: Hub name or folder that the user gave.
@@ -60,6 +75,13 @@ class Decoder:
     tokenizer: Any
     model: Any
     device: torch.device
+
+    def as_encoder(self) -> Encoder:
+        """Return what reads texts in the decoder as an encoder; its weights are the decoder's own where they can be."""
+        # Of a model laid over several GPUs only the whole brings its states back to where its tokens are.
+        if self.model.base_model is self.model or hasattr(self.model, "hf_device_map"):
+            return load_encoder(self.name, keep=kept_by(self.tokenizer))
+        return encoder_of(self.name, self.key, self.tokenizer, self.model.base_model)
 
     @torch.no_grad()
     def answer(self, texts: Sequence[str], instruction: str, progress: Progress = silent) -> Answers:
@@ -131,6 +153,15 @@ class _Sureness(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         self.seen.append(scores.float().softmax(-1).amax(-1))
         return scores
+
+
+def can_be_asked(name: str) -> bool:
+    """Return whether a model writes text and brings the chat template in which it is asked, without loading it.
+
+    Raises:
+        ModelError: The model cannot be found or wants remote code.
+    """
+    return is_decoder(name) and bool(getattr(load_tokenizer(name), "chat_template", None))
 
 
 def load_decoder(name: str, *, keep: Kept = "beginning") -> Decoder:
@@ -239,9 +270,10 @@ def cos_low(
 
     Raises:
         ArgumentError: An answer is blank.
-        ModelError: The chat template cannot carry a question, the instruction leaves no room for a text, or the
-            gradients are not finite.
+        ModelError: The chat template cannot carry a question, the instruction leaves no room for a text, the gradients
+            are not finite, or the memory does not suffice.
     """
     asked, chosen = decoder.questionnaire(instruction), low_confidence(confidences, np.random.default_rng(seed))
     dialogues = [asked.dialogue(texts[i], answers[i]) for i in chosen]
-    return median_cosine(cosines(Answered(decoder, dialogues), seed=seed, progress=progress))
+    with memory_told(f"measure CoS-Low of model {decoder.name}", "choose a smaller model"):
+        return median_cosine(cosines(Answered(decoder, dialogues), seed=seed, progress=progress))

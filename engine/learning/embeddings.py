@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.learning.faults import memory_told
 from engine.learning.models import Encoder, Progress, silent
 from engine.learning.prediction import pooled_layers
 
@@ -28,8 +29,12 @@ def pooled_states(encoder: Encoder, texts: list[str], progress: Progress = silen
     """Return mean token states of the last three layers (fewer where there are fewer), the last layer last.
 
     Shape (len(texts), layers, width).
+
+    Raises:
+        ModelError: The memory does not suffice.
     """
-    return pooled_layers(encoder, encoder.tokenize(texts) if texts else [], layers=_LAYERS, progress=progress)
+    with memory_told(f"read texts with model {encoder.name}", "choose a smaller model"):
+        return pooled_layers(encoder, encoder.tokenize(texts) if texts else [], layers=_LAYERS, progress=progress)
 
 
 class EmbeddingCache:

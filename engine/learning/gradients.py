@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from engine.learning.cosines import Batch, Span, cosines
+from engine.learning.faults import memory_told
 from engine.learning.models import Encoder, Progress, silent
 from engine.learning.probe import fit_logistic, fit_ridge
 from engine.learning.regressor import Regressor
@@ -62,7 +63,7 @@ def cos_low(
         progress: Called with the share done.
 
     Raises:
-        ModelError: The gradients are not finite.
+        ModelError: The gradients are not finite, or the memory does not suffice.
     """
     if len(y) < 2 or np.all(y == y[0]):
         return None  # equal labels leave the head at zero, and with it every gradient
@@ -72,7 +73,8 @@ def cos_low(
     head = fit_logistic(embeddings, y, classes) if classes else fit_ridge(embeddings, target[:, 0])
     ids = encoder.tokenize([texts[i] for i in chosen])
     labelled = Labelled(encoder, Regressor(encoder.model, head).eval(), ids, target[chosen])
-    return median_cosine(cosines(labelled, seed=seed, progress=progress))
+    with memory_told(f"measure CoS-Low of model {encoder.name}", "choose a smaller model"):
+        return median_cosine(cosines(labelled, seed=seed, progress=progress))
 
 
 def median_cosine(cosines: Floats) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 from engine.errors import ArgumentError
 from engine.learning.averaging import adapted
 from engine.learning.blending import BESIDE_THE_PROBE, Usual, outcomes, spread, trust, without_each
-from engine.learning.decoders import Decoder, load_decoder
+from engine.learning.decoders import Decoder, can_be_asked, load_decoder
 from engine.learning.embeddings import EmbeddingCache
 from engine.learning.finetuning import FineTuned, Tuned, fine_tune
 from engine.learning.label_tokens import Choices, ask
-from engine.learning.models import Encoder, Kept, Progress, is_decoder, load_encoder, silent
+from engine.learning.models import Encoder, Kept, Progress, load_encoder, silent
 from engine.learning.probe import Head, fit_layers
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled
@@ -258,10 +257,13 @@ class Workbench:
     Attributes:
         encoder: The loaded model.
         cache: Its embeddings.
+        decoder: The model as one that can be asked for labels, its weights those of the encoder; None for an encoder
+            and for a decoder that is no chat model.
     """
 
     encoder: Encoder
     cache: EmbeddingCache
+    decoder: Decoder | None = None
 
     @classmethod
     def open(cls, model: str, folder: Path, keep: Kept = "beginning") -> Workbench:
@@ -270,19 +272,9 @@ class Workbench:
         Raises:
             ModelError: The model cannot be found, loaded or trusted.
         """
-        encoder = load_encoder(model, keep=keep)
-        return cls(encoder, EmbeddingCache(folder, encoder))
-
-    @cached_property
-    def decoder(self) -> Decoder | None:
-        """The model as one that can be asked for labels; None for an encoder and for a decoder that is no chat model.
-
-        Raises:
-            ModelError: The model cannot be loaded.
-        """
-        if not (getattr(self.encoder.tokenizer, "chat_template", None) and is_decoder(self.encoder.name)):
-            return None
-        return load_decoder(self.encoder.name, keep=self.encoder.keep)
+        decoder = load_decoder(model, keep=keep) if can_be_asked(model) else None
+        encoder = decoder.as_encoder() if decoder else load_encoder(model, keep=keep)
+        return cls(encoder, EmbeddingCache(folder, encoder), decoder)
 
     def learner(self, name: str, objective: str, classes: tuple[str, ...] | None, about: str = "") -> Learner:
         """Return a learner by name: "probe", "lora", "full" or "auto".

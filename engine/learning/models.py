@@ -61,7 +61,7 @@ class Encoder:
     @property
     def keep(self) -> Kept:
         """Which end of a text that is too long is read."""
-        return "beginning" if self.tokenizer.truncation_side == "right" else "end"
+        return kept_by(self.tokenizer)
 
     @property
     def width(self) -> int:
@@ -103,17 +103,31 @@ def load_encoder(name: str = DEFAULT_MODEL, *, keep: Kept = "beginning") -> Enco
     Raises:
         ModelError: The model cannot be found, lacks safetensors, wants remote code, or fails its check.
     """
-    key, tokenizer, model = load(name, AutoModel, keep)
+    return encoder_of(name, *load(name, AutoModel, keep))
+
+
+def encoder_of(name: str, key: str, tokenizer: Any, model: Any) -> Encoder:
+    """Return a loaded model as an encoder; key and tokenizer are as `load` returns them.
+
+    Raises:
+        ModelError: The model is an encoder and a decoder in one.
+    """
     if model.config.is_encoder_decoder:
         raise ModelError(
             f"Model {name} reads with one half and writes with the other; choose an encoder (such as {DEFAULT_MODEL}) "
             "or a decoder."
         )
     most = _MOST_OF_DEFAULT if name == DEFAULT_MODEL else readable(tokenizer, model, _MOST_TOKENS)
+    keep = kept_by(tokenizer)
     if (model.dtype, keep) != (torch.float32, "beginning"):
         # Embeddings kept under the key of other numbers would be taken for these.
         key = hashlib.sha256(f"{key}{model.dtype}{keep}".encode()).hexdigest()[:16]
     return Encoder(name, key, tokenizer, model, entrance(model), most)
+
+
+def kept_by(tokenizer: Any) -> Kept:
+    """Return the end of a text that is too long which a tokenizer keeps."""
+    return "beginning" if tokenizer.truncation_side == "right" else "end"
 
 
 def is_decoder(name: str) -> bool:
@@ -152,7 +166,7 @@ def load(name: str, kind: Any, keep: Kept = "beginning") -> tuple[str, Any, Any]
     folder, key = _locate(name)
     with loading_told(name):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = load_tokenizer(name)
         options: dict[str, Any] = {"device_map": "auto"} if _must_spread(kind, config) else {}
         model, random = load_weights(kind, folder, config=config, dtype=precision(device()), **options)
     unfit = [key for key in random if "pooler" not in key]  # no embedding and no answer goes through a pooler
@@ -171,6 +185,16 @@ def load(name: str, kind: Any, keep: Kept = "beginning") -> tuple[str, Any, Any]
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.truncation_side = "right" if keep == "beginning" else "left"
     return key, tokenizer, model
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load a model's tokenizer by hub name or folder.
+
+    Raises:
+        ModelError: It cannot be found or wants remote code.
+    """
+    with loading_told(name):
+        return AutoTokenizer.from_pretrained(_locate(name)[0], trust_remote_code=False)
 
 
 def load_weights(kind: Any, folder: str, **options: Any) -> tuple[Any, list[str]]:

@@ -6,15 +6,12 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.learning.decoders import load_decoder
-from engine.learning.label_tokens import Choices, zero_shot
-from engine.learning.models import is_decoder
+from engine.learning.label_tokens import Choices, ask, zero_shot
 from engine.runs import fingerprint, home
 from engine.worker.job import VERSION, Job
 
@@ -28,11 +25,9 @@ def asked(job: Job, texts: Sequence[str], progress: Callable[[float], None]) -> 
 
     Which numbers it may answer is read off the pilot's labels alone: the others are sealed.
     """
-    model, keep = job.settings.model, job.settings.keep
-    if not is_decoder(model):
+    if not job.can_be_asked:
         return None
-    choices = Choices.of(job.dataset.y[job.sealing.pilot], job.dataset.classes, about=job.study.roles.label)
-    decoder = cache(lambda: load_decoder(model, keep=keep))
+    choices = _choices(job)
     parts = []
     for start in range(0, len(texts), _PART):
 
@@ -40,17 +35,31 @@ def asked(job: Job, texts: Sequence[str], progress: Callable[[float], None]) -> 
             progress(min(start + share * _PART, len(texts)) / len(texts))
 
         part = list(texts[start : start + _PART])
-        path = (
-            home()
-            / "cache"
-            / "predictions"
-            / f"{fingerprint(VERSION, 'asked', job.weights, keep, asdict(choices), part)}.npy"
-        )
+        name = fingerprint(VERSION, "asked", job.weights, job.settings.keep, asdict(choices), part)
+        path = home() / "cache" / "predictions" / f"{name}.npy"
         if not path.exists():
-            _write(path, zero_shot(decoder(), part, choices, share_done))
+            assert job.bench.decoder is not None
+            _write(path, zero_shot(job.bench.decoder, part, choices, share_done))
         parts.append(np.load(path))
     progress(1.0)
     return np.concatenate(parts)
+
+
+def texts_cut(job: Job) -> int:
+    """Return how many texts are longer than the model reads of them, or than it reads beside its question."""
+    texts = [*job.dataset.texts, *job.dataset.pool_texts]
+    probed = job.settings.learner == "probe" and job.settings.strategy != "zero-shot"
+
+    def counted() -> dict[str, int]:
+        bench = job.bench
+        reader = bench.encoder if bench.decoder is None or probed else ask(bench.decoder, _choices(job))
+        return {"texts": reader.truncated(texts)}
+
+    return int(job.step("texts cut", ["texts cut", probed], counted)["texts"])
+
+
+def _choices(job: Job) -> Choices:
+    return Choices.of(job.dataset.y[job.sealing.pilot], job.dataset.classes, about=job.study.roles.label)
 
 
 def _write(path: Path, values: Floats) -> None:

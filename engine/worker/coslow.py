@@ -9,11 +9,10 @@ import pandas as pd
 
 from engine.efficiency import efficiency
 from engine.efficiency.scale import ACCURACY, EXPLAINED_VARIANCE
+from engine.learning.decoders import Decoder
 from engine.learning.decoders import cos_low as cos_low_of_decoder
-from engine.learning.decoders import load_decoder
 from engine.learning.dialogues import answers, instruction
 from engine.learning.gradients import EXAMPLES, cos_low
-from engine.learning.models import is_decoder
 from engine.runs.calibrations import calibration_of
 from engine.worker.job import COSLOW, Job
 
@@ -21,11 +20,10 @@ from engine.worker.job import COSLOW, Job
 def measure_coslow(job: Job) -> float | None:
     """CoS-Low of the pilot's labels, and the curve it predicts; nothing is trained for it."""
     job.report.stage(COSLOW)
-    decoder = is_decoder(job.settings.model)
-    measured = job.step("details coslow", ["coslow"], lambda: _decoder(job) if decoder else _encoder(job))
+    measured = job.step("details coslow", ["coslow"], lambda: _measured(job))
     # Without training an encoder explains nothing; a decoder answers already.
     scores = {0: measured.get("zero_shot", 0.0)}
-    kind = ACCURACY if decoder else EXPLAINED_VARIANCE
+    kind = ACCURACY if job.can_be_asked else EXPLAINED_VARIANCE
     family = calibration_of(job.settings.model, job.settings.learner, kind)
     curve = efficiency(measured["coslow"], family=family, scores=scores, test_size=_texts(job))
     job.record("efficiency", curve.to_dict())
@@ -47,6 +45,11 @@ def _texts(job: Job) -> int:
     return len(job.sealing.pilot)
 
 
+def _measured(job: Job) -> dict[str, Any]:
+    decoder = job.bench.decoder
+    return _encoder(job) if decoder is None else _decoder(job, decoder)
+
+
 def _encoder(job: Job) -> dict[str, Any]:
     rows, data = job.sealing.pilot, job.dataset
     texts, y = [data.texts[i] for i in rows], data.y[rows]
@@ -55,10 +58,9 @@ def _encoder(job: Job) -> dict[str, Any]:
     return {"coslow": value, "examples": min(EXAMPLES, len(rows))}
 
 
-def _decoder(job: Job) -> dict[str, Any]:
+def _decoder(job: Job, decoder: Decoder) -> dict[str, Any]:
     rows, data = job.sealing.pilot, job.dataset
     texts, y = [data.texts[i] for i in rows], data.y[rows]
-    decoder = load_decoder(job.settings.model, keep=job.settings.keep)
     asked, expected = instruction(y, data.classes), answers(y, data.classes)
     said = decoder.answer(texts, asked, lambda share: job.report(share / 2))
     value = cos_low_of_decoder(

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.data import Dataset
 from engine.data.sealing import Sealing
+from engine.learning.decoders import can_be_asked
 from engine.learning.learners import Learner, Workbench
 from engine.learning.models import known_as
 from engine.learning.tracking import Tracker
@@ -51,6 +52,11 @@ class Job:
     def bench(self) -> Workbench:
         """The loaded model; loaded only once a step is not stored yet."""
         return Workbench.open(self.settings.model, home() / "cache", self.settings.keep)
+
+    @cached_property
+    def can_be_asked(self) -> bool:
+        """Whether the model writes its answers; it is not loaded for that."""
+        return can_be_asked(self.settings.model)
 
     @cached_property
     def weights(self) -> str:

@@ -18,6 +18,7 @@ from engine.runs.pace import SECONDS_TO_FIT, SECONDS_TO_PREDICT, UNTRAINED, cost
 from engine.runs.preflight import require_labels, require_service
 from engine.runs.progress import ProgressReport
 from engine.worker.answering import answer
+from engine.worker.asking import texts_cut
 from engine.worker.calibrating import COSLOW_LABELS, calibration_trials, measure_curve
 from engine.worker.coslow import measure_coslow
 from engine.worker.job import COSLOW, CURVE, ESTIMATE, LOADING, MODELS, PILOT, READING, Job
@@ -71,6 +72,8 @@ def _work(job: Job) -> None:
         return
     if _untrained(job.run):
         print(f"         {answer(job, None).summary()}")
+        if job.settings.strategy == "zero-shot" and job.dataset.predictions is None:
+            job.record("details run", {"texts_cut": texts_cut(job), "model": job.settings.model})
         return
     job.report.stage(LOADING)
     coslow = measure_coslow(job)
@@ -82,8 +85,8 @@ def _work(job: Job) -> None:
         if job.run.kind == "run":
             print(f"         {answer(job, made).summary()}")
     facts = {"seconds": perf_counter() - started, "cores": os.cpu_count(), "pilot_labels": job.sealing.pilot_size}
-    if job.run.kind == "run" and "bench" in job.__dict__:
-        facts["texts_cut"] = job.bench.encoder.truncated([*job.dataset.texts, *job.dataset.pool_texts])
+    if job.run.kind == "run":
+        facts["texts_cut"] = texts_cut(job)
     job.record("details run", {**facts, "device": job.device, "model": job.settings.model})
 
 

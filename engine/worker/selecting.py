@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from engine.data.sealing import Rows, generator
 from engine.errors import ArgumentError, DataError
-from engine.learning.decoders import load_decoder
 from engine.learning.dialogues import instruction
-from engine.learning.models import is_decoder
 from engine.learning.selection import draw_low, fitted_head, load_classifier
 from engine.runs import Selection, hand_over, labellings
 from engine.worker.job import LOADING, READING, Job
@@ -106,14 +104,15 @@ def _texts(job: Job, rows: Rows) -> list[str]:
 def _judge(job: Job, order: Rows) -> Judgement | str:
     """The model's confidence in the first texts of an order, or the reason why it has none."""
     job.report.stage(LOADING)
-    if is_decoder(job.settings.model):
+    if job.can_be_asked:
         return _by_writing(job, order)
     read = np.sort(order[:MOST_READ])
     return _by_labels(job, read) if job.dataset.n else _by_own_head(job, read)
 
 
 def _by_writing(job: Job, order: Rows) -> Judgement:
-    asked, decoder = _instruction(job), load_decoder(job.settings.model, keep=job.settings.keep)
+    asked, decoder = _instruction(job), job.bench.decoder
+    assert decoder is not None
     # Without a GPU a text takes a second or more: no more are read than a tenth of which is as many as are asked for.
     read = np.sort(order[: MOST_READ if decoder.device.type == "cuda" else 10 * job.settings.count])
     job.report.stage(READING)

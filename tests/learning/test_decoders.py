@@ -26,10 +26,11 @@ from transformers import (
 from engine.errors import ArgumentError, ModelError
 from engine.learning import cosines as machinery
 from engine.learning.cosines import cosines
-from engine.learning.decoders import Answered, Answers, cos_low, load_decoder
+from engine.learning.decoders import Answered, Answers, can_be_asked, cos_low, load_decoder
 from engine.learning.dialogues import Questionnaire, answers, instruction
 from engine.learning.gradients import low_confidence
-from engine.learning.models import DEFAULT_MODEL, is_decoder
+from engine.learning.learners import Workbench
+from engine.learning.models import DEFAULT_MODEL, embed, is_decoder, load_encoder
 
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
 DROPS_SYSTEM = TEMPLATE.replace("messages %}", "messages if m['role'] != 'system' %}")
@@ -399,7 +400,9 @@ def test_a_head_that_the_file_lacks_is_refused_unless_it_is_tied(decoder, tmp_pa
 
 def test_what_writes_is_a_decoder_and_what_reads_is_not(saved, tiny_encoder, tmp_path_factory):
     assert is_decoder(str(saved))
+    assert can_be_asked(str(saved))
     assert not is_decoder(DEFAULT_MODEL)
+    assert not can_be_asked(DEFAULT_MODEL)
     folder = tmp_path_factory.mktemp("encoder")
     tiny_encoder.model.save_pretrained(folder)
     assert not is_decoder(str(folder))
@@ -415,8 +418,20 @@ def test_a_tokenizer_without_a_chat_template_is_refused(decoder, saved):
     plain.chat_template = None
     (saved / "chat_template.jinja").unlink(missing_ok=True)
     plain.save_pretrained(saved)
+    assert can_be_asked(str(saved)) is False
     with pytest.raises(ModelError, match=r"no chat template.*-Instruct"):
         load_decoder(str(saved))
+
+
+def test_a_model_that_writes_and_one_that_reads_are_one_in_memory(saved, phrases, tmp_path):
+    bench = Workbench.open(str(saved), tmp_path)
+    assert bench.decoder.model.base_model is bench.encoder.model
+    alone = load_encoder(str(saved))
+    assert bench.encoder.key == alone.key
+    np.testing.assert_allclose(embed(bench.encoder, phrases[:4]), embed(alone, phrases[:4]), atol=1e-6)
+    spread = replace(bench.decoder, model=copy.copy(bench.decoder.model))
+    spread.model.hf_device_map = {"": 0}  # as over several GPUs
+    assert spread.as_encoder().model is not spread.model.base_model
 
 
 def test_a_decoder_without_safe_weights_is_refused(saved):

@@ -12,7 +12,8 @@ import torch
 from huggingface_hub import constants
 
 from engine.errors import ModelError
-from engine.learning.decoders import load_decoder
+from engine.learning.decoders import cos_low, load_decoder
+from engine.learning.embeddings import pooled_states
 from engine.learning.faults import loading_told, memory_told
 from engine.learning.label_tokens import Choices, zero_shot
 from engine.learning.models import load_encoder
@@ -80,6 +81,8 @@ def test_asking_a_model_tells_of_memory(decoder):
     for way in (
         lambda: poor.answer(["a room"], "Rate it."),
         lambda: zero_shot(poor, ["a room"], Choices.between(1, 5)),
+        lambda: pooled_states(poor.as_encoder(), ["a room"]),
+        lambda: cos_low(poor, ["a room", "food"], ["1", "2"], np.array([0.1, 0.2]), instruction="Rate it."),
     ):
         with pytest.raises(ModelError, match=r"memory on the GPU to .* model tiny; choose a smaller model"):
             way()

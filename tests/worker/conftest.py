@@ -23,7 +23,12 @@ def quick_coslow(monkeypatch):
 @pytest.fixture
 def in_process(offline_model, monkeypatch, shared_bench):
     """Execute a run in this process, with a model that is loaded once; signals are put back as they were."""
-    monkeypatch.setattr(job.Workbench, "open", lambda _model, _folder, _keep: shared_bench)
+    made = Workbench.open
+
+    def opened(model, folder, keep):
+        return shared_bench if model == DEFAULT_MODEL else made(model, folder, keep)
+
+    monkeypatch.setattr(job.Workbench, "open", opened)
     before = signal.getsignal(signal.SIGTERM)
 
     def execute(study, kind, settings):

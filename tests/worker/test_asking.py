@@ -14,7 +14,8 @@ from made_studies import make_study
 from engine.data.sealing import Sealing
 from engine.learning import models
 from engine.learning.decoders import load_decoder
-from engine.learning.label_tokens import Choices, load_asked, zero_shot
+from engine.learning.label_tokens import Choices, ask, load_asked, zero_shot
+from engine.learning.models import load_encoder
 from engine.learning.saved import load_predictors
 from engine.learning.trials import outcomes, residual_variance
 from engine.runs import RunSettings, RunState, open_store, read_results
@@ -41,7 +42,7 @@ def test_zero_shot_rectifies_what_the_model_answers(in_process, writer, kind, mo
     np.testing.assert_allclose(frame.iloc[:, 2:].to_numpy().squeeze(), expected, rtol=1e-4)
     assert list(frame["part"]) == ["rectify"] * 40 + ["pool"] * 60
     first = read_results(open_store(), run).estimate
-    monkeypatch.setattr(asking, "load_decoder", None)  # what was answered is not asked again
+    monkeypatch.setattr(asking, "zero_shot", None)  # what was answered is not asked again
     assert in_process(study, "run", settings)[0] == 0
     assert np.all(np.asarray(first.ci_low) < np.asarray(first.ci_high))
 
@@ -88,6 +89,30 @@ def test_the_plan_knows_what_the_model_explains_without_training(in_process, qui
     found = read_results(open_store(), run).plan
     assert "zero-shot" in [strategy.name for strategy in found.strategies]
     assert found.zero_shot_variance == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_model_that_writes_but_takes_no_questions_is_read_as_an_encoder(in_process, writer, tmp_path):
+    folder = shutil.copytree(writer, tmp_path / "base")
+    (folder / "chat_template.jinja").unlink()
+    study = make_study(open_store(), labels=40, pool=60)
+    status, run = in_process(study, "run", RunSettings(model=str(folder), learner="probe"))
+    assert (status, run.error) == (0, None), run.log_tail()
+    status, run = in_process(study, "run", RunSettings(model=str(folder), strategy="zero-shot"))
+    assert status == 1
+    assert "a model that writes its answers" in run.error
+
+
+@pytest.mark.parametrize(("strategy", "learner"), [("zero-shot", "probe"), ("labels-only", "probe"), ("auto", "probe")])
+def test_a_run_tells_how_many_texts_its_model_cut(in_process, quick_coslow, writer, monkeypatch, strategy, learner):
+    monkeypatch.setattr("engine.worker.coslow.cos_low_of_decoder", lambda *_arguments, **_options: 0.2)
+    study = make_study(open_store(), labels=40, pool=60)
+    texts = [*study.dataset().texts, *study.dataset().pool_texts]
+    settings = RunSettings(model=writer, strategy=strategy, learner=learner)
+    status, run = in_process(study, "run", settings)
+    assert (status, run.error) == (0, None), run.log_tail()
+    told = read_results(open_store(), run).details.get("texts_cut")
+    asked = ask(load_decoder(writer), choices(study.dataset())).truncated(texts)
+    assert told == {"zero-shot": asked, "labels-only": None, "auto": load_encoder(writer).truncated(texts)}[strategy]
 
 
 @pytest.mark.slow

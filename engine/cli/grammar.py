@@ -98,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("--text", metavar="COLUMN", help="column with the text; default: as in the run")
     output = Path("predictions")
     predict.add_argument("-o", "--output", type=Path, default=output, metavar="DIR", help=f"default: {output}")
+    predict.add_argument("--force", action="store_true", help="replace what DIR holds of other predictions or programs")
 
     report = _command(commands, "report", do.report, "write the report of a run")
     report.add_argument("run", metavar="RUN")

@@ -2,7 +2,8 @@
 
 A shard holds the rows as they came and their predictions. It is written under another name and then renamed, so that a
 shard is there in full or not at all, and it carries a hash of the predictor and of its rows: a run that was
-interrupted goes on after its last shard, and what has changed since is predicted anew.
+interrupted goes on after its last shard. Shards of other rows or another predictor, and files that are none of ours,
+are replaced only where that is asked for; the file that is read never is.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def predict_parquet(
     text: str,
     classes: Sequence[str] = (),
     shard_rows: int = 20_000,
+    force: bool = False,
     progress: Progress = silent,
 ) -> Streamed:
     """Predict every row of a Parquet file into a folder of Parquet files; no more than a shard is held in memory.
@@ -69,22 +71,28 @@ def predict_parquet(
     Args:
         predictor: What predicts.
         source: A Parquet file.
-        target: Folder of the shards, part-00000.parquet and so on; made if it is not there.
+        target: Folder of the shards, part-00000.parquet and so on; made if it is not there. The source must not lie
+            in it.
         text: Column with the text; its missing cells have no prediction.
         classes: Names of the classes; their probabilities are columns "probability of NAME". Empty for numbers,
             whose column is "prediction".
         shard_rows: Rows of a shard.
+        force: Replace what the folder holds of other predictions or other programs, where it is in the way.
         progress: Called with the share of rows done.
 
     Raises:
         DataError: The file or its columns do not serve.
-        ArgumentError: The folder cannot be written, or the classes are not the predictor's.
+        ArgumentError: The folder cannot be written, or holds what must not be replaced unawares; nothing in it is
+            touched then. Or the classes are not the predictor's.
     """
     columns = [f"probability of {name}" for name in classes] or ["prediction"]
     with _reading(source):
         file = pq.ParquetFile(source, pre_buffer=False)
     with file:
         _check(file.schema_arrow, source.name, text, columns)
+        _keep_source(source, target)
+        if not force:
+            _keep_parts(predictor.key, file, source, target, columns, shard_rows)
         return _predict_all(predictor, file, source, target, text, columns, shard_rows, progress)
 
 
@@ -128,6 +136,44 @@ def _check(schema: Any, name: str, text: str, columns: list[str]) -> None:
         raise DataError(f"{name} has a column '{taken[0]}' already, where a prediction would stand; rename it.")
 
 
+def _keep_source(source: Path, target: Path) -> None:
+    """Refuse a folder in which the source lies, itself or as a link."""
+    places = [*source.resolve().parents, *(source.parent.resolve() / source.name).parents]
+    if target.is_dir() and any(target.samefile(place) for place in places):
+        raise ArgumentError(
+            f"{source} lies in the folder {target}, into which its predictions would go; name another folder with -o."
+        )
+
+
+def _keep_parts(key: str, file: Any, source: Path, target: Path, columns: list[str], shard_rows: int) -> None:
+    """Refuse a folder with a part that is none of this prediction; as far as this one came, its own may be there."""
+    marks = {path.name: _marked(path) for path in _parts(target)}
+    remedy = "name another folder with -o, or add --force to replace what is in the way"
+    if foreign := [name for name, mark in marks.items() if mark is None]:
+        raise ArgumentError(f"{target / foreign[0]} was not written by Labelwise, or is damaged; {remedy}.")
+    others = ArgumentError(f"The folder {target} holds predictions of other rows, or by other models; {remedy}.")
+    for number, table in enumerate(_shards(file, source, shard_rows) if marks else ()):
+        mark = marks.pop(_name(number), None)
+        if mark is not None and mark != _mark(key, columns, table):
+            raise others
+        if not marks:  # what follows was not begun
+            return
+    if marks:
+        raise others
+
+
+def _parts(target: Path) -> list[Path]:
+    """The parts that a folder holds, whoever wrote them."""
+    if not target.is_dir():
+        return []
+    with _writing(target):
+        return sorted(path for path in target.iterdir() if path.match("part-*.parquet"))
+
+
+def _name(number: int) -> str:
+    return f"part-{number:05d}.parquet"
+
+
 def _predict_all(
     predictor: Keyed,
     file: Any,
@@ -146,7 +192,7 @@ def _predict_all(
         with _reading(source):
             texts = table.column(text).to_pylist()
         missing += texts.count(None)
-        path = target / f"part-{len(shards):05d}.parquet"
+        path = target / _name(len(shards))
         mark = _mark(predictor.key, columns, table)
         if _marked(path) != mark:
 
@@ -160,8 +206,7 @@ def _predict_all(
         shards.append(path)
         rows += len(texts)
         progress(rows / total)
-    with _writing(target):
-        _remove_later(target, len(shards))
+    _remove_later(target, len(shards))
     return Streamed(shards, rows, missing, computed)
 
 
@@ -232,7 +277,8 @@ def _write(path: Path, table: Any, mark: bytes) -> None:
 
 def _remove_later(target: Path, count: int) -> None:
     """Remove our own shards beyond the last, which an earlier, larger pool left."""
-    for path in target.glob("part-*.parquet"):
+    for path in _parts(target):
         number = path.stem.removeprefix("part-")
-        if number.isdigit() and int(number) >= count and _marked(path) is not None:
-            path.unlink()
+        if number.isdecimal() and int(number) >= count and _marked(path) is not None:
+            with _writing(target):
+                path.unlink()

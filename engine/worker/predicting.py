@@ -1,4 +1,4 @@
-"""python -m engine.worker.predicting RUN POOL TEXT DIR [--json]: a further pool through the models of a run.
+"""python -m engine.worker.predicting RUN POOL TEXT DIR [--json] [--force]: a further pool through the models of a run.
 
 POOL is a Parquet file of any size, TEXT its column (empty: named as in the run's study), DIR the folder of the shards.
 """
@@ -20,7 +20,14 @@ from engine.runs import Run, RunState, Store, open_store
 
 
 def predict_pool(
-    store: Store, run_id: str, source: Path, target: Path, *, text: str = "", progress: Progress = silent
+    store: Store,
+    run_id: str,
+    source: Path,
+    target: Path,
+    *,
+    text: str = "",
+    force: bool = False,
+    progress: Progress = silent,
 ) -> Streamed:
     """Predict a Parquet file with the mean of a run's models; see `predict_parquet`.
 
@@ -34,7 +41,7 @@ def predict_pool(
     models = load_predictors(_folders(run), run.settings.model, run.settings.keep)
     classes = study.dataset().classes or ()
     column = text or study.roles.text
-    return predict_parquet(models, source, target, text=column, classes=classes, progress=progress)
+    return predict_parquet(models, source, target, text=column, classes=classes, force=force, progress=progress)
 
 
 def _folders(run: Run) -> list[Path]:
@@ -69,7 +76,9 @@ def main(run_id: str, source: str, text: str, target: str, *flags: str) -> int:
     try:
         with bar:
             store = open_store()
-            made = predict_pool(store, run_id, Path(source), Path(target), text=text, progress=progress)
+            made = predict_pool(
+                store, run_id, Path(source), Path(target), text=text, force="--force" in flags, progress=progress
+            )
             models, every = models_of(store.run(run_id))
     except LabelwiseError as fault:
         print(f"labelwise: {' '.join(str(fault).split())}", file=sys.stderr)

@@ -66,27 +66,85 @@ def test_an_interrupted_stream_goes_on(pool):
     assert stream(again, pool).computed == 0
 
 
-def test_what_has_changed_is_predicted_anew(pool):
+def test_where_that_is_asked_for_what_has_changed_is_predicted_anew(pool):
     stream(Lengths(), pool)
-    assert stream(Lengths("another"), pool).computed == 3
+    assert stream(Lengths("another"), pool, force=True).computed == 3
     frame = pd.read_parquet(pool)
     frame.loc[150, "area"] = "east"
     frame[:199].to_parquet(pool)
-    made = stream(Lengths("another"), pool)
+    made = stream(Lengths("another"), pool, force=True)
     assert made.computed == 1
     assert len(list((pool.parent / "out").iterdir())) == 2
     assert pd.read_parquet(pool.parent / "out")["area"][150] == "east"
     broken = made.shards[0]
     broken.write_bytes(broken.read_bytes()[:100])
-    assert stream(Lengths("another"), pool).computed == 1
+    assert stream(Lengths("another"), pool, force=True).computed == 1
 
 
-def test_files_of_others_stay(pool):
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def refused(said, predictor, pool, out, **options):
+    """The folder is refused before a text is predicted, and left as it was."""
+    before = contents(out)
+    with pytest.raises(ArgumentError, match=said) as fault:
+        predict_parquet(predictor, pool, out, text="text", shard_rows=100, **options)
+    assert "name another folder with -o" in str(fault.value)
+    assert predictor.asked == []
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_folder_of_the_source_is_refused(pool, tmp_path, force):
+    own = tmp_path / "own"
+    own.mkdir()
+    for number in (0, 1):
+        (own / f"part-0000{number}.parquet").write_bytes(pool.read_bytes())
+    refused("lies in the folder", Lengths(), own / "part-00000.parquet", own, force=force)
+    (tmp_path / "link").symlink_to(own)
+    refused("lies in the folder", Lengths(), own / "part-00000.parquet", tmp_path / "link", force=force)
+    (own / "linked.parquet").symlink_to(pool)
+    refused("lies in the folder", Lengths(), own / "linked.parquet", own, force=force)
+    inner = own / "years" / "pool.parquet"
+    inner.parent.mkdir()
+    inner.write_bytes(pool.read_bytes())
+    with pytest.raises(ArgumentError, match="lies in the folder"):
+        predict_parquet(Lengths(), inner, own, text="text", force=force)
+    assert sorted(os.listdir(own)) == ["linked.parquet", "part-00000.parquet", "part-00001.parquet", "years"]
+
+
+def test_files_of_others_are_replaced_only_where_that_is_asked_for_and_in_the_way(pool):
     out = pool.parent / "out"
     out.mkdir()
-    pd.DataFrame({"x": [1]}).to_parquet(out / "part-00009.parquet")
-    stream(Lengths(), pool)
-    assert (out / "part-00009.parquet").exists()
+    for number in (0, 9):
+        pd.DataFrame({"x": [1]}).to_parquet(out / f"part-0000{number}.parquet")
+    refused(r"part-00000\.parquet was not written by Labelwise", Lengths(), pool, out)
+    other = (out / "part-00009.parquet").read_bytes()
+    (out / "part-00000.parquet").unlink()
+    refused(r"part-00009\.parquet was not written by Labelwise", Lengths(), pool, out)
+    assert stream(Lengths(), pool, force=True).computed == 3
+    assert (out / "part-00009.parquet").read_bytes() == other
+
+
+def test_the_folder_of_another_prediction_is_refused(pool, tmp_path):
+    made = stream(Lengths(), pool)
+    out, frame = tmp_path / "out", pd.read_parquet(pool)
+    said = "holds predictions of other rows, or by other models.*add --force"
+    refused(said, Lengths("another"), pool, out)
+    with pytest.raises(ArgumentError, match=said):
+        predict_parquet(Lengths(), pool, out, text="text", classes=["length"], shard_rows=100)
+    other = tmp_path / "other.parquet"
+    for rows in (frame[:150], frame[:100], frame[:0], frame[::-1]):  # of fewer rows the later shards would be removed
+        rows.to_parquet(other)
+        refused(said, Lengths(), other, out)
+    made.shards[0].unlink()
+    refused(said, Lengths("another"), pool, out)
+    assert stream(Lengths(), pool).computed == 1
+    frame[:100].to_parquet(other)
+    assert predict_parquet(Lengths(), other, out, text="text", shard_rows=100, force=True).computed == 0
+    assert sorted(os.listdir(out)) == ["part-00000.parquet"]
+    assert stream(Lengths(), pool).computed == 2  # the first of its shards is there
 
 
 def test_classes_are_columns(pool):
@@ -98,7 +156,7 @@ def test_classes_are_columns(pool):
     found = pd.read_parquet(pool.parent / "out")
     assert found["probability of yes"].dropna().eq(0.75).all()
     with pytest.raises(ArgumentError, match=r"predicts 2 columns, but 3"):
-        stream(Shares("b"), pool, classes=["a", "b", "c"])
+        stream(Shares("b"), pool, classes=["a", "b", "c"], force=True)
 
 
 def test_an_empty_pool(tmp_path):

@@ -42,6 +42,15 @@ def test_a_further_pool_gets_the_mean_of_the_runs_models(in_process, quick_coslo
     np.testing.assert_allclose(known[names], every[known["fold"], np.arange(30)], atol=1e-4)
     assert set(known["fold"]) == {0, 1, 2}
 
+    pd.DataFrame({study.roles.text: ["one", "two"]}).to_parquet(pool)
+    assert main(["predict", run.id, str(pool), "-o", str(out)]) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert "holds predictions of other rows, or by other models; name another folder with -o, or add --force" in err
+    assert len(pd.read_parquet(out)) == 30
+    assert main(["predict", run.id, str(pool), "-o", str(out), "--force"]) == 0
+    assert list(pd.read_parquet(out)[study.roles.text]) == ["one", "two"]
+
 
 def test_models_that_an_earlier_run_fitted_are_said_to_be_missing(in_process, quick_coslow, tmp_path, capfd):
     study = make_study(open_store())

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.cli import calibrating, commands, estimating, main, selecting
+from engine.cli import calibrating, commands, estimating, following, main, selecting
 from engine.errors import ArgumentError
-from engine.runs import open_store
+from engine.runs import RunSettings, open_store, sample_study
 from engine.runs.states import application
 
 SAMPLE = application() / "sample_data"
@@ -170,6 +170,62 @@ def test_plan_run_report_and_delete(capsys, tmp_path):
     assert "finished" in fault(capsys, "runs", "resume", run_id)
     assert main(["runs", "delete", run_id]) == 0
     assert run_id not in [run.id for run in open_store().runs()]
+
+
+def stopped(capsys, monkeypatch, *arguments: object) -> list[str]:
+    """Press Ctrl-C as soon as a run is followed; return the words of the command that is told."""
+
+    def interrupt(_seconds):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(following, "sleep", interrupt)
+        line = fault(capsys, *arguments)
+    told = re.fullmatch(r"labelwise: Stopped; `labelwise (runs resume .*)` goes on with it\.\n", line)
+    assert told, line
+    return shlex.split(told[1])
+
+
+@pytest.mark.slow
+def test_what_ctrl_c_tells_goes_on_to_the_results(capsys, monkeypatch, tmp_path):
+    out = tmp_path / "its  results"
+    command = stopped(capsys, monkeypatch, "run", *ON_SAMPLE, "--strategy", "labels-only", "-o", out)
+    assert command[3:] == ["-o", str(out)]
+    assert list(out.iterdir()) == []
+    assert stopped(capsys, monkeypatch, *command) == command
+    assert main([*command, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert set(record) == {"run", "plan", "estimate"}
+    assert record["run"]["id"] == command[2]
+    assert {"estimate.csv", "estimate.json", "labels.csv", "predictions.parquet", "report.html", "settings.json"} == {
+        path.name for path in out.iterdir()
+    }
+    again = tmp_path / "again"
+    assert main([*command[:3], "-o", str(again)]) == 0  # of a run that has its result
+    assert (again / "estimate.csv").read_text() == (out / "estimate.csv").read_text()
+    assert f"are in {again}" in capsys.readouterr().out
+    assert "finished" in fault(capsys, *command[:3])
+
+
+@pytest.mark.slow
+def test_a_selection_that_was_stopped_goes_on_to_its_file(capsys, monkeypatch, pool, offline_model):
+    output = pool.with_name("to label.csv")
+    output.write_text("remarks,how good\nGood,5\n")
+    asked = ["select", pool, "--text", "remarks", "--label", "how good", "--count", "8", "-o", output, "--force"]
+    command = stopped(capsys, monkeypatch, *asked)
+    assert command[3:] == ["-o", str(output), "--force"]
+    assert "holds 1 answer in 'how good'" in fault(capsys, *command[:-1])
+    assert main(command) == 0
+    assert f"They are in {output}. Fill its column 'how good'" in capsys.readouterr().out
+    assert len(pd.read_csv(output)) == 8
+
+
+def test_a_run_that_writes_nothing_takes_no_output(capsys, tmp_path):
+    store = open_store()
+    run = store.create_run(sample_study(store).id, "plan", RunSettings())
+    assert "(plan) writes nothing" in fault(capsys, "runs", "resume", run.id, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert "There is no run none" in fault(capsys, "runs", "resume", "none", "-o", tmp_path / "out")
 
 
 def test_the_command_is_installed_and_needs_no_torch_to_answer():

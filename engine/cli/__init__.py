@@ -16,7 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.do(options) or 0)
     except LabelwiseError as fault:
-        print(f"labelwise: {' '.join(str(fault).split())}", file=sys.stderr)
+        # Blanks within a line are left alone: they may be those of a path in a command to be copied.
+        print("labelwise:", " ".join(filter(None, map(str.strip, str(fault).splitlines()))), file=sys.stderr)
     except BrokenPipeError:
         # The reader of our output (head, less) has enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -32,7 +32,7 @@ def calibrate(options: Arguments) -> None:
     studies = [_study(options, store, path) for path in tasks]
     curves, coslow = [], {}
     for study in studies:
-        run = follow(store, start_run(store, study, "calibration", settings), study.name)
+        run = follow(store, start_run(store, study, "calibration", settings))
         found = read_results(store, run)
         assert found.efficiency is not None
         scores = found.trials.groupby("size", as_index=False).agg(

@@ -39,8 +39,9 @@ def app(options: Arguments) -> int:
 
 def demo(options: Arguments) -> None:
     """Go from the sample data to a report."""
+    make_folder(options.output)
     store = open_store()
-    _finish(options, store, start_run(store, sample_study(store), "run", RunSettings()))
+    finish(options, store, start_run(store, sample_study(store), "run", RunSettings()))
 
 
 def check(options: Arguments) -> int:
@@ -63,7 +64,7 @@ def plan(options: Arguments) -> None:
     """Pilot the learner and print the strategies side by side."""
     store = open_store()
     study = open_study(options, store)
-    run = follow(store, start_run(store, study, "plan", chosen_settings(options)), "plan")
+    run = follow(store, start_run(store, study, "plan", chosen_settings(options)))
     results = read_results(store, run)
     assert results.plan is not None
     if options.json:
@@ -98,17 +99,27 @@ def _advice(made: Plan) -> Iterator[str]:
 def run(options: Arguments) -> None:
     """Do the whole way and write what came of it into a folder."""
     store = open_store()
-    _finish(options, store, start_run(store, open_study(options, store), "run", chosen_settings(options)))
+    study, settings = open_study(options, store), chosen_settings(options)
+    make_folder(options.output)
+    finish(options, store, start_run(store, study, "run", settings))
 
 
-def _finish(options: Arguments, store: Store, run: Run) -> None:
-    """Follow a run to its end and write what came of it into the output folder."""
-    folder: Path = options.output
+def make_folder(folder: Path) -> None:
+    """Make the output folder, before any work is done for it.
+
+    Raises:
+        ArgumentError: It cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArgumentError(f"{folder} cannot be made ({error.strerror}); name another folder with -o.") from None
-    run = follow(store, run, folder.name)
+
+
+def finish(options: Arguments, store: Store, run: Run) -> None:
+    """Follow a run to its end and write what came of it into the output folder."""
+    folder: Path = options.output
+    run = follow(store, run, folder)
     results = read_results(store, run)
     assert results.estimate is not None
     plan = results.plan.to_dict() if results.plan else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from time import sleep
 from typing import Any
 
@@ -11,8 +13,14 @@ from engine.errors import RunError
 from engine.runs import Run, RunState, Store, reconcile, stop_run
 
 
-def follow(store: Store, run: Run, output: str) -> Run:
+def follow(store: Store, run: Run, output: Path | None = None, *, force: bool = False) -> Run:
     """Show a run's progress until it ends.
+
+    Args:
+        store: The open store.
+        run: The run.
+        output: Where what comes of it is to be written, so that whoever stops it is told how to get there yet.
+        force: Whether that may be overwritten.
 
     Raises:
         RunError: It did not finish; the sentence says why and how to go on.
@@ -28,13 +36,18 @@ def follow(store: Store, run: Run, output: str) -> Run:
             bar.update(100 * run.progress - bar.n)
     except KeyboardInterrupt:
         stop_run(store, run.id)
-        raise RunError(f"Stopped; `labelwise runs resume {run.id}` goes on with it ({output}).") from None
+        raise RunError(f"Stopped; `{_resuming(run, output, force)}` goes on with it.") from None
     finally:
         bar.close()
     if run.state is not RunState.FINISHED:
         reason = run.error or f"The run is {run.state}."
         raise RunError(f"{reason} (run {run.id}; `labelwise runs show {run.id}` prints its log)")
     return run
+
+
+def _resuming(run: Run, output: Path | None, force: bool) -> str:
+    words = ["labelwise", "runs", "resume", run.id, *(["-o", str(output)] if output else [])]
+    return shlex.join([*words, *(["--force"] if force else [])])
 
 
 def run_record(run: Run) -> dict[str, Any]:

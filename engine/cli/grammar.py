@@ -90,6 +90,10 @@ def parser() -> argparse.ArgumentParser:
         action.add_argument("run", metavar="RUN")
         if name == "stop":
             action.add_argument("--discard", action="store_true", help="delete what the run has computed")
+        if name == "resume":
+            written = "follow the run to its end and write what came of it there, as the commands run and select do"
+            action.add_argument("-o", "--output", type=Path, metavar="PATH", help=written)
+            action.add_argument("--force", action="store_true", help="overwrite the file of a selection")
 
     sentence = "predict a further pool of any size with the models of a run"
     predict = _command(commands, "predict", do_predicting.predict, sentence, as_json=True)

@@ -7,9 +7,10 @@ from argparse import Namespace as Arguments
 from time import sleep
 from typing import Any
 
+from engine.cli import commands, selecting
 from engine.cli.following import run_record
-from engine.errors import RunError
-from engine.runs import Run, Store, open_store, read_results, reconcile, resume_run, stop_run
+from engine.errors import ArgumentError, RunError
+from engine.runs import Run, RunState, Store, open_store, read_results, reconcile, resume_run, stop_run
 
 
 def list(options: Arguments) -> None:
@@ -60,10 +61,28 @@ def stop(options: Arguments) -> None:
 
 
 def resume(options: Arguments) -> None:
-    """Go on with a stopped run."""
+    """Go on with a stopped run; where an output is named, to its end, and write what came of it there."""
     store = open_store()
     reconcile(store)
-    _say(options, resume_run(store, options.run))
+    if options.output is None:
+        _say(options, resume_run(store, options.run))
+        return
+    run = store.run(options.run)
+    if run.kind == "select":
+        selecting.check_output(options.output, store.study(run.study_id).roles.label, options.force)
+        selecting.finish(options, store, _taken_up(store, run))
+    elif run.kind == "run":
+        commands.make_folder(options.output)
+        commands.finish(options, store, _taken_up(store, run))
+    else:
+        raise ArgumentError(f"Run {run.id} ({run.kind}) writes nothing into a folder or a file; leave -o out.")
+
+
+def _taken_up(store: Store, run: Run) -> Run:
+    """Go on with a run, if need be once it has stopped; one that has its result by now is left as it is."""
+    if run.state is RunState.STOPPING:
+        run = _settled(store, run.id) or run
+    return run if run.state is RunState.FINISHED else resume_run(store, run.id)
 
 
 def delete(options: Arguments) -> None:

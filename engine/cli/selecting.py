@@ -18,6 +18,7 @@ from engine.runs import (
     DEFAULT_MODEL,
     Answers,
     Question,
+    Run,
     RunSettings,
     Selection,
     Store,
@@ -34,20 +35,25 @@ _NEW_LABEL = "label"
 
 def select(options: Arguments) -> None:
     """Choose texts of a pool and write them into a file to be labelled."""
-    output: Path = options.output
-    _check_output(output, options.label or _NEW_LABEL, options.force)
+    check_output(options.output, options.label or _NEW_LABEL, options.force)
     asked = {name: getattr(options, name) for name in ("model", "keep", "count", "draw", "seed")}
     settings = RunSettings(**asked, answers=_answers(options))
     store = open_store()
     study = _pool_study(options, store)
-    run = follow(store, start_run(store, study, "select", settings), output.name)
-    chosen = read_results(store, run).selection
+    finish(options, store, start_run(store, study, "select", settings))
+
+
+def finish(options: Arguments, store: Store, run: Run) -> None:
+    """Follow a selection to its end and write the texts into the output file."""
+    output: Path = options.output
+    run = follow(store, run, output, force=options.force)
+    study, chosen = store.study(run.study_id), read_results(store, run).selection
     assert chosen is not None
     try:
         selected_table(study, chosen, {}).to_csv(output, index=False, encoding="utf-8")
     except OSError as error:
         raise ArgumentError(f"{output} cannot be written ({error.strerror}); name another file with -o.") from None
-    following = _following(study, output, settings)
+    following = _following(study, output, run.settings)
     if options.json:
         record = {"output": str(output), "count": len(chosen.rows), **chosen.to_dict(), "next": following}
         print(json.dumps({"run": run_record(run), "selection": record}, ensure_ascii=False))
@@ -80,8 +86,12 @@ def _answers(options: Arguments) -> Answers | None:
     return Answers(low=low, high=high, whole=low.is_integer() and high.is_integer())
 
 
-def _check_output(output: Path, label: str, force: bool) -> None:
-    """Refuse a file that cannot be written, or holds what must not be lost unawares, before any work is done."""
+def check_output(output: Path, label: str, force: bool) -> None:
+    """Refuse a file that cannot be written, or holds what must not be lost unawares, before any work is done.
+
+    Raises:
+        ArgumentError: It is such a file.
+    """
     if output.suffix.lower() != ".csv":
         raise ArgumentError(f"{output} does not end in .csv; name a CSV file with -o.")
     if not output.parent.is_dir():
@@ -129,7 +139,7 @@ def efficiency(options: Arguments) -> None:
     """Print how far labels carry with a model, before anything is trained on them."""
     store = open_store()
     settings = RunSettings(model=options.model, keep=options.keep, seed=options.seed)
-    run = follow(store, start_run(store, _labels_study(options, store), "efficiency", settings), "efficiency")
+    run = follow(store, start_run(store, _labels_study(options, store), "efficiency", settings))
     found = read_results(store, run).efficiency
     assert found is not None
     if options.json:

@@ -170,7 +170,10 @@ def fine_tune(
             training = Training(reader, head, [ids[i] for i in rest], targets[rest], scale, recipe, order, known)
             fold = _Fold(number, key, training, [texts[i] for i in part], targets[part], columns.mean(0), common)
             made.append(fold)
-            if not fold.is_there(watch, kept) and not beside:
+            if fold.is_there(kept):
+                # Side by side a step is one of all models that train then: those that are there had no share in it.
+                watch.pass_over(sum(map(len, training.plan)), 0 if beside else training.steps)
+            elif not beside:
                 fold.train(watch, kept)
             if not beside:
                 fold.tell()
@@ -241,12 +244,13 @@ class _Fold:
     left_out: Floats = field(init=False)
     told: Floats = field(init=False)
 
-    def is_there(self, watch: Watch, kept: Checkpoints) -> bool:
+    def is_there(self, kept: Checkpoints) -> bool:
         """Take the trained weights where there are some."""
         done = kept.read(self.key)
         if done is not None:
             self.training.take(done["weights"])
-            watch(sum(map(len, self.training.plan)))
+            # An earlier version did not write down how many steps they took.
+            self.training.steps = done.get("steps", len(self.training.plan))
             self.found = True
         return self.found
 
@@ -259,7 +263,7 @@ class _Fold:
 
     def keep(self, kept: Checkpoints) -> None:
         """Write the trained weights down."""
-        kept.write(self.key, {"weights": self.training.weights_now()})
+        kept.write(self.key, {"weights": self.training.weights_now(), "steps": self.training.steps})
 
     def tell(self) -> None:
         """Predict the fold and the common texts with what has been trained."""

@@ -119,6 +119,7 @@ class Together:
             self._schedule.step()
             watch(sum(map(len, batches)), float(losses.detach().mean()), rate)
         for model, training in enumerate(self._trainings):
+            training.steps = len(training.plan)
             training.take([*(p.detach()[model] for p in self._adapters), *(p.detach() for p in self._heads[model])])
 
     def _backward(self, batches: list[list[int]]) -> torch.Tensor:

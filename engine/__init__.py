@@ -7,7 +7,7 @@ import warnings
 
 # Libraries add warnings filters of their own when they are imported; importing Labelwise leaves them as they were.
 with warnings.catch_warnings():
-    from engine.allocation import Costs, Design, Plan, StrategyPlan, plan
+    from engine.allocation import Costs, Design, Plan, StrategyPlan, plan, plan_directions, saved_words, strategy_words
     from engine.data import Check, Dataset, Roles, Table, check_data, guess_roles, prepare, read_table
     from engine.efficiency import Efficiency, efficiency
     from engine.errors import ArgumentError, DataError, LabelwiseError, ModelError, RunError
@@ -121,6 +121,7 @@ __all__ = [
     "open_labelling",
     "open_store",
     "plan",
+    "plan_directions",
     "plan_figure",
     "preflight",
     "prepare",
@@ -137,11 +138,13 @@ __all__ = [
     "resume_run",
     "run_facts",
     "sample_study",
+    "saved_words",
     "selected_table",
     "selecting_run",
     "settings_json",
     "start_run",
     "stop_run",
+    "strategy_words",
     "trials_figure",
     "write_report",
 ]

@@ -8,7 +8,6 @@ from pages import parts
 from pages.wishes import Wishes
 
 NAMES = {"labels-only": "Labels only", "zero-shot": "Zero-shot", "split": "Best split", "cross-fit": "Cross-fit"}
-_MORE = 100
 
 
 def half_width(value: float, share: bool) -> str:
@@ -21,15 +20,6 @@ def bare(value: float, share: bool) -> str:
     return f"{100 * value:.1f}" if share else parts.number(value)
 
 
-def strategy_words(record: engine.StrategyPlan) -> str:
-    """Name a strategy with what it does to the labels."""
-    if record.name == "split":
-        return f"split, {record.finetune:,} labels to fine-tune and {record.rectify:,} to rectify"
-    if record.name == "cross-fit":
-        return f"cross-fit with {record.folds} folds"
-    return NAMES[record.name].lower()
-
-
 # ---------------------------------------------------------------- the recommendation
 
 
@@ -40,7 +30,7 @@ def show_recommendation(plan: engine.Plan, unit: str, share: bool) -> None:
     width = half_width(record.half_width, share)
     words = (
         f"**{width}{'' if share else ' ' + unit}** (80% between {bare(low, share)} and {bare(high, share)}). "
-        f"{_saved(plan, record)}{parts.plain(plan.why)}"
+        + f"{engine.saved_words(plan)} {parts.plain(plan.why)}".lstrip()
     )
     if plan.label_more is None:
         st.warning(words, title="Out of reach with this pool", icon=":material/block:")
@@ -49,17 +39,7 @@ def show_recommendation(plan: engine.Plan, unit: str, share: bool) -> None:
     elif record.name == "labels-only":
         st.info(words, title="Do not fine-tune", icon=":material/do_not_disturb_on:")
     else:
-        st.success(words, title=f"Recommended: {strategy_words(record)}", icon=":material/recommend:")
-
-
-def _saved(plan: engine.Plan, record: engine.StrategyPlan) -> str:
-    saved = (record.labels_alone or 0) - plan.n
-    if record.name == "labels-only" or saved <= 0:
-        return ""
-    if plan.may_gain_nothing:
-        return f"Labels-only would probably need {record.labels_alone:,} labels for that, but this is not sure. "
-    worth = f", worth {plan.costs.per_label * saved:,.2f}" if plan.costs.per_label else ""
-    return f"Labels-only would need {record.labels_alone:,} labels for that: you save {saved:,}{worth}. "
+        st.success(words, title=f"Recommended: {engine.strategy_words(record)}", icon=":material/recommend:")
 
 
 # -------------------------------------------------------------------------- the cards
@@ -145,52 +125,11 @@ def _row(plan: engine.Plan, record: engine.StrategyPlan, narrowest: float, share
 
 def show_directions(plan: engine.Plan, wishes: Wishes, share: bool) -> None:
     """Say how flat the optimum is, what further labels give, what the target takes and what the money buys."""
-    low, high = plan.flat_region
-    flat = f"Any split from {low:,} to {high:,} fine-tuning labels is within 2% of the best."
-    lines = {
-        "Flat region": flat,
-        **_next_labels(plan, share),
-        "Target": _target_words(plan, share),
-        "Money": _money_words(plan, wishes, share),
+    hints = {
+        "Target": "Name one above to see the fewest labels that reach it.",
+        "Money": "Name a sum above to see the narrowest interval that it buys."
+        if wishes.money is None
+        else f"Give the price of a label above to see what {wishes.money:,.2f} buys.",
     }
-    st.markdown("\n".join(f"- **{name}.** {words}" for name, words in lines.items()))
-
-
-def _next_labels(plan: engine.Plan, share: bool) -> dict[str, str]:
-    more = min(_MORE, plan.m - 1) if plan.design.population == "these" else _MORE
-    if more < 1:
-        return {}
-    now, gain = plan[plan.recommended].half_width, plan.gain_of_labels(more)
-    price = f", for {plan.costs.per_label * more:,.2f}" if plan.costs.per_label else ""
-    words = f"They would narrow the interval from {half_width(now, share)} to {half_width(now * (1 - gain), share)}"
-    return {f"The next {more:,} labels": f"{words} ({gain:.0%}){price}."}
-
-
-def _target_words(plan: engine.Plan, share: bool) -> str:
-    """Say how many labels the target takes, with a model and without."""
-    target = plan.half_width
-    if target is None:
-        return "Name one above to see the fewest labels that reach it."
-    needed, without = plan.labels_needed(target), plan.labels_only_needed(target)
-    if needed is None:
-        return f"No number of labels reaches {half_width(target, share)} with this pool."
-    words = f"About {needed:,} labels reach {half_width(target, share)}"
-    words += f", without a model {without:,}." if without is not None else "; labels alone never do."
-    return words + (" You have enough." if needed <= plan.n else f" That is {needed - plan.n:,} more than you have.")
-
-
-def _money_words(plan: engine.Plan, wishes: Wishes, share: bool) -> str:
-    """Say what a sum of money buys."""
-    if wishes.money is None:
-        return "Name a sum above to see the narrowest interval that it buys."
-    if not plan.costs.per_label:
-        return f"Give the price of a label above to see what {wishes.money:,.2f} buys."
-    try:
-        record = plan.affordable(wishes.money)
-    except engine.ArgumentError as fault:
-        return parts.plain(fault)
-    labels = record.rectify + (record.finetune if record.name == "split" else 0)
-    return (
-        f"{wishes.money:,.2f} buys {labels:,} labels in all, {strategy_words(record)}: "
-        f"{half_width(record.half_width, share)}, for {record.cost:,.2f}."
-    )
+    said = engine.plan_directions(plan, lambda value: half_width(value, share), wishes.money)
+    st.markdown("\n".join(f"- **{name}.** {parts.plain(words) or hints[name]}" for name, words in said.items()))

@@ -14,13 +14,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.allocation import Costs, plan
 from engine.cli import calibrating, commands, estimating, following, main, selecting
 from engine.errors import ArgumentError
-from engine.runs import RunSettings, open_store, sample_study
+from engine.runs import RunSettings, fingerprint, open_store, sample_study
 from engine.runs.states import application
+from engine.scaling import fit_law
 
 SAMPLE = application() / "sample_data"
 ON_SAMPLE = [str(SAMPLE / "labels.csv"), str(SAMPLE / "pool.csv"), "--text", "review", "--label", "rating"]
+SIZES, VARIANCES = (25, 50, 100) * 2, (0.82, 0.70, 0.61, 0.79, 0.72, 0.60)
 HEADER, ROW = "text,rating\n", '"number {}, and a bit of text",{}\n'
 
 
@@ -112,6 +115,35 @@ def test_a_target_that_no_share_can_have_is_refused(capsys, files):
     said = fault(capsys, "plan", labels, pool, "--text", "text", "--label", "rating", "--half-width", "3")
     assert "--half-width is 3, but the labels are classes, and shares lie below 1: 0.03 are three percentage" in said
     assert open_store().studies() == ()
+
+
+@pytest.fixture
+def piloted(monkeypatch):
+    """A pilot of the sample that has ended at once, and its plan under the settings that were asked for."""
+    made = plan(fit_law(SIZES, VARIANCES, label_variance=1.3), n=400, m=1600, label_variance=1.3, population="these")
+
+    def started(store, study, kind, settings):
+        run = store.create_run(study.id, kind, settings)
+        asked = made.replanned(half_width=settings.half_width, costs=Costs(per_label=settings.cost_per_label))
+        store.save_step_result(run.id, "plan", fingerprint(run.id), asked.to_dict())
+        store.update_run(run.id, state="finished")
+        return store.run(run.id)
+
+    monkeypatch.setattr(commands, "start_run", started)
+    return made
+
+
+def test_the_plan_says_what_a_target_takes(capsys, piloted):
+    assert main(["plan", *ON_SAMPLE, "--half-width", "1e-5"]) == 0
+    assert "Target. No number of labels reaches ± 0.000010 with this pool.\n" in capsys.readouterr().out
+    assert main(["plan", *ON_SAMPLE, "--half-width", "0.05"]) == 0
+    said = capsys.readouterr().out
+    needed, without = piloted.labels_needed(0.05), piloted.labels_only_needed(0.05)
+    assert f"Target. About {needed:,} labels reach ± 0.050, without a model {without:,}. That is" in said
+    assert main(["plan", *ON_SAMPLE]) == 0
+    said = capsys.readouterr().out
+    assert "Target" not in said
+    assert "The next 100 labels. They would narrow the interval from ± 0.0" in said
 
 
 def test_estimate_rectifies_own_predictions(capsys):

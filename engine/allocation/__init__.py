@@ -1,5 +1,6 @@
 """Strategies, their cost, and the plan that puts them side by side."""
 
+from engine.allocation.advice import plan_directions, saved_words, strategy_words
 from engine.allocation.plan import Plan, plan
 from engine.allocation.rampup import RampUpStep, weigh
 from engine.allocation.strategies import Costs, StrategyPlan, best_folds, best_split, fold_size
@@ -15,5 +16,8 @@ __all__ = [
     "best_split",
     "fold_size",
     "plan",
+    "plan_directions",
+    "saved_words",
+    "strategy_words",
     "weigh",
 ]

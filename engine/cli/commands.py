@@ -11,12 +11,13 @@ from argparse import Namespace as Arguments
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.allocation import Plan
+from engine.allocation import Plan, plan_directions, saved_words
 from engine.cli.following import follow, run_record
 from engine.cli.studies import chosen_roles, chosen_settings, open_study, read_tables
 from engine.data import check_data
 from engine.errors import ArgumentError, DataError
 from engine.report import settings_json, write_report
+from engine.report.wording import width_words
 from engine.runs import Run, RunSettings, Store, application, open_store, read_results, sample_study, start_run
 
 
@@ -82,18 +83,13 @@ def plan(options: Arguments) -> None:
 
 
 def _advice(made: Plan) -> Iterator[str]:
-    """What the plan says, in lines: why, labels saved, further labels, the target."""
+    """What the plan says, in lines: why, labels saved, and both directions."""
     yield f"\n{made.why}"
-    best = made[made.recommended]
-    saved = (best.labels_alone or 0) - made.n
-    if saved > 0 and not made.may_gain_nothing:
-        yield f"Labels-only would need {best.labels_alone:,} labels for that: {saved:,} are saved."
-    more = min(100, made.m - 1) if made.design.population == "these" else 100
-    if more > 0:
-        yield f"{more} labels more would narrow the interval by {made.gain_of_labels(more):.0%}."
-    if made.half_width is not None:
-        needed = made.labels_needed(made.half_width)
-        yield f"For a half-width of {made.half_width:g}: {needed or 'more labels than there are texts'} labels."
+    if saved := saved_words(made):
+        yield saved
+    for name, words in plan_directions(made, lambda value: f"± {width_words(value, value)}").items():
+        if words:
+            yield f"{name}. {words}"
 
 
 def run(options: Arguments) -> None:

@@ -1,0 +1,91 @@
+"""What a plan answers, in the sentences that page and command line share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from engine.allocation.plan import Plan
+from engine.allocation.strategies import StrategyPlan
+from engine.errors import ArgumentError
+
+_MORE = 100
+Written = Callable[[float], str]  # a half-width in words: units are the user's
+
+
+def strategy_words(record: StrategyPlan) -> str:
+    """Name a strategy with what it does to the labels."""
+    if record.name == "split":
+        return f"split, {record.finetune:,} labels to fine-tune and {record.rectify:,} to rectify"
+    if record.name == "cross-fit":
+        return f"cross-fit with {record.folds} folds"
+    return "labels only" if record.name == "labels-only" else record.name
+
+
+def saved_words(made: Plan) -> str:
+    """Say how many labels the recommended strategy saves; empty where that is none."""
+    record = made[made.recommended]
+    saved = (record.labels_alone or 0) - made.n
+    if record.name == "labels-only" or saved <= 0:
+        return ""
+    if made.may_gain_nothing:
+        return f"Labels-only would probably need {record.labels_alone:,} labels for that, but this is not sure."
+    worth = f", worth {made.costs.per_label * saved:,.2f}" if made.costs.per_label else ""
+    return f"Labels-only would need {record.labels_alone:,} labels for that: you save {saved:,}{worth}."
+
+
+def plan_directions(made: Plan, written: Written, money: float | None = None) -> dict[str, str]:
+    """Say how flat the optimum is, what further labels give, what the target takes and what the money buys.
+
+    Args:
+        made: The plan.
+        written: Writes a half-width.
+        money: For labels and compute in all, if a sum is named.
+
+    Returns:
+        A sentence or two under each heading; empty under one that nothing is known of without a target, or without
+        money and the price of a label.
+    """
+    low, high = made.flat_region
+    return {
+        "Flat region": f"Any split from {low:,} to {high:,} fine-tuning labels is within 2% of the best.",
+        **_next_labels(made, written),
+        "Target": _target_words(made, written),
+        "Money": _money_words(made, written, money),
+    }
+
+
+def _next_labels(made: Plan, written: Written) -> dict[str, str]:
+    more = min(_MORE, made.m - 1) if made.design.population == "these" else _MORE
+    if more < 1:
+        return {}
+    now, gain = made[made.recommended].half_width, made.gain_of_labels(more)
+    price = f", for {made.costs.per_label * more:,.2f}" if made.costs.per_label else ""
+    words = f"They would narrow the interval from {written(now)} to {written(now * (1 - gain))}"
+    return {f"The next {more:,} labels": f"{words} ({gain:.0%}){price}."}
+
+
+def _target_words(made: Plan, written: Written) -> str:
+    """How many labels the target takes, with a model and without."""
+    target = made.half_width
+    if target is None:
+        return ""
+    needed, without = made.labels_needed(target), made.labels_only_needed(target)
+    if needed is None:
+        return f"No number of labels reaches {written(target)} with this pool."
+    words = f"About {needed:,} labels reach {written(target)}"
+    words += f", without a model {without:,}." if without is not None else "; labels alone never do."
+    return words + (" You have enough." if needed <= made.n else f" That is {needed - made.n:,} more than you have.")
+
+
+def _money_words(made: Plan, written: Written, money: float | None) -> str:
+    if money is None or not made.costs.per_label:
+        return ""
+    try:
+        record = made.affordable(money)
+    except ArgumentError as fault:
+        return str(fault)
+    labels = record.rectify + (record.finetune if record.name == "split" else 0)
+    return (
+        f"{money:,.2f} buys {labels:,} labels in all, {strategy_words(record)}: {written(record.half_width)}, "
+        f"for {record.cost:,.2f}."
+    )

@@ -7,7 +7,17 @@ import warnings
 
 # Libraries add warnings filters of their own when they are imported; importing Labelwise leaves them as they were.
 with warnings.catch_warnings():
-    from engine.allocation import Costs, Design, Plan, StrategyPlan, plan, plan_directions, saved_words, strategy_words
+    from engine.allocation import (
+        Costs,
+        Design,
+        Plan,
+        StrategyPlan,
+        plan,
+        plan_directions,
+        saved_words,
+        split_words,
+        strategy_words,
+    )
     from engine.data import Check, Dataset, Roles, Table, check_data, guess_roles, prepare, read_table
     from engine.efficiency import Efficiency, efficiency
     from engine.errors import ArgumentError, DataError, LabelwiseError, ModelError, RunError
@@ -142,6 +152,7 @@ __all__ = [
     "selected_table",
     "selecting_run",
     "settings_json",
+    "split_words",
     "start_run",
     "stop_run",
     "strategy_words",

@@ -48,12 +48,7 @@ def show_recommendation(plan: engine.Plan, unit: str, share: bool) -> None:
 def show_cards(plan: engine.Plan, s: int, unit: str, share: bool) -> None:
     """Show width, labels saved, cost and time of the chosen split, each beside the recommended strategy's."""
     record, best = plan.at(s), plan[plan.recommended]
-    regret = float(plan.regret(s))
-    where = "at the best split" if regret < 0.005 else f"{regret:.0%} wider than at the best split"
-    st.markdown(
-        f"**Your split:** {record.finetune:,} fine-tune, {record.rectify:,} rectify; {where}. "
-        ":gray[In grey: what is recommended.]"
-    )
+    st.markdown(f"**Your split:** {engine.split_words(plan, s)}. :gray[In grey: what is recommended.]")
     widths = half_width(record.half_width, share), half_width(best.half_width, share)
     cards = [
         (f"Interval{'' if share else ', ± ' + unit}", *widths),
@@ -89,8 +84,7 @@ def _time(record: engine.StrategyPlan) -> str:
 
 def show_strategies(plan: engine.Plan, share: bool) -> None:
     """Show the strategies as a table, each with the interval of its width and its regret."""
-    narrowest = min(record.half_width for record in plan.strategies)
-    rows = [_row(plan, record, narrowest, share) for record in plan.strategies]
+    rows = [_row(plan, record, share) for record in plan.strategies]
     # A narrow screen scrolls sideways; cells that break into lines are harder to compare.
     frame = pd.DataFrame(rows).set_index("Strategy").replace(" ", "\N{NO-BREAK SPACE}", regex=True).reset_index()
     if not priced(plan.costs):
@@ -102,10 +96,10 @@ def show_strategies(plan: engine.Plan, share: bool) -> None:
     )
 
 
-def _row(plan: engine.Plan, record: engine.StrategyPlan, narrowest: float, share: bool) -> dict[str, str]:
+def _row(plan: engine.Plan, record: engine.StrategyPlan, share: bool) -> dict[str, str]:
     name = f"{NAMES[record.name]}, {record.folds} folds" if record.name == "cross-fit" else NAMES[record.name]
     low, high = record.interval
-    regret = record.half_width / narrowest - 1
+    regret = plan.wider(record)
     return {
         "Strategy": f"**{name}**" if record.name == plan.recommended else name,
         "Fine-tune": f"{record.finetune:,}" if record.finetune else "none",

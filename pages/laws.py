@@ -5,8 +5,6 @@ import streamlit as st
 import engine
 from pages import parts
 
-FEWEST = 3  # trials that R² is told of
-
 
 def has_plan(store: engine.Store, run: engine.Run) -> bool:
     """Whether a run has ended with a plan."""
@@ -36,7 +34,7 @@ def show_law(run: engine.Run, results: engine.Results, others: dict[str, engine.
     law = results.law
     if law is not None:
         figure = engine.law_figure(law, trials if len(trials) else None, name=name if others else "", others=others)
-        said = f"{parts.plain(law.summary())} {fit_words(law, len(trials))}"
+        said = f"{parts.plain(law.summary())} {law.fit_summary(len(trials))}"
     elif others and len(trials):
         first = next(iter(others))
         figure = engine.law_figure(others[first], trials, name=first)
@@ -50,13 +48,6 @@ def show_law(run: engine.Run, results: engine.Results, others: dict[str, engine.
         return
     parts.chart(figure, f"law_{run.id}", said, height=340)
     st.caption(said)
-
-
-def fit_words(law: engine.Law, trials: int) -> str:
-    """Say how well the law fits its trials; one or two tell nothing of that."""
-    if trials < FEWEST:
-        return f"So far from {parts.counted(trials, 'trial')} only."
-    return f"R² {law.r2:.2f} over {trials} trials."
 
 
 def follow(store: engine.Store, study: engine.Study, run: engine.Run) -> None:

@@ -145,19 +145,14 @@ def _ask_folds(stored: engine.Plan, key: str, costs: engine.Costs) -> int | None
 def ask_split(plan: engine.Plan) -> int:
     """Ask how many labels are to fine-tune under split; the best split at first."""
     low, high = int(plan.splits[0]), int(plan.splits[-1])
-    best = within(plan, plan["split"].finetune)
+    best = plan.nearest_split(plan["split"].finetune)
     if low == high:
         return low
     known = st.session_state.get("s", best)
-    if known != within(plan, known):  # a split of another pilot
-        st.session_state["s"] = within(plan, known)
+    if known != plan.nearest_split(known):  # a split of another pilot
+        st.session_state["s"] = plan.nearest_split(known)
     s = st.slider("Labels used to fine-tune (the others rectify)", low, high, best, key="s", bind="query-params")
-    return within(plan, s)
-
-
-def within(plan: engine.Plan, s: int) -> int:
-    """Return the split nearest to s that the plan can have; s may come from the address or from another pilot."""
-    return min(max(int(s), int(plan.splits[0])), int(plan.splits[-1]))
+    return plan.nearest_split(s)
 
 
 def _positive(value: float | None) -> float | None:

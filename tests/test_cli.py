@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from engine.allocation import Costs, plan
-from engine.cli import calibrating, commands, estimating, following, main, selecting
+from engine.cli import calibrating, commands, estimating, following, main, planning, selecting
 from engine.errors import ArgumentError
 from engine.runs import RunSettings, fingerprint, open_store, sample_study
 from engine.runs.states import application
@@ -129,7 +129,7 @@ def piloted(monkeypatch):
         store.update_run(run.id, state="finished")
         return store.run(run.id)
 
-    monkeypatch.setattr(commands, "start_run", started)
+    monkeypatch.setattr(planning, "start_run", started)
     return made
 
 
@@ -144,6 +144,48 @@ def test_the_plan_says_what_a_target_takes(capsys, piloted):
     said = capsys.readouterr().out
     assert "Target" not in said
     assert "The next 100 labels. They would narrow the interval from ± 0.0" in said
+
+
+def test_the_plan_is_told_as_the_page_tells_it(capsys, piloted):
+    assert main(["plan", *ON_SAMPLE, "--cost-per-label", "0.5", "--money", "150"]) == 0
+    said = capsys.readouterr().out
+    table = [line.split() for line in said.split("\n\n")[0].splitlines()]
+    regrets = [f"{piloted.wider(record):.0%}" for record in piloted.strategies]
+    assert "regret" in table[0]
+    assert all(regret in row for regret, row in zip(regrets, table[1:], strict=True))
+    low, high = piloted.flat_region
+    assert f"Flat region. Any split from {low:,} to {high:,} fine-tuning labels is within 2% of the best.\n" in said
+    assert "Money. 150.00 buys 300 labels in all, cross-fit with" in said
+    assert f"Law. {piloted.law.summary()} R² {piloted.law.r2:.2f} over 6 trials.\n" in said
+    assert "Your split" not in said
+    assert main(["plan", *ON_SAMPLE, "--strategy", "split", "--finetune", "300"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"Your split\. ± 0\.\d+: 300 fine-tune, 100 rectify; \d+% wider than at the best split\.\n", said)
+    assert "Money" not in said
+
+
+def test_the_plan_as_json_has_what_it_answers(capsys, piloted):
+    asked = ["--half-width", "0.05", "--cost-per-label", "0.5", "--money", "150"]
+    assert main(["plan", *ON_SAMPLE, *asked, "--strategy", "split", "--finetune", "395", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)["plan"]
+    assert set(piloted.to_dict()) < set(made)
+    assert made["labels_needed"] == piloted.labels_needed(0.05)
+    assert made["labels_only_needed"] == piloted.labels_only_needed(0.05)
+    assert made["gain_of_100_labels"] == piloted.gain_of_labels(100)
+    assert made["affordable"]["rectify"] == 300
+    assert (made["chosen_split"]["finetune"], made["chosen_split"]["rectify"]) == (390, 10)
+    assert made["chosen_split"]["regret"] == pytest.approx(piloted.regret(390))
+    assert main(["plan", *ON_SAMPLE, "--cost-per-label", "0.5", "--money", "5", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)["plan"]
+    nothing = ("labels_needed", "labels_only_needed", "affordable", "chosen_split")
+    assert [made[name] for name in nothing] == [None] * 4
+
+
+@pytest.mark.parametrize("money", ["0", "-3", "nan", "inf"])
+def test_a_sum_of_money_that_buys_nothing_is_refused(capsys, money):
+    said = fault(capsys, "plan", *ON_SAMPLE, "--cost-per-label", "1", "--money", money)
+    assert "it must be a number above zero" in said
+    assert "name that with --cost-per-label" in fault(capsys, "plan", *ON_SAMPLE, "--money", "100")
 
 
 def test_estimate_rectifies_own_predictions(capsys):
@@ -352,7 +394,7 @@ def test_a_models_folder_may_be_named_from_where_one_stands(command, capsys, fil
     def started(_store, _study, _kind, settings):
         raise ArgumentError(settings.model)
 
-    for module in (commands, selecting, calibrating):
+    for module in (commands, planning, selecting, calibrating):
         monkeypatch.setattr(module, "start_run", started)
     monkeypatch.chdir(tmp_path)
     Path("own").mkdir()

@@ -1,6 +1,6 @@
 """Strategies, their cost, and the plan that puts them side by side."""
 
-from engine.allocation.advice import plan_directions, saved_words, strategy_words
+from engine.allocation.advice import plan_directions, saved_words, split_words, strategy_words
 from engine.allocation.plan import Plan, plan
 from engine.allocation.rampup import RampUpStep, weigh
 from engine.allocation.strategies import Costs, StrategyPlan, best_folds, best_split, fold_size
@@ -18,6 +18,7 @@ __all__ = [
     "plan",
     "plan_directions",
     "saved_words",
+    "split_words",
     "strategy_words",
     "weigh",
 ]

@@ -33,6 +33,13 @@ def saved_words(made: Plan) -> str:
     return f"Labels-only would need {record.labels_alone:,} labels for that: you save {saved:,}{worth}."
 
 
+def split_words(made: Plan, s: int) -> str:
+    """Say what s labels to fine-tune leave to rectify, and how far that is from the best split."""
+    record, regret = made.at(s), float(made.regret(s))
+    where = "at the best split" if regret < 0.005 else f"{regret:.0%} wider than at the best split"
+    return f"{record.finetune:,} fine-tune, {record.rectify:,} rectify; {where}"
+
+
 def plan_directions(made: Plan, written: Written, money: float | None = None) -> dict[str, str]:
     """Say how flat the optimum is, what further labels give, what the target takes and what the money buys.
 

@@ -99,6 +99,10 @@ class Plan:
         """
         return record.labels_saved if record.labels_alone is None else 1 - self.n / record.labels_alone
 
+    def wider(self, record: StrategyPlan) -> float:
+        """Return how much wider a strategy's interval is than the narrowest of this plan, as a share."""
+        return record.half_width / _narrowest(self.strategies) - 1
+
     def at(self, s: int) -> StrategyPlan:
         """Return the record of a split with s fine-tuning labels."""
         return strategy_record(
@@ -144,6 +148,10 @@ class Plan:
         """The numbers of fine-tuning labels that can be chosen under `split`, at most about 400 of them."""
         low, high = split_range(self.design, self.finetune_minimum)
         return np.unique(np.linspace(low, high, min(high - low + 1, 400)).round())
+
+    def nearest_split(self, s: int) -> int:
+        """Return the split nearest to s that the plan can have: the pilot's labels cannot rectify, and some must."""
+        return min(max(int(s), int(self.splits[0])), int(self.splits[-1]))
 
     def width(self, s: float | Floats) -> Any:
         """Return the predicted half-width when s labels fine-tune and n - s rectify (a number for a number)."""

@@ -1,4 +1,4 @@
-"""The commands on data: app, demo, check, plan, run, report."""
+"""The commands on data: app, demo, check, run, report."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import signal
 import subprocess
 import sys
 from argparse import Namespace as Arguments
-from collections.abc import Iterator
 from pathlib import Path
 
-from engine.allocation import Plan, plan_directions, saved_words
 from engine.cli.following import follow, run_record
 from engine.cli.studies import chosen_roles, chosen_settings, open_study, read_tables
 from engine.data import check_data
 from engine.errors import ArgumentError, DataError
 from engine.report import settings_json, write_report
-from engine.report.wording import width_words
 from engine.runs import Run, RunSettings, Store, application, open_store, read_results, sample_study, start_run
 
 
@@ -59,37 +56,6 @@ def check(options: Arguments) -> int:
     if faults:
         raise DataError(f"{faults[0].finding} {faults[0].remedy}")
     return 0
-
-
-def plan(options: Arguments) -> None:
-    """Pilot the learner and print the strategies side by side."""
-    store = open_store()
-    study = open_study(options, store)
-    run = follow(store, start_run(store, study, "plan", chosen_settings(options)))
-    results = read_results(store, run)
-    assert results.plan is not None
-    if options.json:
-        print(json.dumps({"run": run_record(run), "plan": results.plan.to_dict()}))
-        return
-    table = results.plan.to_frame()
-    table["labels_saved"] = [f"{results.plan.share_saved(record):.0%}" for record in results.plan.strategies]
-    table["interval"] = table["interval"].map(lambda ends: f"{ends[0]:.4g} to {ends[1]:.4g}")
-    columns = ["name", "finetune", "rectify", "folds", "half_width", "interval", "labels_saved", "cost", "seconds"]
-    print(table[columns].to_string(index=False, float_format="{:.4g}".format))
-    for line in _advice(results.plan):
-        print(line)
-    if caution := study.question.caution_of_widths(len(study.dataset().classes or ()) or None):
-        print(caution)
-
-
-def _advice(made: Plan) -> Iterator[str]:
-    """What the plan says, in lines: why, labels saved, and both directions."""
-    yield f"\n{made.why}"
-    if saved := saved_words(made):
-        yield saved
-    for name, words in plan_directions(made, lambda value: f"± {width_words(value, value)}").items():
-        if words:
-            yield f"{name}. {words}"
 
 
 def run(options: Arguments) -> None:

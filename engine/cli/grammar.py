@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from engine.cli import calibrating as do_calibrating
 from engine.cli import commands as do
+from engine.cli import planning as do_planning
 from engine.cli import predicting as do_predicting
 from engine.cli import runs as do_runs
 from engine.cli import selecting as do_selecting
@@ -64,9 +65,12 @@ def parser() -> argparse.ArgumentParser:
     calibrate.add_argument("-o", "--output", type=Path, metavar="FILE", help="keep the calibration there instead")
     _model_arguments(calibrate)
 
-    plan = _command(commands, "plan", do.plan, "pilot, and the strategies side by side", as_json=True)
+    plan = _command(commands, "plan", do_planning.plan, "pilot, and the strategies side by side", as_json=True)
     _data_arguments(plan)
     _run_arguments(plan)
+    plan.add_argument(
+        "--money", type=float, metavar="SUM", help="what it buys, labels and compute together; needs --cost-per-label"
+    )
 
     run = _command(commands, "run", do.run, "pilot, fine-tune, predict the pool, rectify", as_json=True)
     _data_arguments(run)

@@ -29,6 +29,7 @@ _SHIFTS = np.append(0.0, np.geomspace(4.0, 256.0, 13))
 _ALPHA, _SHIFT = (0.5, 0.35), (40.0, 0.75)  # medians, and deviations of the logarithm
 _REWEIGHTINGS = 3
 _KNOTS = np.append(0.0, np.geomspace(0.25, 1e7, 420))
+_FEWEST = 3  # trials that R² is told of
 _NO_GAIN = 0.01  # a predicted fall below this share is none
 _START_ERROR = 0.03  # log scale: how well the curve begins at what the untrained model leaves
 
@@ -133,6 +134,12 @@ class Law:
             f"Residual variance falls as labels grow: {now:.3g} at {largest:.0f} fine-tuning labels, "
             f"and probably {later:.3g} (80% between {low:.3g} and {high:.3g}) at {2 * largest:.0f}."
         )
+
+    def fit_summary(self, trials: int) -> str:
+        """Say how well the law fits its trials, as many as there are; one or two tell nothing of that."""
+        if trials < _FEWEST:
+            return f"So far from {trials} trial{'' if trials == 1 else 's'} only."
+        return f"R² {self.r2:.2f} over {trials} trials."
 
     def to_dict(self) -> dict[str, Any]:
         """Return the trials; the fit is deterministic, so they determine the law."""

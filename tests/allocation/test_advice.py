@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.allocation import Costs, Plan, plan, plan_directions, saved_words, strategy_words
+from engine.allocation import Costs, Plan, plan, plan_directions, saved_words, split_words, strategy_words
 from engine.scaling import fit_law
 
 PRICED = Costs(per_label=0.5)
@@ -66,6 +66,13 @@ def test_money_is_answered_where_labels_have_a_price():
     words = f"{strategy_words(bought)}: {written(bought.half_width)}"
     assert said == f"300.00 buys 600 labels in all, {words}, for {bought.cost:,.2f}."
     assert "the fewest to plan with" in plan_directions(made(costs=PRICED), written, 5)["Money"]
+
+
+def test_a_split_is_told_with_its_regret():
+    one = made()
+    best = one["split"].finetune
+    assert split_words(one, best) == f"{best} fine-tune, {400 - best} rectify; at the best split"
+    assert split_words(one, 350) == f"350 fine-tune, 50 rectify; {one.regret(350):.0%} wider than at the best split"
 
 
 def test_the_flat_region_is_the_plans():

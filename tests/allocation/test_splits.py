@@ -197,6 +197,19 @@ def test_regret_is_nothing_at_the_optimum_and_the_flat_region_surrounds_it():
             assert one.regret(one.splits[one.splits < low][-1]) > 0.02
 
 
+def test_a_strategy_is_told_by_how_much_it_is_wider_than_the_narrowest():
+    one = made()
+    wider = [one.wider(record) for record in one.strategies]
+    assert min(wider) == 0
+    narrowest = one.strategies[wider.index(0)].half_width
+    assert wider == [record.half_width / narrowest - 1 for record in one.strategies]
+
+
+@pytest.mark.parametrize(("s", "nearest"), [(0, 50), (50, 50), (200, 200), (395, 390), (10**9, 390)])
+def test_a_split_is_brought_to_the_nearest_that_can_be_had(s, nearest):
+    assert made(finetune_minimum=50).nearest_split(s) == nearest
+
+
 def test_the_band_of_the_width_holds_the_width():
     one = made()
     low, high = one.width_interval(one.splits)

@@ -157,6 +157,13 @@ def test_the_summary_speaks_of_a_fall_where_there_is_one():
     assert "No gain" in fit_law([29], [0.225]).summary()
 
 
+def test_how_well_the_law_fits_is_told_of_three_trials_or_more():
+    law = fit_law(*trials(np.random.default_rng(6)), degrees_of_freedom=80)
+    assert law.fit_summary(3) == f"R² {law.r2:.2f} over 3 trials."
+    assert law.fit_summary(2) == "So far from 2 trials only."
+    assert law.fit_summary(1) == "So far from 1 trial only."
+
+
 @pytest.mark.slow
 def test_the_band_of_a_model_that_explains_nothing_covers_a_label_variance_that_few_labels_measured():
     covered, rng = [], np.random.default_rng(10)

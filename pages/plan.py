@@ -113,6 +113,9 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
                 costs = plan.costs
                 prices = {"price": costs.per_label, "hour": costs.per_gpu_hour, "thousand": costs.per_thousand}
                 chosen = {"folds": plan.folds, "target": plan.half_width, **prices}
+                # Under "auto" the run would choose the folds anew.
+                kept = wished.folds is not None and plan.recommended == "cross-fit"
+                chosen |= {"strategy": "cross-fit"} if kept else {}
                 s = plan.nearest_split(st.session_state.get("s", plan["split"].finetune))
                 st.session_state["wishes"] = {"study": study.id, "learner": run.settings.learner, "s": s, **chosen}
                 st.switch_page("pages/run.py", query_params={"study": study.id})

@@ -25,7 +25,7 @@ GIB = 2**30
 # ----------------------------------------------------------------------- before a run
 
 
-def wished(study: engine.Study) -> dict[str, object]:
+def wished(study: engine.Study) -> dict[str, Any]:
     """Return what was chosen on the Plan page for this study."""
     wishes = st.session_state.get("wishes", {})
     return wishes if wishes.get("study") == study.id else {}
@@ -47,8 +47,9 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     strategies = [name for name in parts.STRATEGIES if name != "zero-shot" or study.roles.prediction or writes]
     left, right = st.columns(2)
     strategy = left.selectbox(
-        "Strategy", strategies, format_func=lambda name: parts.STRATEGIES[name].capitalize(), key="strategy"
-    )
+        "Strategy", strategies, strategies.index(wishes.get("strategy", "auto")),
+        format_func=lambda name: parts.STRATEGIES[name].capitalize(), key="strategy",
+    )  # fmt: skip
     folds = right.slider(
         "Folds of cross-fit", 2, 20, int(wishes.get("folds") or 10), key="run_folds",
         disabled=strategy != "cross-fit",
@@ -90,7 +91,7 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     )
 
 
-def taken_over(settings: engine.RunSettings, share: bool) -> str:
+def taken_over(wishes: dict[str, Any], settings: engine.RunSettings, share: bool) -> str:
     """Say what the run takes over from the Plan page; empty where that is nothing."""
     told = {
         "price of a label": settings.cost_per_label,
@@ -100,6 +101,8 @@ def taken_over(settings: engine.RunSettings, share: bool) -> str:
     words = [f"{name} {value:,.10g}" for name, value in told.items() if value]
     if width := settings.half_width:
         words.insert(0, f"half-width {100 * width:.10g} points" if share else f"half-width {width:,.10g}")
+    if (settings.strategy, settings.folds) == (wishes.get("strategy"), wishes.get("folds")):
+        words.insert(0, f"{parts.STRATEGIES[settings.strategy]} with {settings.folds} folds")
     return f"Taken over from the Plan page: {', '.join(words)}." if words else ""
 
 
@@ -130,7 +133,7 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
     """Ask for the settings, show what they take, and start."""
     with st.container(border=True):
         settings = ask_settings(study)
-        if told := taken_over(settings, share=parts.dataset(study).classes is not None):
+        if told := taken_over(wished(study), settings, share=parts.dataset(study).classes is not None):
             st.caption(told)
     show_preflight(study, settings)
     parts.caution(study)

@@ -335,7 +335,32 @@ def test_the_wishes_go_on_to_the_run(visit: Visit, planned: engine.Study) -> Non
     assert app.session_state["wishes"]["folds"] == 4
     assert [app.session_state["wishes"][name] for name in ("price", "hour", "thousand")] == [1.25, 2.5, 0.0]
     app.switch_page("pages/run.py").run()
-    assert "from the Plan page: price of a label 1.25, price of an hour of compute 2.5." in words(app)
+    assert "price of a label 1.25, price of an hour of compute 2.5." in words(app)
+
+
+def test_folds_that_the_user_set_are_those_of_the_run(visit: Visit, planned: engine.Study) -> None:
+    app = visit("plan", study=planned.id)
+    app.selectbox(key="folds").set_value(3).run()
+    assert "Recommended: cross-fit with 3 folds" in titles(app)
+    next(button for button in app.button if button.label == "Continue to the run").click().run()
+    app.switch_page("pages/run.py").run()
+    assert app.selectbox(key="strategy").value == "cross-fit"
+    assert app.slider(key="run_folds").value == 3
+    assert not app.slider(key="run_folds").disabled
+    assert "Taken over from the Plan page: cross-fit with 3 folds, price of a label 0.8." in words(app)
+    app.slider(key="run_folds").set_value(4).run()
+    assert "Taken over from the Plan page: price of a label 0.8." in words(app)
+
+
+@pytest.mark.parametrize("asked", [{}, {"folds": 3, "hour": 1e9}])
+def test_the_plan_chooses_the_strategy_of_the_run_elsewhere(
+    visit: Visit, planned: engine.Study, asked: dict[str, float]
+) -> None:
+    app = visit("plan", study=planned.id, **asked)
+    next(button for button in app.button if button.label == "Continue to the run").click().run()
+    app.switch_page("pages/run.py").run()
+    assert app.selectbox(key="strategy").value == "auto"
+    assert "with" not in next(caption.value for caption in app.caption if "Taken over" in caption.value)
 
 
 def test_a_pilot_that_opened_nearly_all_labels_leaves_one_split(visit: Visit, store: engine.Store) -> None:

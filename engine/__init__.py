@@ -18,7 +18,17 @@ with warnings.catch_warnings():
         split_words,
         strategy_words,
     )
-    from engine.data import Check, Dataset, Roles, Table, check_data, guess_roles, prepare, read_table
+    from engine.data import (
+        Check,
+        Dataset,
+        Roles,
+        Table,
+        check_data,
+        fewest_to_finetune,
+        guess_roles,
+        prepare,
+        read_table,
+    )
     from engine.efficiency import Efficiency, efficiency
     from engine.errors import ArgumentError, DataError, LabelwiseError, ModelError, RunError
     from engine.rectification import (
@@ -118,6 +128,7 @@ __all__ = [
     "delete_labelling",
     "efficiency",
     "estimate_figure",
+    "fewest_to_finetune",
     "fit_law",
     "guess_roles",
     "home",

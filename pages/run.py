@@ -57,9 +57,13 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     )  # fmt: skip
     finetune = None
     if strategy == "split":
+        n = parts.dataset(study).n
+        fewest = min(engine.fewest_to_finetune(n), n - 10)
         finetune = left.number_input(
-            "Labels used to fine-tune", min_value=0, max_value=parts.dataset(study).n - 10, step=1,
-            value=wishes.get("s"), key="finetune", placeholder="as the plan finds best",
+            "Labels used to fine-tune", min_value=fewest, max_value=n - 10, step=1,
+            value=max(wishes["s"], fewest) if "s" in wishes else None, key="finetune",
+            placeholder="as the plan finds best",
+            help=f"The pilot opens {fewest} labels before anything else, and what it has seen cannot rectify.",
         )  # fmt: skip
     with st.expander("Model, objective, seed and reporting", icon=":material/tune:"):
         model = st.text_input("Model", engine.RunSettings().model, key="model", max_chars=200)

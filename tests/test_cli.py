@@ -164,6 +164,15 @@ def test_the_plan_is_told_as_the_page_tells_it(capsys, piloted):
     assert "Money" not in said
 
 
+def test_a_split_of_fewer_labels_than_the_pilot_opens_is_told_at_the_start(capsys, piloted):
+    for finetune, told in (("20", "50 labels fine-tune, not 20.\n"), ("50", "")):
+        assert main(["plan", *ON_SAMPLE, "--strategy", "split", "--finetune", finetune, "--json"]) == 0
+        captured = capsys.readouterr()
+        assert captured.err.endswith(told)
+        assert ("The pilot opens" in captured.err) == bool(told)
+        assert json.loads(captured.out)
+
+
 def test_the_plan_as_json_has_what_it_answers(capsys, piloted):
     asked = ["--half-width", "0.05", "--cost-per-label", "0.5", "--money", "150"]
     assert main(["plan", *ON_SAMPLE, *asked, "--strategy", "split", "--finetune", "395", "--json"]) == 0

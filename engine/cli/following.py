@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 from tqdm import tqdm
 
 from engine.errors import RunError
-from engine.runs import Run, RunState, Store, reconcile, stop_run
+from engine.runs import Run, RunState, Store, reconcile, split_caution, stop_run
 
 
 def follow(store: Store, run: Run, output: Path | None = None, *, force: bool = False) -> Run:
-    """Show a run's progress until it ends.
+    """Show a run's progress until it ends; say before that where it does not do what was set.
 
     Args:
         store: The open store.
@@ -25,6 +26,10 @@ def follow(store: Store, run: Run, output: Path | None = None, *, force: bool = 
     Raises:
         RunError: It did not finish; the sentence says why and how to go on.
     """
+    if run.settings.finetune is not None:
+        data = store.study(run.study_id).dataset(needs_pool=False)
+        if caution := split_caution(data.n, run.settings):
+            print(caution, file=sys.stderr)
     bar = tqdm(total=100, disable=None, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}")
     try:
         while not run.is_finished:

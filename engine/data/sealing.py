@@ -41,12 +41,8 @@ class Sealing:
 
     @classmethod
     def of(cls, key: str, n: int, seed: int) -> Sealing:
-        """Return the sealing of a data set by its key, opened for the first step: half of the labels, or a half of a
-        half and so on, at most 64."""
-        first = n // 2
-        while first > _FIRST_STEP:
-            first //= 2
-        return cls(generator(key, seed).permutation(n), first)
+        """Return the sealing of a data set by its key, opened for the first step."""
+        return cls(generator(key, seed).permutation(n), fewest_to_finetune(n))
 
     def steps(self) -> list[int]:
         """Return how many labels the pilot has opened after this step and each further one: twice as many, to half."""
@@ -90,6 +86,15 @@ class Sealing:
     def folds(self, count: int) -> list[Rows]:
         """Return K folds of all labels, their sizes within one of each other."""
         return [np.sort(part) for part in np.array_split(self.order, count)]
+
+
+def fewest_to_finetune(n: int) -> int:
+    """Return how many of n labels the pilot opens first, and so the fewest that fine-tune under a split: half of them,
+    or a half of a half and so on, at most 64."""
+    first = n // 2
+    while first > _FIRST_STEP:
+        first //= 2
+    return first
 
 
 def generator(key: str, seed: int) -> np.random.Generator:

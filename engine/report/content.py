@@ -12,8 +12,8 @@ from engine.report import wording
 from engine.report.answers import Grid, KeyFigure, answer_figures, comparison, differences
 from engine.report.facts import NOTES, run_facts
 from engine.report.method import Source, method
-from engine.report.settings import command_line, settings_rows
-from engine.runs import Results, Run, RunState, Store, Study, read_results
+from engine.report.settings import TO_FINETUNE, command_line, settings_rows
+from engine.runs import Results, Run, RunState, Store, Study, read_results, split_caution
 
 _STATES = {
     RunState.QUEUED: "has not started yet",
@@ -134,6 +134,8 @@ def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
 def _settings(study: Study, run: Run, results: Results) -> tuple[tuple[str, str], ...]:
     """What was asked for, then how it was done; nothing twice."""
     asked = settings_rows(study, run)
+    if results.plan and (caution := split_caution(results.plan.n, run.settings)):
+        asked = [(name, f"{value}. {caution}" if name == TO_FINETUNE else value) for name, value in asked]
     told = set(asked) | {("Strategy carried out", value) for name, value in asked if name == "Strategy"}
     return (*asked, *(fact for fact in run_facts(results) if fact not in told))
 

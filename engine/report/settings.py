@@ -13,9 +13,10 @@ from engine.runs import Run, RunSettings, Store, StoredFile, Study, read_results
 from engine.runs.pace import UNTRAINED
 
 _PACKAGES = ("labelwise", "numpy", "pandas", "scipy", "torch", "transformers", "peft")
+TO_FINETUNE = "Labels to fine-tune"
 _SETTINGS = {
     "objective": "Fine-tuning objective",
-    "finetune": "Labels to fine-tune",
+    "finetune": TO_FINETUNE,
     "folds": "Folds of cross-fit",
     "cost_per_label": "Price of a label",
     "cost_per_gpu_hour": "Price of an hour of compute",

@@ -13,7 +13,7 @@ from engine.runs.labelling_store import (
     selecting_run,
 )
 from engine.runs.launching import reconcile, resume_run, start_run, stop_run
-from engine.runs.preflight import Preflight, preflight
+from engine.runs.preflight import Preflight, preflight, split_caution
 from engine.runs.results import Results, read_results
 from engine.runs.sample import sample_study
 from engine.runs.states import (
@@ -63,6 +63,7 @@ __all__ = [
     "sample_study",
     "selected_table",
     "selecting_run",
+    "split_caution",
     "start_run",
     "stop_run",
 ]

@@ -12,7 +12,7 @@ import psutil
 
 from engine.allocation.inputs import FEWEST
 from engine.data import Dataset
-from engine.data.sealing import Sealing
+from engine.data.sealing import Sealing, fewest_to_finetune
 from engine.errors import ArgumentError, DataError
 from engine.runs.pace import SECONDS_TO_FIT, SECONDS_TO_PREDICT, UNTRAINED, pilot_work, strategy_seconds
 from engine.runs.states import DEFAULT_MODEL, RunKind, RunSettings
@@ -111,7 +111,8 @@ def preflight(dataset: Dataset, settings: RunSettings) -> Preflight:
     seconds = _SECONDS_TO_START + _seconds(dataset, settings) / (_GPU_SPEEDUP if gpu else max(cores / 2, 0.5))
     needed = _WORKER_BYTES[settings.learner] + 4000 * dataset.m
     free = int(psutil.virtual_memory().available)
-    return Preflight(gpu or f"CPU, {cores} cores", needed, free, seconds, _sentences(settings, gpu, needed, free))
+    sentences = _sentences(dataset.n, settings, gpu, needed, free)
+    return Preflight(gpu or f"CPU, {cores} cores", needed, free, seconds, sentences)
 
 
 def _seconds(dataset: Dataset, settings: RunSettings) -> float:
@@ -122,8 +123,20 @@ def _seconds(dataset: Dataset, settings: RunSettings) -> float:
     return embedding + pace * pilot_work(settings, sealing) + strategy_seconds(settings, dataset, pace)
 
 
-def _sentences(settings: RunSettings, gpu: str | None, needed: int, free: int) -> tuple[str, ...]:
+def split_caution(n: int, settings: RunSettings) -> str:
+    """Say how many of n labels fine-tune where a split is set to fewer than the pilot opens; empty elsewhere."""
+    asked, first = settings.finetune, fewest_to_finetune(n)
+    if settings.strategy != "split" or asked is None or asked >= first:
+        return ""
+    return (
+        f"The pilot opens {first} labels first, which cannot rectify any more: {first} labels fine-tune, not {asked}."
+    )
+
+
+def _sentences(n: int, settings: RunSettings, gpu: str | None, needed: int, free: int) -> tuple[str, ...]:
     sentences = []
+    if caution := split_caution(n, settings):
+        sentences.append(caution)
     if needed > free:
         sentences.append(
             f"The run needs about {needed / 2**30:.1f} GB of memory and {free / 2**30:.1f} GB are free; "

@@ -106,6 +106,21 @@ def test_the_run_page_says_what_it_needs_and_starts_one_run(
     assert started == ["run"]
 
 
+def test_no_fewer_labels_fine_tune_than_the_pilot_opens(
+    visit: Visit, store: engine.Store, planned: engine.Study, started: list[str]
+) -> None:
+    app = visit("run", study=planned.id)
+    app.selectbox(key="strategy").set_value("split").run()
+    asked = app.number_input(key="finetune")
+    assert (asked.min, asked.max, asked.value) == (50, 390, None)
+    assert "The pilot opens 50 labels" in asked.help
+    again = visit("plan", study=planned.id, s="8")
+    next(button for button in again.button if button.label == "Continue to the run").click().run()
+    again.switch_page("pages/run.py").run()
+    again.selectbox(key="strategy").set_value("split").run()
+    assert again.number_input(key="finetune").value == 50
+
+
 def test_a_run_reports_where_it_is_told_to_or_says_what_to_install(
     visit: Visit, store: engine.Store, planned: engine.Study, started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

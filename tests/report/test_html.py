@@ -310,6 +310,16 @@ def test_split_is_compared_with_the_plan_at_the_users_split(store):
     assert f"±{100 * plan.width(150):.1f} points" in Page(html_report(store, run.id)).text
 
 
+@pytest.mark.parametrize(("asked", "used"), [(20, 37), (40, 40)])
+def test_a_split_of_fewer_labels_than_the_pilot_opens_is_explained(store, asked, used):
+    settings = RunSettings(strategy="split", finetune=asked)
+    steps = {"plan": made_plan().to_dict(), "details": {"strategy": "split", "finetune": used}}
+    rows = dict(gather(store, made_run(store, made_study(store), settings=settings, **steps).id).settings.rows)
+    assert rows["Labels that fine-tuned"] == str(used)
+    why = ". The pilot opens 37 labels first, which cannot rectify any more: 37 labels fine-tune, not 20."
+    assert rows["Labels to fine-tune"] == f"{asked}{why if asked < used else ''}"
+
+
 def test_settings_hold_what_a_repetition_needs(store, finished):
     record = json.loads(settings_json(store, finished.id))
     study = store.study(finished.study_id)

@@ -112,6 +112,14 @@ def test_too_few_labels_for_a_plan_are_refused_before_anything_starts(store, mon
     assert preflight(few.dataset(), RunSettings(strategy="labels-only")).seconds > 0
 
 
+def test_a_split_of_fewer_labels_than_the_pilot_opens_is_told(store):
+    data = make_study(store, labels=400).dataset()
+    said = preflight(data, RunSettings(strategy="split", finetune=20)).sentences
+    assert said[0] == "The pilot opens 50 labels first, which cannot rectify any more: 50 labels fine-tune, not 20."
+    for settings in ({"strategy": "split", "finetune": 50}, {"strategy": "split"}, {"finetune": 20}):
+        assert "pilot" not in "".join(preflight(data, RunSettings(**settings)).sentences)
+
+
 def test_an_objective_of_classes_is_refused_for_numbers_before_anything_starts(store, study, monkeypatch):
     monkeypatch.setattr(launching, "_launch", lambda _store, run: run)
     asked = RunSettings(learner="lora", objective="cross-entropy")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.allocation import Plan
+from engine.allocation import Plan, StrategyPlan
 from engine.data import Dataset
 from engine.errors import LabelwiseError
 from engine.rectification.wording import group_pairs
@@ -174,15 +174,20 @@ def _key_figures(subject: wording.Subject, results: Results) -> tuple[KeyFigure,
         name = wording.strategy_words(results.plan, best.name)
         band = " to ".join(wording.width_words(end, best.half_width, share=share) for end in best.interval)
         half = wording.width_words(best.half_width, best.half_width, share=share)
+        title, worth = wording.saving_words(results.plan)
         figures = [
             KeyFigure("Recommended", name, f"{best.finetune:,} labels to fine-tune, {best.rectify:,} to rectify"),
-            KeyFigure("Predicted half-width", f"±{half}", f"80% band {band}"),
-            KeyFigure("Labels it would save", saved, f"of the {best.labels_alone:,} that labels alone would need"),
+            KeyFigure("Predicted half-width", f"±{half}", f"80% band {band}" if _has_band(best) else "no band"),
+            KeyFigure(title, saved, worth),
         ]
     elif results.efficiency is not None:
         middle, low, high = results.efficiency.words_to(0.9)
         figures = [KeyFigure("Labels to 90% of what can be reached", middle, f"80% between {low} and {high}")]
     return tuple(figures)
+
+
+def _has_band(record: StrategyPlan) -> bool:
+    return record.interval[1] > record.interval[0]
 
 
 def _strategies(plan: Plan, share: bool) -> Grid:
@@ -193,7 +198,7 @@ def _strategies(plan: Plan, share: bool) -> Grid:
         half = [
             wording.width_words(part, record.half_width, share=share) for part in (record.half_width, *record.interval)
         ]
-        band = f"±{half[0]} ({half[1]} to {half[2]})" if record.finetune else f"±{half[0]}"
+        band = f"±{half[0]} ({half[1]} to {half[2]})" if _has_band(record) else f"±{half[0]}"
         row = [wording.strategy_words(plan, record.name), f"{record.finetune:,}", f"{record.rectify:,}", band]
         row.append(f"{plan.share_saved(record):.0%}".replace("-", "−"))
         row += [f"{record.cost:,.2f}"] if costs else []
@@ -212,9 +217,8 @@ def _achieved(run: Run, results: Results, share: bool) -> Grid | None:
     name = strategy_done(run, results)
     rows = [(wording.strategy_words(plan, name), _predicted(plan, name, run, results), wording.half_width(estimate))]
     if estimate.labels_only is not None and name != "labels-only":
-        halves = plan["labels-only"].half_width
-        labels = (halves, halves, halves)
-        rows.append(("Labels only", labels, wording.half_width(estimate.labels_only)))
+        alone = plan["labels-only"]
+        rows.append(("Labels only", (alone.half_width, *alone.interval), wording.half_width(estimate.labels_only)))
     cells = []
     for words, (half, low, high), achieved in rows:
         shown = [wording.width_words(part, half, share=share) for part in (half, low, high, achieved)]

@@ -238,3 +238,12 @@ def strategy_words(plan: Plan, name: str) -> str:
     """A strategy's name for readers."""
     words = STRATEGY_WORDS.get(name, name)
     return f"{words}, {plan.folds} folds" if name == "cross-fit" else words
+
+
+def saving_words(plan: Plan) -> tuple[str, str]:
+    """The heading and the note of the share of labels that the recommended strategy would save."""
+    alone = plan[plan.recommended].labels_alone
+    needed = "those" if alone is None else f"the {alone:,}"
+    if plan.may_gain_nothing:
+        return "Labels it would probably save", f"of {needed} that labels alone would probably need; this is not sure"
+    return "Labels it would save", f"of {needed} that labels alone would need"

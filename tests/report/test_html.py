@@ -272,6 +272,35 @@ def test_a_plan_without_an_estimate_says_so(store):
     assert "The answer, three ways" not in text
 
 
+def test_labels_saved_are_told_as_surely_as_they_are_known(store):
+    sure = made_plan()
+    alone = sure[sure.recommended].labels_alone
+    assert not sure.may_gain_nothing
+    text = Page(html_report(store, made_run(store, made_study(store), "plan", plan=sure.to_dict()).id)).text
+    assert f"Labels it would save {sure.share_saved(sure[sure.recommended]):.0%} of the {alone:,} that" in text
+    assert "not sure" not in text
+    wide = tuple(replace(record, interval=(record.half_width, 1.0)) for record in sure.strategies)
+    run = made_run(store, made_study(store), "plan", plan=replace(sure, strategies=wide).to_dict())
+    text = Page(html_report(store, run.id)).text
+    assert "Labels it would probably save" in text
+    assert f"of the {alone:,} that labels alone would probably need; this is not sure" in text
+
+
+def test_every_band_whose_ends_differ_is_shown(store):
+    made = made_plan(label_degrees_of_freedom=40.0, zero_shot_degrees_of_freedom=40.0)
+    assert all(record.interval[1] > record.interval[0] for record in made.strategies)
+    run = made_run(store, made_study(store), plan=made.to_dict(), estimate=made_mean().to_dict())
+    content = gather(store, run.id)
+    assert all(re.search(r"^±[\d.]+ \([\d.]+ to [\d.]+\)$", row[3]) for row in content.strategies.rows)
+    assert all(re.search(r"^[\d.]+ to [\d.]+$", row[2]) for row in content.achieved.rows)
+    assert [row[0] for row in content.achieved.rows] == ["Cross-fit, 10 folds", "Labels only"]
+    certain = made_run(store, made_study(store), plan=made_plan().to_dict(), estimate=made_mean().to_dict())
+    content = gather(store, certain.id)
+    bands = [row[3] for row in content.strategies.rows if row[0] in ("Labels only", "Rectify as it came")]
+    assert not any("(" in band for band in bands)
+    assert content.achieved.rows[1][2] == "–"
+
+
 def test_a_failed_run_with_nothing_still_gives_a_report(store):
     run = made_run(store, made_study(store), state="failed")
     store.update_run(run.id, error="The memory did not suffice; choose a smaller model.")

@@ -30,9 +30,10 @@ app: setup
 browser: .venv/ready-dev
 	@sh tests/browser/install.sh
 
+# Two processes, a file in one of them; those that drive the browser take longest, so they are not left to the end.
 # Threads that wait without spinning: browser, app and worker share the cores with the tests.
 test: .venv/ready-dev browser
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready-dev
 	@$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from engine.learning.faults import memory_told
@@ -48,9 +49,11 @@ class EmbeddingCache:
     def __init__(self, folder: Path, encoder: Encoder) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._encoder = encoder
-        self._connection = sqlite3.connect(folder / f"states-{encoder.key}.db", timeout=60)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("CREATE TABLE IF NOT EXISTS states (text BLOB PRIMARY KEY, vector BLOB)")
+        # Of two processes that turn a new file to WAL at once SQLite lets neither wait: one would fail.
+        with FileLock(folder / "states.lock"):
+            self._connection = sqlite3.connect(folder / f"states-{encoder.key}.db", timeout=60)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("CREATE TABLE IF NOT EXISTS states (text BLOB PRIMARY KEY, vector BLOB)")
 
     def embed(self, texts: list[str], progress: Progress = silent) -> Vectors:
         """Return mean-pooled last states of length one, shape (len(texts), width)."""

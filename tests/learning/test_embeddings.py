@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 from types import SimpleNamespace
 
 import numpy as np
@@ -98,6 +100,8 @@ def test_what_was_read_before_a_stop_is_kept(tiny_encoder, phrases, tmp_path, mo
 
 SCRIPT = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from types import SimpleNamespace
 import numpy as np
 from pathlib import Path
@@ -109,6 +113,19 @@ for start in range(0, 400, 20):
     values = cache.states([str(i) for i in range(start, start + 40)])
     assert (values[:, 0, 0] == np.arange(start, start + 40)).all()
 """
+
+
+def test_many_open_a_new_cache_at_once(tmp_path):
+    encoder = SimpleNamespace(key="k", width=4)
+    for number in range(25):
+        start = Barrier(6)
+
+        def opened(_other, start=start, folder=tmp_path / str(number)):
+            start.wait()
+            EmbeddingCache(folder, encoder)
+
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(opened, range(6)))
 
 
 def test_two_processes_at_once_share_what_they_have(tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ COLUMNS = {
     "correlation": "Correlation",
 }
 
+OF_SHARES = {"estimate", "ci_low", "ci_high", "standard_error"}
 OF_PREDICTIONS = {"m", "n_effective", "labels_saved", "power", "correlation"}
 
 
@@ -151,8 +152,10 @@ def half_width(estimate: engine.Estimate) -> float:
     return float((halves**2).mean() ** 0.5)
 
 
-def show_table(estimate: engine.Estimate, run: engine.Run, name: str) -> None:
-    """Show all figures as a table, with its download."""
+def show_table(estimate: engine.Estimate, run: engine.Run, name: str, share: bool) -> None:
+    """Show all figures as a table, shares in per cent, with its download, where they are parts of one."""
+    percent = {"labels_saved"} | (OF_SHARES if share else set())
+    formats = {key: "percent" if key in percent else "%.4g" for key in list(COLUMNS)[2:]}
     frame = estimate.to_frame()
     left_out = {"name"} if (frame["name"] == "").all() else set()
     left_out |= OF_PREDICTIONS if estimate.is_labels_alone else set()
@@ -160,7 +163,7 @@ def show_table(estimate: engine.Estimate, run: engine.Run, name: str) -> None:
     st.dataframe(
         shown.rename(columns={**COLUMNS, "name": name}), hide_index=True, alt="All answers with their intervals",
         key="answers", placeholder="",
-        column_config={title: st.column_config.NumberColumn(format="%.4g") for title in list(COLUMNS.values())[2:]},
+        column_config={COLUMNS[key]: st.column_config.NumberColumn(format=form) for key, form in formats.items()},
     )  # fmt: skip
     st.download_button(
         "Download CSV", data=lambda: frame.to_csv(index=False).encode("utf-8-sig"), file_name=f"labelwise-{run.id}.csv",
@@ -188,7 +191,7 @@ def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
     for note in estimate.notes:
         st.warning(parts.plain(note), icon=":material/info:")
     show_promise(results, estimate, study.question, share)
-    show_table(estimate, run, "Group" if groups else "Class")
+    show_table(estimate, run, "Group" if groups else "Class", share)
     if facts := engine.run_facts(results):
         with st.expander("How it was done", icon=":material/info:"):
             st.markdown("\n".join(f"- {parts.plain(name)}: {parts.plain(value)}" for name, value in facts))

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import psutil
 
 from engine.allocation.inputs import FEWEST
+from engine.allocation.strategies import FEWEST_TO_RECTIFY
 from engine.data import Dataset
 from engine.data.sealing import Sealing, fewest_to_finetune
 from engine.errors import ArgumentError, DataError
@@ -124,10 +125,12 @@ def _seconds(dataset: Dataset, settings: RunSettings) -> float:
 
 
 def split_caution(n: int, settings: RunSettings) -> str:
-    """Say how many of n labels fine-tune where a split is set to fewer than the pilot opens; empty elsewhere."""
-    asked, first = settings.finetune, fewest_to_finetune(n)
-    if settings.strategy != "split" or asked is None or asked >= first:
+    """Say how many of n labels fine-tune where a split cannot be as it is set; empty elsewhere."""
+    asked, first, last = settings.finetune, fewest_to_finetune(n), n - FEWEST_TO_RECTIFY
+    if settings.strategy != "split" or asked is None or first <= asked <= last:
         return ""
+    if asked > last:
+        return f"At least {FEWEST_TO_RECTIFY} labels must rectify: {last:,} labels fine-tune, not {asked:,}."
     return (
         f"The pilot opens {first} labels first, which cannot rectify any more: {first} labels fine-tune, not {asked}."
     )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.allocation import Plan
+from engine.allocation.strategies import FEWEST_TO_RECTIFY
 from engine.data.sealing import Rows, generator, require_sealed
 from engine.errors import ArgumentError
 from engine.learning.models import Progress
@@ -80,7 +81,7 @@ def _split(job: Job, made: Plan | None) -> Predictions:
     assert made is not None
     asked = made["split"].finetune if job.settings.finetune is None else job.settings.finetune
     s = max(asked, job.sealing.pilot_size)
-    s = min(s, job.dataset.n - 10)
+    s = min(s, job.dataset.n - FEWEST_TO_RECTIFY)
     train, rectify = job.sealing.split(s)
     require_sealed(job.sealing.pilot, rectify)
     spans = _spans(made, np.array([made.costs.seconds(1, s, 0)]), predicted(job.settings, job.dataset))

@@ -112,12 +112,17 @@ def test_too_few_labels_for_a_plan_are_refused_before_anything_starts(store, mon
     assert preflight(few.dataset(), RunSettings(strategy="labels-only")).seconds > 0
 
 
-def test_a_split_of_fewer_labels_than_the_pilot_opens_is_told(store):
+def test_a_split_that_cannot_be_as_it_is_set_is_told(store):
     data = make_study(store, labels=400).dataset()
     said = preflight(data, RunSettings(strategy="split", finetune=20)).sentences
     assert said[0] == "The pilot opens 50 labels first, which cannot rectify any more: 50 labels fine-tune, not 20."
-    for settings in ({"strategy": "split", "finetune": 50}, {"strategy": "split"}, {"finetune": 20}):
-        assert "pilot" not in "".join(preflight(data, RunSettings(**settings)).sentences)
+    said = preflight(data, RunSettings(strategy="split", finetune=1000)).sentences
+    assert said[0] == "At least 10 labels must rectify: 390 labels fine-tune, not 1,000."
+    split = {"strategy": "split"}
+    for settings in (split | {"finetune": 50}, split | {"finetune": 390}, split, {"finetune": 20}):
+        said = "".join(preflight(data, RunSettings(**settings)).sentences)
+        assert "pilot" not in said
+        assert "rectify" not in said
 
 
 def test_an_objective_of_classes_is_refused_for_numbers_before_anything_starts(store, study, monkeypatch):

@@ -13,23 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import ON_SAMPLE, SAMPLE, fault
 
-from engine.allocation import Costs, plan
 from engine.cli import calibrating, commands, estimating, following, main, planning, selecting
 from engine.errors import ArgumentError
-from engine.runs import RunSettings, fingerprint, open_store, sample_study
-from engine.runs.states import application
-from engine.scaling import fit_law
+from engine.runs import RunSettings, open_store, sample_study
 
-SAMPLE = application() / "sample_data"
-ON_SAMPLE = [str(SAMPLE / "labels.csv"), str(SAMPLE / "pool.csv"), "--text", "review", "--label", "rating"]
-SIZES, VARIANCES = (25, 50, 100) * 2, (0.82, 0.70, 0.61, 0.79, 0.72, 0.60)
 HEADER, ROW = "text,rating\n", '"number {}, and a bit of text",{}\n'
-
-
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("LABELWISE_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture
@@ -40,20 +30,6 @@ def files(tmp_path):
     labels.write_text(HEADER + "".join(ROW.format(i, rng.integers(1, 6)) for i in range(60)))
     pool.write_text("text\n" + "".join(f'"pool number {i}, and a bit of text"\n' for i in range(40)))
     return labels, pool
-
-
-def fault(capsys, *arguments: object) -> str:
-    """Run a command that must fail and return its one line."""
-    try:
-        status = main([str(argument) for argument in arguments])
-    except SystemExit as end:  # argparse
-        status = end.code
-    captured = capsys.readouterr()
-    assert status == 2
-    assert captured.err.startswith("labelwise: ")
-    assert captured.err.count("\n") == 1
-    assert "Traceback" not in captured.err
-    return captured.err
 
 
 def test_check_says_what_is_in_order(capsys):
@@ -115,86 +91,6 @@ def test_a_target_that_no_share_can_have_is_refused(capsys, files):
     said = fault(capsys, "plan", labels, pool, "--text", "text", "--label", "rating", "--half-width", "3")
     assert "--half-width is 3, but the labels are classes, and shares lie below 1: 0.03 are three percentage" in said
     assert open_store().studies() == ()
-
-
-@pytest.fixture
-def piloted(monkeypatch):
-    """A pilot of the sample that has ended at once, and its plan under the settings that were asked for."""
-    made = plan(fit_law(SIZES, VARIANCES, label_variance=1.3), n=400, m=1600, label_variance=1.3, population="these")
-
-    def started(store, study, kind, settings):
-        run = store.create_run(study.id, kind, settings)
-        asked = made.replanned(half_width=settings.half_width, costs=Costs(per_label=settings.cost_per_label))
-        store.save_step_result(run.id, "plan", fingerprint(run.id), asked.to_dict())
-        store.update_run(run.id, state="finished")
-        return store.run(run.id)
-
-    monkeypatch.setattr(planning, "start_run", started)
-    return made
-
-
-def test_the_plan_says_what_a_target_takes(capsys, piloted):
-    assert main(["plan", *ON_SAMPLE, "--half-width", "1e-5"]) == 0
-    assert "Target. No number of labels reaches ± 0.000010 with this pool.\n" in capsys.readouterr().out
-    assert main(["plan", *ON_SAMPLE, "--half-width", "0.05"]) == 0
-    said = capsys.readouterr().out
-    needed, without = piloted.labels_needed(0.05), piloted.labels_only_needed(0.05)
-    assert f"Target. About {needed:,} labels reach ± 0.050, without a model {without:,}. That is" in said
-    assert main(["plan", *ON_SAMPLE]) == 0
-    said = capsys.readouterr().out
-    assert "Target" not in said
-    assert "The next 100 labels. They would narrow the interval from ± 0.0" in said
-
-
-def test_the_plan_is_told_as_the_page_tells_it(capsys, piloted):
-    assert main(["plan", *ON_SAMPLE, "--cost-per-label", "0.5", "--money", "150"]) == 0
-    said = capsys.readouterr().out
-    table = [line.split() for line in said.split("\n\n")[0].splitlines()]
-    regrets = [f"{piloted.wider(record):.0%}" for record in piloted.strategies]
-    assert "regret" in table[0]
-    assert all(regret in row for regret, row in zip(regrets, table[1:], strict=True))
-    low, high = piloted.flat_region
-    assert f"Flat region. Any split from {low:,} to {high:,} fine-tuning labels is within 2% of the best.\n" in said
-    assert "Money. 150.00 buys 300 labels in all, cross-fit with" in said
-    assert f"Law. {piloted.law.summary()} R² {piloted.law.r2:.2f} over 6 trials.\n" in said
-    assert "Your split" not in said
-    assert main(["plan", *ON_SAMPLE, "--strategy", "split", "--finetune", "300"]) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"Your split\. ± 0\.\d+: 300 fine-tune, 100 rectify; \d+% wider than at the best split\.\n", said)
-    assert "Money" not in said
-
-
-def test_a_split_of_fewer_labels_than_the_pilot_opens_is_told_at_the_start(capsys, piloted):
-    for finetune, told in (("20", "50 labels fine-tune, not 20.\n"), ("50", "")):
-        assert main(["plan", *ON_SAMPLE, "--strategy", "split", "--finetune", finetune, "--json"]) == 0
-        captured = capsys.readouterr()
-        assert captured.err.endswith(told)
-        assert ("The pilot opens" in captured.err) == bool(told)
-        assert json.loads(captured.out)
-
-
-def test_the_plan_as_json_has_what_it_answers(capsys, piloted):
-    asked = ["--half-width", "0.05", "--cost-per-label", "0.5", "--money", "150"]
-    assert main(["plan", *ON_SAMPLE, *asked, "--strategy", "split", "--finetune", "395", "--json"]) == 0
-    made = json.loads(capsys.readouterr().out)["plan"]
-    assert set(piloted.to_dict()) < set(made)
-    assert made["labels_needed"] == piloted.labels_needed(0.05)
-    assert made["labels_only_needed"] == piloted.labels_only_needed(0.05)
-    assert made["gain_of_100_labels"] == piloted.gain_of_labels(100)
-    assert made["affordable"]["rectify"] == 300
-    assert (made["chosen_split"]["finetune"], made["chosen_split"]["rectify"]) == (390, 10)
-    assert made["chosen_split"]["regret"] == pytest.approx(piloted.regret(390))
-    assert main(["plan", *ON_SAMPLE, "--cost-per-label", "0.5", "--money", "5", "--json"]) == 0
-    made = json.loads(capsys.readouterr().out)["plan"]
-    nothing = ("labels_needed", "labels_only_needed", "affordable", "chosen_split")
-    assert [made[name] for name in nothing] == [None] * 4
-
-
-@pytest.mark.parametrize("money", ["0", "-3", "nan", "inf"])
-def test_a_sum_of_money_that_buys_nothing_is_refused(capsys, money):
-    said = fault(capsys, "plan", *ON_SAMPLE, "--cost-per-label", "1", "--money", money)
-    assert "it must be a number above zero" in said
-    assert "name that with --cost-per-label" in fault(capsys, "plan", *ON_SAMPLE, "--money", "100")
 
 
 def test_estimate_rectifies_own_predictions(capsys):

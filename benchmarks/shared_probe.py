@@ -25,13 +25,13 @@ def probe_of(states: np.ndarray, y: np.ndarray) -> Fit:
         scale[scale < 1e-6 * max(float(scale.max()), 1e-300)] = np.inf
         target, n = y[train] - y[train].mean(0), len(train)
         values, U, V = _decomposed(((own - centre) / scale).astype(np.float32))
-        shrinks = np.array([values / (values + p) for p in _PENALTIES * values.sum() / n] + [0 * values]).T
+        shrinks = np.array([values / (values + p) for p in _PENALTIES * values.sum() / n]).T
         leverages = np.maximum(1 - (U**2) @ shrinks - 1 / n, 1e-6)
         coefficients = []
         for column in target.T.astype(np.float32):
             projected = U.T @ column
             left_out = (column[:, None] - U @ (shrinks * projected[:, None])) / leverages
-            weights = _weights(0.5 * n * np.log(np.maximum(left_out.var(0, dtype=float), 1e-300)))
+            weights = _weights(_PENALTIES, 0.5 * n * np.log(np.maximum(left_out.var(0, dtype=float), 1e-300)))
             coefficients.append(V(shrinks @ weights / np.sqrt(values) * projected) / scale)
         slope = np.array(coefficients).T
         return X[wanted] @ slope.astype(np.float32) + (y[train].mean(0) - centre @ slope)

@@ -65,15 +65,15 @@ class Sealing:
         """Return the rows that fine-tune and the rows that rectify."""
         return np.sort(self.order[:s]), np.sort(self.order[s:])
 
-    def trials(self, seeds: int) -> list[tuple[int, Rows, Rows]]:
-        """Return the trials as (seed, training rows, hold-out rows).
+    def trials(self, seeds: int, classes: Rows | None = None) -> list[tuple[int, Rows, Rows]]:
+        """Return the trials as (seed, training rows, hold-out rows); `classes` are the codes of all labels, shape (n,).
 
         Each seed holds out its own part of the pilot, the same at every size, and adds labels in its own order: the
         curve does not jump because another hold-out was drawn, and all parts together leave no label unused. A small
         pilot has fewer and larger parts: a line through two held-out labels would leave no residual. The sizes of a
-        step are among those of the next.
+        step are among those of the next. Each hold-out has its part of every class, as far as there are enough of it.
         """
-        pilot = self.pilot
+        pilot = self.pilot if classes is None else self.pilot[np.argsort(classes[self.pilot], kind="stable")]
         parts = max(min(seeds, len(pilot) // _FEWEST_HELD_OUT), 2)
         trials = []
         for seed in range(min(seeds, parts)):

@@ -14,9 +14,10 @@ from engine.learning.learners import Learner
 from engine.learning.models import Progress, silent
 from engine.learning.training import LossReport
 
-__all__ = ["Trial", "class_shares", "label_variance", "outcomes", "residual_variance", "run_trial"]
+__all__ = ["Trial", "above_zero", "class_shares", "label_variance", "outcomes", "residual_variance", "run_trial"]
 
 Floats = NDArray[np.float64]
+_NEXT_TO_NOTHING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,15 @@ def residual_variance(y: Floats, predictions: Floats, shares: Floats | None = No
         y: Labels as columns, shape (n, k); variances are means over columns, and one slope serves all columns, as one
             lambda serves all shares.
         predictions: Of these labels, shape (n, k).
-        shares: The share of each class wherever it is better known, shape (k,); None for numbers. A class that none of
-            these labels has is counted by its share, as if the predictions told nothing of it.
+        shares: The share of each class wherever it is better known, shape (k,); None for numbers. Each class counts by
+            its share, and one that none of these labels has as if the predictions told nothing of it.
     """
     seen, weights = len(y), np.ones(len(y))
-    if shares is not None and (unseen := np.flatnonzero(y.sum(0) == 0)).size:
-        # The shares of many classes, each better known with its half label, sum to more than 1: of those seen they are
-        # what the labels at hand stand for.
-        weights = np.concatenate([weights, seen * shares[unseen] / np.delete(shares, unseen).sum()])
+    if shares is not None:
+        counts = y.sum(0)
+        unseen = np.flatnonzero(counts == 0)
+        # The shares of many classes, each better known with its half label, sum to more than 1.
+        weights = seen / shares.sum() * np.concatenate([y @ (shares / np.maximum(counts, 1)), shares[unseen]])
         y = np.concatenate([y, np.eye(y.shape[1])[unseen]])
         predictions = np.concatenate([predictions, np.tile(predictions.mean(0), (len(unseen), 1))])
     total, k = weights.sum(), y.shape[1]
@@ -88,9 +90,19 @@ def residual_variance(y: Floats, predictions: Floats, shares: Floats | None = No
     spread = float((each * df**2).sum())
     # A slope below zero would say that the model is worse than nothing; lambda is never negative.
     slope = max(float((each * dy * df).sum()) / spread, 0.0) if spread > 0 else 0.0
-    freedom = max(total - 2, 1)
+    mean = shares is None  # known shares have taken nothing from these labels
     residual, spread_of_labels = float((each * (dy - slope * df) ** 2).sum()), float((each * dy**2).sum())
-    return residual / freedom / k, spread_of_labels / (total - 1) / k, float(max(seen - 2, 1))
+    return residual / max(total - mean - 1, 1) / k, spread_of_labels / (total - mean) / k, float(max(seen - 2, 1))
+
+
+def above_zero(variance: float, y: Floats, seen: int, *, classes: bool) -> float:
+    """Return a residual variance that can be believed of so many labels seen, where nothing is left of theirs.
+
+    Of classes a label more counts of which half is left: that none of 20 is mistaken does not say that none ever is. Of
+    numbers next to nothing is left. What is left is in units of the variance of labels y, shape (n, k).
+    """
+    least = 0.5 / (seen + 1) if classes else _NEXT_TO_NOTHING
+    return max(variance, least * label_variance(y, classes=classes), float(np.finfo(float).tiny))
 
 
 def run_trial(
@@ -113,4 +125,6 @@ def run_trial(
     columns = predictions if classes else predictions[:, None]
     variance, spread, freedom = residual_variance(outcomes(y[holdout], classes), columns, shares)
     score = 1 - variance / spread if spread > 0 else 0.0
-    return Trial(name, len(train), seed, max(variance, 1e-12), score, freedom, perf_counter() - start)
+    known = outcomes(y[np.concatenate([train, holdout])], classes)
+    variance = above_zero(variance, known, len(holdout), classes=classes is not None)
+    return Trial(name, len(train), seed, variance, score, freedom, perf_counter() - start)

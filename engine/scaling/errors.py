@@ -42,7 +42,7 @@ class TrialErrors:
     with_level: Floats
 
 
-def effective_freedom(freedom: ArrayLike, labels: ArrayLike) -> Floats:
+def effective_freedom(freedom: ArrayLike, labels: ArrayLike, left: ArrayLike | None = None) -> Floats:
     """Return degrees of freedom that say how well variances of labels, or of residuals of them, are known.
 
     The variance of a sample variance is (2 + excess kurtosis) sigma^4 / n: one of labels with long tails is known as
@@ -52,13 +52,21 @@ def effective_freedom(freedom: ArrayLike, labels: ArrayLike) -> Floats:
     Args:
         freedom: Degrees of freedom of the variances, were the labels' tails the usual ones.
         labels: The labels as columns, shape (n, k).
+        left: Of classes, the residual variances that the freedom is of, as means over columns. Where little is left,
+            it is left by few labels. The residuals y - p of probabilities p that are right have a fourth moment of
+            E[q] - 3 E[q^2], where q = p (1 - p) and E[q] is what is left. Of all such models E[q^2] is smallest, as
+            E[q]^2, where every label is as uncertain as the next, and largest, as E[q] / 4, where labels are certain or
+            a coin's toss; half-way between, the kurtosis is 0.625 / E[q] - 1.5.
     """
     y = np.asarray(labels, dtype=float)
     squares = (y - y.mean(0)) ** 2
     spread = float((squares.mean(0) ** 2).sum())
     excess = float((squares**2).mean(0).sum()) / spread - 3 if spread > 0 else 0.0
-    heavy = (len(y) * (1 + excess / 2) + _KNOWN_TAILS * HEAVY_TAILS) / (len(y) + _KNOWN_TAILS)
-    return np.asarray(freedom, dtype=float) * HEAVY_TAILS / max(heavy, _LIGHTEST)
+    usual = (len(y) * (1 + excess / 2) + _KNOWN_TAILS * HEAVY_TAILS) / (len(y) + _KNOWN_TAILS)
+    heavy = max(usual, _LIGHTEST) * np.ones_like(freedom, dtype=float)
+    if left is not None:
+        heavy = np.maximum(heavy, 1 + (0.625 / np.asarray(left, dtype=float) - 4.5) / 2)
+    return np.asarray(np.asarray(freedom, dtype=float) * HEAVY_TAILS / heavy)
 
 
 def plausible(sizes: Floats, variances: Floats, freedom: Floats) -> Floats:

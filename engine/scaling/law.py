@@ -2,9 +2,10 @@
 
 The form is the scaling law of Wang, Ye & Zhao (arXiv 2511.19486), sigma2(s) = a s^-alpha + b, begun at s + shift: the
 first labels teach little, and without any the model leaves what it leaves untrained. Few and noisy trials do not
-determine its parameters, so it is fitted as a posterior on a grid: log alpha ~ N(log 0.5, 0.35), no shift or
-log shift ~ N(log 40, 0.75), the floor b as a share of the level at the sizes seen. Trials that were scored on the same
-hold-out share its error, and odd trials weigh little (Student-t errors on the log scale).
+determine its parameters, so it is fitted as a posterior on a grid: log alpha ~ N(log 0.5, 0.35), hardly any shift or
+log shift ~ N(log 40, 0.75), the floor b as a share of the level at the sizes seen. With hardly any shift the curve may
+have fallen before the smallest size, as that of a model does that a few labels suffice for. Trials that were scored on
+the same hold-out share its error, and odd trials weigh little (Student-t errors on the log scale).
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ _DRAWS = 2000
 _ERROR_DF = 4.0
 _ALPHAS = np.exp(np.linspace(np.log(0.08), np.log(2.0), 28))
 _FLOORS = np.linspace(0.0, 0.98, 25)
-_SHIFTS = np.append(0.0, np.geomspace(4.0, 256.0, 13))
+_SHIFTS = np.geomspace(2.0**-4, 256.0, 25)
 _ALPHA, _SHIFT = (0.5, 0.35), (40.0, 0.75)  # medians, and deviations of the logarithm
+# Hardly any shift, nearly the published form, is together as probable as the most probable shift.
+_HARDLY = 4.0
 _REWEIGHTINGS = 3
 _KNOTS = np.append(0.0, np.geomspace(0.25, 1e7, 420))
 _FEWEST = 3  # trials that R² is told of
@@ -64,8 +67,8 @@ class Law:
         s, values = np.atleast_1d(np.asarray(sizes, dtype=float)), self._unbounded(sizes)
         known = [v for v in (self.label_variance, self.zero_shot_variance) if v is not None]
         start = ceiling = min(known, default=np.inf)
-        if self.label_variance is not None and float(np.median(self.variances)) > start:
-            ceiling = self.label_variance  # few labels can make a good model worse: its trials say so
+        if float(np.median(self.variances)) > start:  # few labels can make a good model worse: its trials say so
+            ceiling = np.inf if self.label_variance is None else self.label_variance
         # Untrained, the model leaves its zero-shot variance; one that predicts nothing leaves the label variance.
         return np.where(s > 0, np.minimum(values, ceiling), start if known else values)
 
@@ -139,6 +142,8 @@ class Law:
         """Say how well the law fits its trials, as many as there are; one or two tell nothing of that."""
         if trials < _FEWEST:
             return f"So far from {trials} trial{'' if trials == 1 else 's'} only."
+        if self.r2 < 0:
+            return f"R² below 0 over {trials} trials: their mean fits them better."
         return f"R² {self.r2:.2f} over {trials} trials."
 
     def to_dict(self) -> dict[str, Any]:
@@ -281,9 +286,8 @@ def _posterior(s: Floats, errors: TrialErrors, start: float | None) -> _Posterio
     centre = float(np.exp(np.median(np.log(s))))
     grid = np.stack(np.meshgrid(_ALPHAS, _FLOORS, _SHIFTS, indexing="ij"), axis=-1).reshape(-1, 3)
     prior = -0.5 * ((np.log(grid[:, 0]) - np.log(_ALPHA[0])) / _ALPHA[1]) ** 2
-    # No shift, the published form, is as probable as the most probable shift.
-    shifts = np.where(grid[:, 2] > 0, grid[:, 2], _SHIFT[0])
-    prior -= 0.5 * ((np.log(shifts) - np.log(_SHIFT[0])) / _SHIFT[1]) ** 2
+    usual = np.exp(-0.5 * ((np.log(grid[:, 2]) - np.log(_SHIFT[0])) / _SHIFT[1]) ** 2)
+    prior += np.log(usual + np.where(grid[:, 2] < _HARDLY, 1 / (_SHIFTS < _HARDLY).sum(), 0.0))
     x, y = s, errors.log_variances
     luck, shared = errors.luck, errors.shared
     if start is not None:
@@ -333,7 +337,7 @@ def _draw(posterior: _Posterior) -> Floats:
     level = posterior.levels[chosen] + posterior.level_error * rng.standard_normal(_DRAWS)
     alpha = alpha * np.exp(np.log(_ALPHAS[1] / _ALPHAS[0]) * rng.uniform(-0.5, 0.5, _DRAWS))
     floor = np.clip(floor + _FLOORS[1] * rng.uniform(-0.5, 0.5, _DRAWS), 0.0, 1.0)
-    shift = shift * (_SHIFTS[2] / _SHIFTS[1]) ** rng.uniform(-0.5, 0.5, _DRAWS)
+    shift = shift * (_SHIFTS[1] / _SHIFTS[0]) ** rng.uniform(-0.5, 0.5, _DRAWS)
     height = np.exp(level)
     a = height * (1 - floor) * (posterior.centre + shift) ** alpha
     return np.column_stack([a, alpha, height * floor, shift])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.allocation import Design, Plan, RampUpStep, best_folds, plan, weigh
 from engine.data.sealing import Rows
 from engine.errors import RunError
-from engine.learning.trials import class_shares, label_variance, outcomes, residual_variance, run_trial
+from engine.learning.trials import above_zero, class_shares, label_variance, outcomes, residual_variance, run_trial
 from engine.runs.pace import SEEDS, costs_of, strategy_seconds
 from engine.scaling import Law, effective_freedom, fit_law
 from engine.worker.asking import asked
@@ -49,7 +49,7 @@ def _trials(job: Job, coslow: float | None, before: float, *, first: bool) -> tu
     the work of the earlier ones; of the `first`, the law is told from the second size on.
     """
     data, name, costs = job.dataset, job.settings.learner, costs_of(job.settings)
-    trials, opened = job.sealing.trials(SEEDS[name]), job.sealing.pilot_size
+    trials, opened = job.sealing.trials(SEEDS[name], data.y if job.classes else None), job.sealing.pilot_size
     # The probe has a closed form: no objective to choose.
     objective = "" if name == "probe" else job.settings.objective
     inputs = [["trial", name, objective, opened, len(train), seed] for seed, train, _ in trials]
@@ -95,10 +95,11 @@ def _trials(job: Job, coslow: float | None, before: float, *, first: bool) -> tu
 def _law(job: Job, trials: pd.DataFrame, zero_shot: float | None) -> Law:
     # Fine-tuning begins at the model's own answers; a probe, or predictions of another model, do not.
     begins = job.settings.learner != "probe" and job.dataset.predictions is None
+    left = trials.groupby("size")["variance"].transform("mean")
     return fit_law(
         trials["size"],
         trials["variance"],
-        degrees_of_freedom=effective_freedom(trials["degrees_of_freedom"], _tails(job)),
+        degrees_of_freedom=effective_freedom(trials["degrees_of_freedom"], _tails(job), left if job.classes else None),
         holdouts=trials["seed"],
         label_variance=_label_variance(job),
         zero_shot_variance=zero_shot if begins else None,
@@ -207,4 +208,5 @@ def _zero_shot(job: Job) -> tuple[float | None, float | None]:
         return None, None
     columns = known if known.ndim == 2 else known[:, None]
     variance, _, freedom = residual_variance(_pilot_labels(job), columns, _shares(job))
-    return max(variance, 1e-12), float(effective_freedom(freedom, _tails(job)))
+    variance = above_zero(variance, _pilot_labels(job), len(rows), classes=job.classes is not None)
+    return variance, float(effective_freedom(freedom, _tails(job), variance if job.classes else None))

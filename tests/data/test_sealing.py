@@ -55,6 +55,16 @@ def test_each_seed_keeps_its_holdout_and_adds_labels_in_its_own_order(seeds, exp
     assert set(sizes) == expected
 
 
+@given(rare=st.integers(1, 30), seed=st.integers(0, 5))
+def test_each_holdout_has_its_part_of_every_class(rare, seed):
+    sealing = Sealing.of(KEY, 400, seed)
+    codes = np.zeros(400, dtype=int)
+    codes[np.random.default_rng(seed).choice(sealing.pilot, rare, replace=False)] = 1
+    holdouts = {holdout: codes[rows].sum() for holdout, _, rows in sealing.trials(5, codes)}
+    assert sum(holdouts.values()) == rare
+    assert max(holdouts.values()) - min(holdouts.values()) <= 1
+
+
 @given(n=st.integers(20, 5000), seed=st.integers(0, 3))
 def test_the_pilot_opens_twice_as_many_labels_at_each_step_and_never_more_than_half(n, seed):
     sealing = Sealing.of(KEY, n, seed)

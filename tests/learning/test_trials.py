@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engine.learning.trials import class_shares, label_variance, residual_variance
+from engine.data.sealing import Sealing
+from engine.learning.trials import above_zero, class_shares, label_variance, residual_variance
 
 
 def one_hot(labels):
@@ -26,17 +27,39 @@ def test_a_hold_out_without_a_class_says_nothing_of_how_well_it_is_told():
     assert shares == pytest.approx([49.5 / 51, 1.5 / 51])
     sure = np.tile([1.0, 0.0], (12, 1))
     found, spread, freedom = residual_variance(one_hot([0] * 12), sure, shares)
-    # Twelve labels and as much of the class that they lack as its share says.
-    total = 12 / shares[0]
-    assert spread == pytest.approx(shares.prod() * total / (total - 1))
-    assert found == pytest.approx(shares.prod() * total / (total - 2))
+    # Twelve labels, of which as much is of the class that they lack as its share says.
+    assert spread == pytest.approx(shares.prod())
+    assert found == pytest.approx(shares.prod() * 12 / 11)
     assert freedom == 10
 
 
-def test_where_every_class_is_held_out_its_share_changes_nothing():
+def test_each_class_of_a_hold_out_counts_by_its_share():
     rng = np.random.default_rng(1)
-    y, predictions = one_hot(rng.integers(0, 2, 30)), rng.random((30, 2))
-    assert residual_variance(y, predictions, np.array([0.9, 0.1])) == residual_variance(y, predictions)
+    y, predictions = one_hot([0] * 18 + [1] * 2), rng.random((20, 2))
+    # Each label of the rare class is six of the other's in ninety-six: counted as often as that, they are the same.
+    shares, often = np.array([0.6, 0.4]), [1] * 18 + [6] * 2
+    found, spread, _ = residual_variance(y, predictions, shares)
+    again, counted, _ = residual_variance(np.repeat(y, often, 0), np.repeat(predictions, often, 0))
+    assert spread == pytest.approx(counted * 29 / 30)
+    assert found == pytest.approx(again * 28 / 30 * 20 / 19)
+
+
+def test_a_model_that_tells_a_rare_class_is_not_taken_for_a_useless_one():
+    """Hold-outs of a pilot of 100 labels, one in twenty of them of the rare class, against the truth."""
+    rng = np.random.default_rng(4)
+    y = (rng.random(4000) < 0.05).astype(int)
+    score = 3 * rng.normal(size=y.size) + 9 * y - 4.5 + np.log(0.05 / 0.95)
+    predictions = np.column_stack([1 / (1 + np.exp(score)), 1 / (1 + np.exp(-score))])
+    truth = residual_variance(one_hot(y), predictions)[0] / np.var(y)
+    found = []
+    for seed in range(40):
+        sealing = Sealing.of(f"{seed:032x}", 4000, 0).opened(100)
+        pilot = one_hot(y[sealing.pilot])
+        for _, _, out in sealing.trials(5, y):
+            scored = residual_variance(one_hot(y[out]), predictions[out], class_shares(pilot))[0]
+            found.append(scored / label_variance(pilot, classes=True))
+    assert truth < 0.4
+    assert truth - 0.1 < np.mean(found) < truth + 0.1
 
 
 def test_of_many_classes_those_not_held_out_weigh_no_more_than_their_share():
@@ -49,6 +72,17 @@ def test_of_many_classes_those_not_held_out_weigh_no_more_than_their_share():
     normal = shares / shares.sum()
     assert spread == pytest.approx(float((normal * (1 - normal)).mean()), rel=0.1)
     assert (found > 0.8 * spread, freedom) == (True, 8)
+
+
+def test_what_is_left_is_never_nothing_and_has_the_unit_of_the_labels():
+    y = np.arange(10.0)[:, None]
+    assert above_zero(0.0, 1e-9 * y, 5, classes=False) == pytest.approx(1e-18 * above_zero(0.0, y, 5, classes=False))
+    assert 0 < above_zero(0.0, y, 5, classes=False) < 1e-9 * y.var()
+    assert above_zero(0.0, 0 * y, 5, classes=False) > 0
+    assert above_zero(3.0, y, 5, classes=False) == 3
+    # None of nine was mistaken: half of ten is as much as can be left.
+    coins = one_hot([0, 1] * 50)
+    assert above_zero(0.0, coins, 9, classes=True) == pytest.approx(0.05 * label_variance(coins, classes=True))
 
 
 @pytest.mark.parametrize(("seen", "of"), [(0, 50), (1, 50), (25, 50)])

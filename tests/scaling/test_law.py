@@ -162,6 +162,8 @@ def test_how_well_the_law_fits_is_told_of_three_trials_or_more():
     assert law.fit_summary(3) == f"R² {law.r2:.2f} over 3 trials."
     assert law.fit_summary(2) == "So far from 2 trials only."
     assert law.fit_summary(1) == "So far from 1 trial only."
+    flat = fit_law([20, 40, 80] * 2, [0.2, 0.2, 0.2001] * 2, degrees_of_freedom=8, label_variance=1.0)
+    assert (flat.r2 < 0, flat.fit_summary(6)) == (True, "R² below 0 over 6 trials: their mean fits them better.")
 
 
 @pytest.mark.slow
@@ -186,6 +188,25 @@ def test_the_curve_begins_at_what_the_untrained_model_leaves():
     zero_shot = fit_law(s, v, degrees_of_freedom=30, holdouts=names, label_variance=2.0, zero_shot_variance=level)
     assert zero_shot.predict(0) == level
     assert (zero_shot.curves([0, 1, 10, 100]) <= level).all()
+
+
+@pytest.mark.parametrize("level", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize(("sizes", "freedom"), [((20, 40, 80), 8), ((25, 50), 8), ((20, 40, 80), 38)])
+def test_a_model_for_which_the_fewest_labels_suffice_is_believed(level, sizes, freedom):
+    effects = np.array([-0.3, 0.1, 0.3, -0.2, 0.1])
+    s, v = np.repeat(sizes, 5), level * np.exp(np.tile(effects, len(sizes)))
+    holdouts = list(range(5)) * len(sizes)
+    law = fit_law(s, v, degrees_of_freedom=freedom, label_variance=1.0, holdouts=holdouts)
+    low, high = law.interval(sizes[-1])
+    assert low < v.mean() < high
+    # Off by no more than the error of five hold-outs.
+    assert abs(np.log(law.predict(sizes[-1]) / v.mean())) < np.sqrt(2.8 / freedom / 5)
+
+
+def test_trials_worse_than_an_untrained_model_of_which_no_label_variance_is_known_are_believed():
+    law = fit_law([20, 40, 80] * 2, [0.9, 0.88, 0.86] * 2, zero_shot_variance=0.5)
+    assert law.predict(0) == 0.5
+    assert law.predict(80) == pytest.approx(0.86, rel=0.1)
 
 
 def test_trials_worse_than_the_untrained_model_are_believed():
@@ -301,6 +322,19 @@ def test_effective_freedom_says_how_well_a_variance_is_known(draw, kurtosis):
     known = float(effective_freedom(60, samples[:1000].reshape(-1, 1)))
     assert known == pytest.approx(scatter, rel=0.12)
     assert known == pytest.approx(84 / (1 + kurtosis / 2), rel=0.1)
+
+
+@pytest.mark.parametrize(("share", "apart"), [(0.5, 2.0), (0.5, 3.0), (0.1, 2.0), (0.1, 3.0), (0.05, 0.0), (0.05, 3.0)])
+def test_what_is_left_of_classes_by_few_labels_is_known_badly(share, apart):
+    """Against the kurtosis of the residuals of a model whose probabilities are right."""
+    rng = np.random.default_rng(9)
+    y = rng.random(400_000) < share
+    score = apart * (rng.normal(size=y.size) + apart * y - apart / 2) + np.log(share / (1 - share))
+    residuals = y - 1 / (1 + np.exp(-score))
+    left = float(np.mean(residuals**2))
+    kurtosis = float(np.mean(residuals**4)) / left**2
+    known = float(effective_freedom(60, np.eye(2)[y.astype(int)], left))
+    assert known == pytest.approx(84 / (1 + (kurtosis - 3) / 2), rel=0.12)
 
 
 def test_the_tails_of_few_labels_are_taken_to_be_as_usual():

@@ -1,5 +1,8 @@
 """The law behind a plan: while trials land on it, and once it is known, beside the laws of other learners."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import streamlit as st
 
 import engine
@@ -12,20 +15,52 @@ def has_plan(store: engine.Store, run: engine.Run) -> bool:
     return made and parts.results_of(store, run).plan is not None
 
 
-def pilots(store: engine.Store, study: engine.Study) -> dict[str, engine.Run]:
-    """Return the newest run with a plan for each learner, the newest first."""
-    found: dict[str, engine.Run] = {}
+def made_with(run: engine.Run) -> dict[str, Any]:
+    """Return the settings on which a pilot's trials depend."""
+    return {name: getattr(run.settings, name) for name in ("learner", "model", "seed", "objective", "keep")}
+
+
+def pilots(store: engine.Store, study: engine.Study) -> tuple[engine.Run, ...]:
+    """Return the runs with a plan, the newest first; of those whose trials are the same, the newest."""
+    found: dict[tuple[Any, ...], engine.Run] = {}
     for run in store.runs(study.id):
-        if run.settings.learner not in found and has_plan(store, run):
-            found[run.settings.learner] = run
-    return found
+        made = tuple(made_with(run).values())
+        if made not in found and has_plan(store, run):
+            found[made] = run
+    return tuple(found.values())
+
+
+def name(run: engine.Run, others: Iterable[engine.Run]) -> str:
+    """Name a pilot by its learner; beside others of that learner by its model too, by its seed, or else by its time."""
+    words = parts.LEARNERS[run.settings.learner]
+    alike = [one for one in others if one.settings.learner == run.settings.learner]
+    for told in (_model, _seed, _time):
+        if any(told(one) != told(run) for one in alike):
+            words = f"{words}, {told(run)}"
+            alike = [one for one in alike if told(one) == told(run)]
+    return words
+
+
+def _model(run: engine.Run) -> str:
+    return parts.plain(run.settings.model)
+
+
+def _seed(run: engine.Run) -> str:
+    return f"seed {run.settings.seed}"
+
+
+def _time(run: engine.Run) -> str:
+    return f"{parts.when(run)} · {run.id}"
 
 
 def beside(store: engine.Store, study: engine.Study, run: engine.Run) -> dict[str, engine.Law]:
-    """The laws of the study's pilots of other learners, by their names."""
-    runs = [one for learner, one in pilots(store, study).items() if learner != run.settings.learner]
-    known = {parts.LEARNERS[one.settings.learner]: parts.results_of(store, one).law for one in runs}
-    return {name: law for name, law in known.items() if law is not None}
+    """The laws of the study's newest pilots of other learners, by their names."""
+    known: dict[str, engine.Law] = {}
+    for one in pilots(store, study):
+        law = parts.results_of(store, one).law
+        if one.settings.learner != run.settings.learner and law is not None:
+            known.setdefault(parts.LEARNERS[one.settings.learner], law)
+    return known
 
 
 def show_law(run: engine.Run, results: engine.Results, others: dict[str, engine.Law]) -> None:

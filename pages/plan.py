@@ -29,10 +29,10 @@ def first_pilot(store: engine.Store, study: engine.Study) -> None:
         laws.follow(store, study, pilot)
 
 
-def chosen_pilot(store: engine.Store, study: engine.Study, known: dict[str, engine.Run]) -> engine.Run:
+def chosen_pilot(store: engine.Store, study: engine.Study, known: tuple[engine.Run, ...]) -> engine.Run:
     """Return the pilot that the address names, else the newest; where there are several, offer the choice."""
-    options = {run.id: run for run in known.values()}
-    newest = next(iter(options))
+    options = {run.id: run for run in known}
+    newest = known[0].id
     asked = st.query_params.get("pilot")
     named = next((run for run in store.runs(study.id) if run.id == asked), None)
     if named is not None and laws.has_plan(store, named):
@@ -49,7 +49,7 @@ def chosen_pilot(store: engine.Store, study: engine.Study, known: dict[str, engi
         run = options[run_id]
         plan = parts.results_of(store, run).plan
         width = advice.half_width(plan[plan.recommended].half_width, is_share(study))
-        return f"{parts.LEARNERS[run.settings.learner]}: {width}"
+        return f"{laws.name(run, options.values())}: {width}"
 
     if len(options) > 1:
         start = st.segmented_control(

@@ -98,9 +98,11 @@ def planned(study: engine.Study, learner: str = "probe", share: float = 1.0) -> 
     return {**trials, "law": law.to_dict(), "plan": plan.to_dict()}
 
 
-def add_plan(store: engine.Store, study: engine.Study, learner: str = "probe", share: float = 1.0) -> engine.Run:
+def add_plan(
+    store: engine.Store, study: engine.Study, learner: str = "probe", share: float = 1.0, **settings: object
+) -> engine.Run:
     """Add a finished pilot of a learner that leaves this share of the probe's residual variance."""
-    run = store.create_run(study.id, "plan", engine.RunSettings(learner=learner))
+    run = store.create_run(study.id, "plan", engine.RunSettings(learner=learner, **settings))
     save(store, run, planned(study, learner, share))
     return finish(store, run)
 

@@ -306,6 +306,47 @@ def test_the_user_chooses_between_the_plans_of_two_pilots(
     assert [metric.delta for metric in again.metric] == [metric.delta for metric in other.metric]
 
 
+def pilots(app: AppTest) -> list[str]:
+    """Return the words of the pilots that are offered."""
+    return [option.content.replace("\\", "") for option in app.get("button_group")[0].proto.options]
+
+
+def test_pilots_of_one_learner_are_told_apart_and_can_be_chosen(
+    visit: Visit, store: engine.Store, planned: engine.Study
+) -> None:
+    first = store.runs(planned.id)[0]
+    other = stored.add_plan(store, planned, model="some/e5_small")
+    default = engine.DEFAULT_MODEL
+    app = visit("plan", study=planned.id)
+    said = pilots(app)
+    assert [words.rsplit(":", 1)[0] for words in said] == ["Probe, some/e5_small", f"Probe, {default}"]
+    for chosen in (first.id, other.id, first.id):
+        app.get("button_group")[0].set_value(chosen).run()
+        assert app.query_params["pilot"] == chosen
+        assert shared(app)["pilot"] == chosen
+    stored.add_plan(store, planned, seed=7)
+    said = pilots(visit("plan", study=planned.id))
+    assert [words.rsplit(":", 1)[0] for words in said] == [
+        f"Probe, {default}, seed 7",
+        "Probe, some/e5_small",
+        f"Probe, {default}, seed 0",
+    ]
+
+
+def test_an_older_pilot_of_the_same_settings_is_told_by_its_time(
+    visit: Visit, store: engine.Store, planned: engine.Study
+) -> None:
+    first = store.runs(planned.id)[0]
+    newest = stored.add_plan(store, planned, half_width=0.05)
+    app = visit("plan", study=planned.id, pilot=first.id)
+    words = pilots(app)
+    assert newest.id in words[0]
+    assert first.id in words[1]
+    app.get("button_group")[0].set_value(newest.id).run()
+    assert app.query_params["pilot"] == newest.id
+    assert shared(app)["pilot"] == newest.id
+
+
 def test_every_learner_can_be_piloted(
     visit: Visit, store: engine.Store, planned: engine.Study, started: list[str]
 ) -> None:

@@ -117,7 +117,7 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
                 kept = wished.folds is not None and plan.recommended == "cross-fit"
                 chosen |= {"strategy": "cross-fit"} if kept else {}
                 s = plan.nearest_split(st.session_state.get("s", plan["split"].finetune))
-                st.session_state["wishes"] = {"study": study.id, "learner": run.settings.learner, "s": s, **chosen}
+                st.session_state["wishes"] = {"study": study.id, **laws.made_with(run), "s": s, **chosen}
                 st.switch_page("pages/run.py", query_params={"study": study.id})
 
 

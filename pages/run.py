@@ -34,16 +34,17 @@ def wished(study: engine.Study) -> dict[str, Any]:
 def ask_settings(study: engine.Study) -> engine.RunSettings:
     """Ask how the run is to be done."""
     wishes = wished(study)
+    usual = engine.RunSettings().to_dict() | wishes
     learner = st.radio(
         "Learner",
         list(CAPTIONS),
-        list(CAPTIONS).index(wishes.get("learner", engine.RunSettings().learner)),
+        list(CAPTIONS).index(usual["learner"]),
         format_func=parts.LEARNERS.get,
         captions=list(CAPTIONS.values()),
         key="learner",
         horizontal=True,
     )
-    writes = st.session_state.get("model", engine.RunSettings().model) != engine.RunSettings().model
+    writes = st.session_state.get("model", usual["model"]) != engine.DEFAULT_MODEL
     strategies = [name for name in parts.STRATEGIES if name != "zero-shot" or study.roles.prediction or writes]
     left, right = st.columns(2)
     strategy = left.selectbox(
@@ -66,14 +67,21 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
             help=f"The pilot opens {fewest} labels before anything else, and what it has seen cannot rectify.",
         )  # fmt: skip
     with st.expander("Model, objective, seed and reporting", icon=":material/tune:"):
-        model = st.text_input("Model", engine.RunSettings().model, key="model", max_chars=200)
+        model = st.text_input("Model", usual["model"], key="model", max_chars=200)
         objectives = [name for name in OBJECTIVES if name != "cross-entropy" or parts.dataset(study).classes]
-        objective = st.selectbox("Fine-tuning objective", objectives, format_func=OBJECTIVES.get, key="objective")
-        keep = st.selectbox(
-            "Of a text longer than the model reads, keep", ["beginning", "end"],
-            format_func={"beginning": "Its beginning", "end": "Its end"}.get, key="keep",
+        objective = st.selectbox(
+            "Fine-tuning objective", objectives,
+            objectives.index(usual["objective"]) if usual["objective"] in objectives else 0,
+            format_func=OBJECTIVES.get, key="objective",
         )  # fmt: skip
-        seed = st.number_input("Seed", min_value=0, max_value=2**31 - 1, value=0, step=1, key="seed")
+        ends = {"beginning": "Its beginning", "end": "Its end"}
+        keep = st.selectbox(
+            "Of a text longer than the model reads, keep", list(ends), list(ends).index(usual["keep"]),
+            format_func=ends.get, key="keep",
+        )  # fmt: skip
+        seed = st.number_input(
+            "Seed", min_value=0, max_value=max(2**31 - 1, usual["seed"]), value=usual["seed"], step=1, key="seed"
+        )
         report_to = st.selectbox(
             "Report losses to", list(SERVICES), format_func=SERVICES.get, key="report_to",
             help="Settings, losses and residual variances are passed on; no text, label or prediction is.",
@@ -107,6 +115,9 @@ def taken_over(wishes: dict[str, Any], settings: engine.RunSettings, share: bool
         words.insert(0, f"half-width {100 * width:.10g} points" if share else f"half-width {width:,.10g}")
     if (settings.strategy, settings.folds) == (wishes.get("strategy"), wishes.get("folds")):
         words.insert(0, f"{parts.STRATEGIES[settings.strategy]} with {settings.folds} folds")
+    for name in ("seed", "model"):
+        if wishes.get(name) == (value := getattr(settings, name)) != getattr(engine.RunSettings(), name):
+            words.insert(0, f"{name} {parts.plain(value)}")
     return f"Taken over from the Plan page: {', '.join(words)}." if words else ""
 
 

@@ -393,6 +393,31 @@ def test_folds_that_the_user_set_are_those_of_the_run(visit: Visit, planned: eng
     assert "Taken over from the Plan page: price of a label 0.8." in words(app)
 
 
+def test_the_run_is_that_of_the_pilot(visit: Visit, store: engine.Store, started: list[str]) -> None:
+    study, _ = stored.add_shares(store)
+    made = {"learner": "lora", "model": "some/e5_small", "seed": 7, "objective": "cross-entropy", "keep": "end"}
+    stored.add_plan(store, study, **made)
+    app = visit("plan", study=study.id)
+    next(button for button in app.button if button.label == "Continue to the run").click().run()
+    app.switch_page("pages/run.py").run()
+    app.button(key="new_run_button").click().run()
+    assert "Taken over from the Plan page: model some/e5_small, seed 7, price of a label 0.8." in words(app)
+    app.button(key="start").click().run()
+    asked = store.runs(study.id)[0].settings
+    assert {name: getattr(asked, name) for name in made} == made
+
+
+def test_an_objective_that_a_probe_never_had_is_not_asked_of_numbers(visit: Visit, store: engine.Store) -> None:
+    study = stored.sample(store)
+    stored.add_plan(store, study, objective="cross-entropy", seed=2**40)
+    app = visit("plan", study=study.id)
+    next(button for button in app.button if button.label == "Continue to the run").click().run()
+    app.switch_page("pages/run.py").run()
+    assert not app.exception
+    assert app.selectbox(key="objective").value == "variance"
+    assert app.number_input(key="seed").value == 2**40
+
+
 @pytest.mark.parametrize("asked", [{}, {"folds": 3, "hour": 1e9}])
 def test_the_plan_chooses_the_strategy_of_the_run_elsewhere(
     visit: Visit, planned: engine.Study, asked: dict[str, float]

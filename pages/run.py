@@ -31,7 +31,7 @@ def wished(study: engine.Study) -> dict[str, Any]:
     return wishes if wishes.get("study") == study.id else {}
 
 
-def ask_settings(study: engine.Study) -> engine.RunSettings:
+def ask_settings(store: engine.Store, study: engine.Study) -> engine.RunSettings:
     """Ask how the run is to be done."""
     wishes = wished(study)
     usual = engine.RunSettings().to_dict() | wishes
@@ -59,12 +59,17 @@ def ask_settings(study: engine.Study) -> engine.RunSettings:
     finetune = None
     if strategy == "split":
         n = parts.dataset(study).n
-        fewest = min(engine.fewest_to_finetune(n), n - 10)
+        first = engine.fewest_to_finetune(n)
+        opened = store.opened_labels(study, int(st.session_state.get("seed", usual["seed"]) or 0))
+        seen = f"The pilot opens {first} labels before anything else"
+        if opened > first:
+            seen = f"Earlier pilots have opened {opened} labels"
+        fewest = min(max(first, opened), n - 10)
         finetune = left.number_input(
             "Labels used to fine-tune", min_value=fewest, max_value=n - 10, step=1,
             value=max(wishes["s"], fewest) if "s" in wishes else None, key="finetune",
             placeholder="as the plan finds best",
-            help=f"The pilot opens {fewest} labels before anything else, and what it has seen cannot rectify.",
+            help=f"{seen}, and what a pilot has seen cannot rectify.",
         )  # fmt: skip
     with st.expander("Model, objective, seed and reporting", icon=":material/tune:"):
         model = st.text_input("Model", usual["model"], key="model", max_chars=200)
@@ -147,7 +152,7 @@ def size(amount: int) -> str:
 def prepare_run(store: engine.Store, study: engine.Study) -> None:
     """Ask for the settings, show what they take, and start."""
     with st.container(border=True):
-        settings = ask_settings(study)
+        settings = ask_settings(store, study)
         if told := taken_over(wished(study), settings, share=parts.dataset(study).classes is not None):
             st.caption(told)
     show_preflight(study, settings)

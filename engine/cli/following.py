@@ -27,8 +27,9 @@ def follow(store: Store, run: Run, output: Path | None = None, *, force: bool = 
         RunError: It did not finish; the sentence says why and how to go on.
     """
     if run.settings.finetune is not None:
-        data = store.study(run.study_id).dataset(needs_pool=False)
-        if caution := split_caution(data.n, run.settings):
+        study = store.study(run.study_id)
+        opened = store.opened_labels(study, run.settings.seed)
+        if caution := split_caution(study.dataset(needs_pool=False).n, run.settings, opened):
             print(caution, file=sys.stderr)
     bar = tqdm(total=100, disable=None, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}")
     try:

@@ -2,7 +2,8 @@
 
 The split may be chosen only from labels of the fine-tuning part: the pilot opens them step by step, and those not yet
 opened stay sealed until the estimate. All draws are determined by the data set's key and the seed, so the same study
-gives the same hold-outs, the same trials and the same folds on every run.
+gives the same hold-outs, the same trials and the same folds on every run. What one pilot has opened rectifies no split
+of a later run either.
 
 Under cross-fit the labels that the pilot opened rectify too, and this is honest for two reasons. No label rectifies a
 model that it trained. And what the pilot chose (the strategy, the number of folds) it chose by how far cross-validated

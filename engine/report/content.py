@@ -134,7 +134,7 @@ def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
 def _settings(study: Study, run: Run, results: Results) -> tuple[tuple[str, str], ...]:
     """What was asked for, then how it was done; nothing twice."""
     asked = settings_rows(study, run)
-    if results.plan and (caution := split_caution(results.plan.n, run.settings)):
+    if results.plan and (caution := split_caution(results.plan.n, run.settings, results.plan.finetune_minimum)):
         asked = [(name, f"{value}. {caution}" if name == TO_FINETUNE else value) for name, value in asked]
     told = set(asked) | {("Strategy carried out", value) for name, value in asked if name == "Strategy"}
     return (*asked, *(fact for fact in run_facts(results) if fact not in told))

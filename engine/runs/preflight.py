@@ -124,16 +124,19 @@ def _seconds(dataset: Dataset, settings: RunSettings) -> float:
     return embedding + pace * pilot_work(settings, sealing) + strategy_seconds(settings, dataset, pace)
 
 
-def split_caution(n: int, settings: RunSettings) -> str:
-    """Say how many of n labels fine-tune where a split cannot be as it is set; empty elsewhere."""
+def split_caution(n: int, settings: RunSettings, opened: int = 0) -> str:
+    """Say how many of n labels fine-tune where a split cannot be as it is set; empty elsewhere.
+
+    `opened` has the number of labels that earlier pilots have opened.
+    """
     asked, first, last = settings.finetune, fewest_to_finetune(n), n - FEWEST_TO_RECTIFY
-    if settings.strategy != "split" or asked is None or first <= asked <= last:
+    fewest = max(first, opened)
+    if settings.strategy != "split" or asked is None or fewest <= asked <= last:
         return ""
     if asked > last:
         return f"At least {FEWEST_TO_RECTIFY} labels must rectify: {last:,} labels fine-tune, not {asked:,}."
-    return (
-        f"The pilot opens {first} labels first, which cannot rectify any more: {first} labels fine-tune, not {asked}."
-    )
+    seen = f"The pilot opens {first} labels first" if fewest == first else f"Earlier pilots opened {opened:,} labels"
+    return f"{seen}, which cannot rectify any more: {fewest:,} labels fine-tune, not {asked:,}."
 
 
 def _sentences(n: int, settings: RunSettings, gpu: str | None, needed: int, free: int) -> tuple[str, ...]:

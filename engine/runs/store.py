@@ -294,6 +294,30 @@ class Store:
         with Session(self._engine) as session:
             return {row[0]: row[1] for row in session.execute(query)}
 
+    def opened_labels(self, study: Study, seed: int) -> int:
+        """Return how many labels pilots have opened of a study's data: the first ones in the order of this seed.
+
+        Data and seed alone make the order: pilots of any model and learner count, of another question about the data
+        too, and those that were stopped.
+        """
+        files = (StudyRow.labels_hash == study.labels_file.hash) & (
+            StudyRow.pool_hash == (study.pool_file.hash if study.pool_file else None)
+        )
+        query = (
+            select(StudyRow.roles, RunRow.settings, RunResultRow.name)
+            .join(RunRow, RunRow.study_id == StudyRow.id)
+            .join(RunResultRow, RunResultRow.run_id == RunRow.id)
+            .where(files, RunResultRow.name.startswith("trial "))
+        )
+        with Session(self._engine) as session:
+            made = [
+                name.split()
+                for roles, settings, name in session.execute(query)
+                if (Roles.from_dict(roles), settings.get("seed", 0)) == (study.roles, seed)
+            ]
+        # "trial LEARNER OPENED SIZE SEED"
+        return max((int(words[2]) for words in made if len(words) == 5), default=0)
+
 
 def _file_path(digest: str, name: str) -> Path:
     # The ending is kept: readers tell the format by it.

@@ -188,7 +188,8 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         confidence=question.confidence,
         design_effect=data.design_effect,
         folds=_folds(job),
-        finetune_minimum=job.sealing.pilot_size,
+        # Neither what this pilot opened nor what an earlier one did can rectify a split.
+        finetune_minimum=max(job.sealing.pilot_size, job.store.opened_labels(job.study, settings.seed)),
         zero_shot_variance=zero_shot,
         zero_shot_degrees_of_freedom=freedom,
         label_degrees_of_freedom=float(effective_freedom(job.sealing.pilot_size - 1, _tails(job))),

@@ -77,13 +77,13 @@ def _zero_shot(job: Job, _made: Plan | None) -> Predictions:
 
 
 def _split(job: Job, made: Plan | None) -> Predictions:
-    # The pilot has looked at its labels, so they fine-tune and never rectify.
+    # Pilots have looked at their labels, so they fine-tune and never rectify.
     assert made is not None
     asked = made["split"].finetune if job.settings.finetune is None else job.settings.finetune
-    s = max(asked, job.sealing.pilot_size)
+    s = max(asked, made.finetune_minimum)
     s = min(s, job.dataset.n - FEWEST_TO_RECTIFY)
     train, rectify = job.sealing.split(s)
-    require_sealed(job.sealing.pilot, rectify)
+    require_sealed(job.sealing.opened(made.finetune_minimum).pilot, rectify)
     spans = _spans(made, np.array([made.costs.seconds(1, s, 0)]), predicted(job.settings, job.dataset))
     labels, pool = _fit_and_predict(job, train, rectify, np.arange(job.dataset.m), 0, spans[0])
     return Predictions(train, rectify, labels, pool)

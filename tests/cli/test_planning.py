@@ -8,7 +8,7 @@ from command_line import ON_SAMPLE, fault
 
 from engine.allocation import Costs, plan
 from engine.cli import main, planning
-from engine.runs import fingerprint
+from engine.runs import RunSettings, fingerprint, open_store
 from engine.scaling import fit_law
 
 SIZES, VARIANCES = (25, 50, 100) * 2, (0.82, 0.70, 0.61, 0.79, 0.72, 0.60)
@@ -68,6 +68,12 @@ def test_a_split_of_fewer_labels_than_the_pilot_opens_is_told_at_the_start(capsy
         assert captured.err.endswith(told)
         assert ("The pilot opens" in captured.err) == bool(told)
         assert json.loads(captured.out)
+    store = open_store()
+    earlier = store.create_run(store.studies()[0].id, "plan", RunSettings(learner="lora"))
+    store.save_step_result(earlier.id, "trial lora 00200 00100 0", "of the earlier one", {"size": 100})
+    assert main(["plan", *ON_SAMPLE, "--strategy", "split", "--finetune", "60"]) == 0
+    told = "Earlier pilots opened 200 labels, which cannot rectify any more: 200 labels fine-tune, not 60.\n"
+    assert capsys.readouterr().err.endswith(told)
 
 
 def test_the_plan_as_json_has_what_it_answers(capsys, piloted):

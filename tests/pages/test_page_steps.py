@@ -121,6 +121,22 @@ def test_no_fewer_labels_fine_tune_than_the_pilot_opens(
     assert again.number_input(key="finetune").value == 50
 
 
+def test_no_fewer_labels_fine_tune_than_earlier_pilots_of_the_same_seed_opened(
+    visit: Visit, store: engine.Store, planned: engine.Study
+) -> None:
+    earlier = store.create_run(planned.id, "plan", engine.RunSettings(learner="lora", seed=7))
+    stored.save(store, earlier, {"trial lora 00200 00100 0": {"size": 100}})
+    stored.finish(store, earlier)
+    app = visit("run", study=planned.id)
+    app.selectbox(key="strategy").set_value("split").run()
+    app.number_input(key="finetune").set_value(60).run()
+    app.number_input(key="seed").set_value(7).run()
+    asked = app.number_input(key="finetune")
+    assert (asked.min, asked.max) == (200, 390)
+    assert asked.value is None
+    assert asked.help == "Earlier pilots have opened 200 labels, and what a pilot has seen cannot rectify."
+
+
 def test_a_run_reports_where_it_is_told_to_or_says_what_to_install(
     visit: Visit, store: engine.Store, planned: engine.Study, started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

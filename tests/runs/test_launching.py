@@ -25,6 +25,7 @@ from engine.runs import (
     preflight,
     reconcile,
     resume_run,
+    split_caution,
     start_run,
     stop_run,
 )
@@ -118,6 +119,8 @@ def test_a_split_that_cannot_be_as_it_is_set_is_told(store):
     assert said[0] == "The pilot opens 50 labels first, which cannot rectify any more: 50 labels fine-tune, not 20."
     said = preflight(data, RunSettings(strategy="split", finetune=1000)).sentences
     assert said[0] == "At least 10 labels must rectify: 390 labels fine-tune, not 1,000."
+    said = split_caution(400, RunSettings(strategy="split", finetune=120), 200)
+    assert said == "Earlier pilots opened 200 labels, which cannot rectify any more: 200 labels fine-tune, not 120."
     split = {"strategy": "split"}
     for settings in (split | {"finetune": 50}, split | {"finetune": 390}, split, {"finetune": 20}):
         said = "".join(preflight(data, RunSettings(**settings)).sentences)

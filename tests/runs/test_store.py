@@ -53,6 +53,27 @@ def test_faults_are_said_in_a_sentence(store, tmp_path):
         assert str(fault.value).endswith(".")
 
 
+def test_pilots_of_the_same_data_and_seed_have_opened_the_same_labels(store):
+    study = study_of(store)
+
+    def pilot(name, *, of=study, **settings):
+        run = store.create_run(of.id, "plan", RunSettings(**settings))
+        store.save_step_result(run.id, name, f"{run.id} {name}", {"size": 8})
+
+    assert store.opened_labels(study, 0) == 0
+    pilot("trial probe 00007 00006 0")
+    pilot("trial lora 00015 00012 3", learner="lora", model="another")
+    pilot("trial probe 00050 0")  # of a calibration, which plans nothing
+    assert store.opened_labels(study, 0) == 15
+    assert store.opened_labels(study, 1) == 0
+    about_the_same = study_of(store, confidence=0.9)
+    assert store.opened_labels(about_the_same, 0) == 15
+    more = study_of(store, content=CSV + b"text 30,1\n")
+    assert store.opened_labels(more, 0) == 0
+    pilot("trial probe 00014 00012 0", of=about_the_same, seed=1)
+    assert store.opened_labels(study, 1) == 14
+
+
 def test_the_same_study_is_stored_once_and_another_question_is_another_study(store):
     one, two = study_of(store), study_of(store, "Another name")
     assert one == two

@@ -116,6 +116,22 @@ def test_the_pilots_labels_never_rectify_under_split(in_process, quick_coslow, s
         assert results.details["finetune"] == len(used["finetune"])
 
 
+@pytest.mark.parametrize("finetune", [None, 40, 250])
+def test_what_an_earlier_pilot_opened_never_rectifies_a_split(in_process, quick_coslow, store, finetune):
+    study = make_study(store, labels=300)
+    earlier = store.create_run(study.id, "plan", RunSettings(learner="lora", model="another"))
+    store.save_step_result(earlier.id, "trial lora 00150 00100 0", "of the earlier one", {"size": 100})
+    store.update_run(earlier.id, state="stopped")
+    _, results, steps = finished(in_process, study, strategy="split", finetune=finetune)
+    opened = set(Sealing.of(study.dataset().key, 300, 0).opened(150).pilot)
+    used = steps["rows"]
+    assert opened <= set(used["finetune"])
+    assert not opened & set(used["rectify"])
+    assert results.plan.finetune_minimum == 150
+    if finetune is not None:
+        assert len(used["finetune"]) == max(finetune, 150)
+
+
 def test_the_store_says_which_labels_the_pilot_opened_and_why_it_stopped(in_process, quick_coslow, store):
     study = make_study(store, labels=300)
     run, results, steps = finished(in_process, study, strategy="split")

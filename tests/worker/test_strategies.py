@@ -290,8 +290,9 @@ def test_a_resumed_run_that_waits_counts_neither_the_pause_nor_the_wait(in_proce
 
     monkeypatch.setattr(Store, "create_run", worked_before)
     monkeypatch.setattr(process, "reconcile", lambda store: store.update_run(other.id, state="stopped"))
-    run, _, _ = finished(in_process, study, "plan")
+    run, results, _ = finished(in_process, study, "plan")
     assert timedelta(seconds=90) < run.finished - run.started < timedelta(minutes=10)
+    assert results.details["seconds"] == pytest.approx((run.finished - run.started).total_seconds(), abs=1)
 
 
 def test_losses_of_an_earlier_day_make_room_for_those_of_today(in_process, quick_coslow, store):

@@ -61,8 +61,13 @@ def plan_directions(made: Plan, written: Written, money: float | None = None) ->
     }
 
 
+def further_labels(made: Plan) -> int:
+    """Return how many further labels a plan tells the gain of: 100, or as many as the pool has."""
+    return min(_MORE, made.m - 1) if made.design.population == "these" else _MORE
+
+
 def _next_labels(made: Plan, written: Written) -> dict[str, str]:
-    more = min(_MORE, made.m - 1) if made.design.population == "these" else _MORE
+    more = further_labels(made)
     if more < 1:
         return {}
     now, gain = made[made.recommended].half_width, made.gain_of_labels(more)

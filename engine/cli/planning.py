@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from engine.allocation import Plan, plan_directions, saved_words, split_words
+from engine.allocation import Plan, StrategyPlan, further_labels, plan_directions, saved_words, split_words
 from engine.cli.following import follow, run_record
 from engine.cli.studies import chosen_settings, open_study
 from engine.errors import ArgumentError
@@ -47,15 +47,22 @@ def _check_money(options: Arguments) -> None:
 
 def _plan_record(options: Arguments, made: Plan) -> dict[str, Any]:
     """The plan with what it answers beyond its strategies; None where nothing was asked or nothing answers."""
-    target, s = made.half_width, _asked_split(options, made)
+    target, s, more = made.half_width, _asked_split(options, made), further_labels(made)
     return {
         **made.to_dict(),
+        "strategies": [_record(made, record) for record in made.strategies],
         "labels_needed": None if target is None else made.labels_needed(target),
         "labels_only_needed": None if target is None else made.labels_only_needed(target),
-        "gain_of_100_labels": made.gain_of_labels(100),
+        "further_labels": more,
+        "gain_of_further_labels": made.gain_of_labels(more),
         "affordable": _affordable(made, options.money),
-        "chosen_split": None if s is None else {**asdict(made.at(s)), "regret": float(made.regret(s))},
+        "chosen_split": None if s is None else {**_record(made, made.at(s)), "regret": float(made.regret(s))},
     }
+
+
+def _record(made: Plan, record: StrategyPlan) -> dict[str, Any]:
+    """A strategy with the share of labels that it saves; its `labels_saved` is a ratio of widths."""
+    return {**asdict(record), "share_saved": made.share_saved(record)}
 
 
 def _affordable(made: Plan, money: float | None) -> dict[str, Any] | None:
@@ -72,10 +79,10 @@ def _asked_split(options: Arguments, made: Plan) -> int | None:
 def _table(made: Plan) -> str:
     """The strategies side by side."""
     table = made.to_frame()
-    table["labels_saved"] = [f"{made.share_saved(record):.0%}" for record in made.strategies]
+    table["share_saved"] = [f"{made.share_saved(record):.0%}" for record in made.strategies]
     table["regret"] = [f"{made.wider(record):.0%}" for record in made.strategies]
     table["interval"] = table["interval"].map(lambda ends: f"{ends[0]:.4g} to {ends[1]:.4g}")
-    columns = ["name", "finetune", "rectify", "folds", "half_width", "interval", "regret", "labels_saved", "cost"]
+    columns = ["name", "finetune", "rectify", "folds", "half_width", "interval", "regret", "share_saved", "cost"]
     return table[[*columns, "seconds"]].to_string(index=False, float_format="{:.4g}".format)
 
 

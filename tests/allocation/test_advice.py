@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.allocation import Costs, Plan, plan, plan_directions, saved_words, split_words, strategy_words
+from engine.allocation import (
+    Costs,
+    Plan,
+    further_labels,
+    plan,
+    plan_directions,
+    saved_words,
+    split_words,
+    strategy_words,
+)
 from engine.scaling import fit_law
 
 PRICED = Costs(per_label=0.5)
@@ -54,6 +63,9 @@ def test_the_next_labels_are_as_many_as_there_are_texts():
     assert said == (
         f"They would narrow the interval from {written(now)} to {written(now * (1 - gain))} ({gain:.0%}), for 15.00."
     )
+    assert further_labels(few) == 30
+    assert few.gain_of_labels(100) == gain
+    assert [further_labels(made(population=population, m=1)) for population in ("these", "larger")] == [0, 100]
     assert list(plan_directions(made(population="these", m=1), written)) == ["Flat region", "Target", "Money"]
     assert "The next 100 labels" in plan_directions(made(m=1), written)
 

@@ -48,7 +48,9 @@ def test_the_plan_is_told_as_the_page_tells_it(capsys, piloted):
     said = capsys.readouterr().out
     table = [line.split() for line in said.split("\n\n")[0].splitlines()]
     regrets = [f"{piloted.wider(record):.0%}" for record in piloted.strategies]
-    assert "regret" in table[0]
+    assert {"regret", "share_saved"} < set(table[0])
+    saved = [f"{piloted.share_saved(record):.0%}" for record in piloted.strategies]
+    assert all(share in row for share, row in zip(saved, table[1:], strict=True))
     assert all(regret in row for regret, row in zip(regrets, table[1:], strict=True))
     low, high = piloted.flat_region
     assert f"Flat region. Any split from {low:,} to {high:,} fine-tuning labels is within 2% of the best.\n" in said
@@ -83,7 +85,12 @@ def test_the_plan_as_json_has_what_it_answers(capsys, piloted):
     assert set(piloted.to_dict()) < set(made)
     assert made["labels_needed"] == piloted.labels_needed(0.05)
     assert made["labels_only_needed"] == piloted.labels_only_needed(0.05)
-    assert made["gain_of_100_labels"] == piloted.gain_of_labels(100)
+    assert made["further_labels"] == 100
+    assert made["gain_of_further_labels"] == piloted.gain_of_labels(100)
+    for told, record in zip(made["strategies"], piloted.strategies, strict=True):
+        assert told["labels_saved"] == pytest.approx(record.labels_saved)
+        assert told["share_saved"] == pytest.approx(piloted.share_saved(record))
+    assert made["chosen_split"]["share_saved"] == pytest.approx(piloted.share_saved(piloted.at(390)))
     assert made["affordable"]["rectify"] == 300
     assert (made["chosen_split"]["finetune"], made["chosen_split"]["rectify"]) == (390, 10)
     assert made["chosen_split"]["regret"] == pytest.approx(piloted.regret(390))

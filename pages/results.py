@@ -153,7 +153,7 @@ def half_width(estimate: engine.Estimate) -> float:
 
 
 def show_table(estimate: engine.Estimate, run: engine.Run, name: str, share: bool) -> None:
-    """Show all figures as a table, shares in per cent, with its download, where they are parts of one."""
+    """Show all figures as a table with its download; `share`: the answers are shares, shown in per cent."""
     percent = {"labels_saved"} | (OF_SHARES if share else set())
     formats = {key: "percent" if key in percent else "%.4g" for key in list(COLUMNS)[2:]}
     frame = estimate.to_frame()

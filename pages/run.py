@@ -167,14 +167,16 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
 # ------------------------------------------------------------------------ during a run
 
 
-def settings_words(run: engine.Run) -> str:
-    """Say with which settings this run was started."""
+def settings_words(run: engine.Run, details: dict[str, Any]) -> str:
+    """Say with which settings this run was started, and on how many labels a split has fine-tuned."""
     chosen = run.settings
     if chosen.strategy == "labels-only":
         return "Labels only, no model"
     words = [parts.LEARNERS[chosen.learner], parts.STRATEGIES[chosen.strategy]]
-    if chosen.strategy == "split" and chosen.finetune is not None:
-        words.append(f"{chosen.finetune} labels to fine-tune")
+    finetune = details.get("finetune", chosen.finetune)
+    if chosen.strategy == "split" and finetune is not None:
+        asked = "" if chosen.finetune in (None, finetune) else f" ({chosen.finetune} asked for)"
+        words.append(f"{finetune} labels to fine-tune{asked}")
     words += [f"{chosen.folds} folds"] if chosen.strategy == "cross-fit" else []
     words += [f"{OBJECTIVES[chosen.objective].lower()}", chosen.model, f"seed {chosen.seed}"]
     if chosen.report_to:
@@ -258,7 +260,7 @@ def show_run(store: engine.Store, run: engine.Run) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             parts.state_badge(run)
             st.markdown(f"**Run {run.id}**, started {parts.when(run)}")
-        st.caption(parts.plain(settings_words(run)))
+        st.caption(parts.plain(settings_words(run, parts.results_of(store, run).details)))
     if not run.is_finished:
         show_running(store, run)
     elif run.state is engine.RunState.FINISHED:

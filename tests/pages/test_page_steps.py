@@ -167,6 +167,19 @@ def test_a_run_under_way_shows_its_own_settings_on_every_page(
     assert "Fitting fold 3 of 10" in visit("data", study=planned.id).progress[0].text
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [(10, "62 labels to fine-tune (10 asked for)"), (62, "62 labels to fine-tune,"), (None, "62 labels to fine-tune,")],
+)
+def test_a_finished_split_says_on_how_many_labels_it_fine_tuned(
+    visit: Visit, store: engine.Store, planned: engine.Study, asked: int | None, told: str
+) -> None:
+    run = store.create_run(planned.id, "run", engine.RunSettings(strategy="split", finetune=asked))
+    stored.save(store, run, {"details strategy": {"strategy": "split", "finetune": 62}})
+    stored.finish(store, run)
+    assert f"Probe, split, {told}" in words(visit("run", study=planned.id))
+
+
 @pytest.mark.parametrize("state", ["failed", "interrupted", "stopped"])
 def test_a_run_without_a_result_can_be_resumed(
     visit: Visit, store: engine.Store, planned: engine.Study, state: str

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from engine.data.encodings import decode
-from engine.data.values import typed
+from engine.data.values import FOREIGN_BREAK, typed
 from engine.errors import DataError
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
@@ -42,7 +42,7 @@ def read_delimited(data: bytes, name: str, *, tabs: bool = False) -> tuple[pd.Da
 
 
 def _unix_lines(text: str) -> str:
-    return re.sub(r"\r+\n|\r", "\n", text) if "\r" in text else text
+    return re.sub(FOREIGN_BREAK, "\n", text) if "\r" in text else text
 
 
 def _body(text: str) -> tuple[str, int, str | None]:

@@ -168,7 +168,12 @@ def _first_sheet(data: bytes, name: str) -> tuple[str, int, list[tuple[Any, ...]
 
 def _evened(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     width = max(len(row) for row in rows)
-    return [tuple(itertools.islice(itertools.chain(row, itertools.repeat(None)), width)) for row in rows]
+    return [(*map(_with_breaks, row), *itertools.repeat(None, width - len(row))) for row in rows]
+
+
+def _with_breaks(cell: Any) -> Any:
+    """A cell with its "\\r", which a workbook can only spell by its code; openpyxl leaves that as it is."""
+    return cell.replace("_x000D_", "\r") if isinstance(cell, str) else cell
 
 
 def _object(content: str, name: str, line: int) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """From tables to arrays."""
 
+import csv
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from engine.data import Dataset, Roles, Table, prepare, prepare_pool
+from engine.data import Dataset, Roles, Table, prepare, prepare_pool, read_table
 from engine.errors import DataError
 
 ROLES = Roles("text", "label")
@@ -81,6 +83,26 @@ def test_the_whole_collection_loses_one_row_for_each_label() -> None:
     assert data.m == 70
     assert sorted(data.pool_texts)[-60:] == sorted(f"text {number}" for number in range(60))
     assert any("whole collection" in remark for remark in data.remarks)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "xlsx"])
+def test_texts_are_the_same_from_files_of_all_formats(tmp_path: Path, ending: str) -> None:
+    breaks = ["\r\n", "\r", "\r\r\n", "\n" if ending == "xlsx" else "\n\0"]
+    texts = [f"line {number}{breaks[number % 4]}a further, last line\r\n" for number in range(40)]
+    everything = pd.DataFrame({"text": texts})
+    path = tmp_path / f"pool.{ending}"
+    if ending == "parquet":
+        everything.to_parquet(path)
+    elif ending == "jsonl":
+        everything.to_json(path, orient="records", lines=True)
+    else:
+        everything.to_excel(path, index=False)
+    labelled = everything[:20].assign(label=[number % 5 for number in range(20)])
+    labelled["text"] = labelled["text"].str.replace("\0", "")
+    (tmp_path / "labels.csv").write_bytes(labelled.to_csv(index=False, quoting=csv.QUOTE_ALL).encode())
+    data = prepare(read_table(tmp_path / "labels.csv"), read_table(path), ROLES)
+    assert (data.n, data.m) == (20, 20)
+    assert {*data.texts, *data.pool_texts} == {f"line {number}\na further, last line" for number in range(40)}
 
 
 def test_the_same_file_as_labels_and_as_pool_counts_each_row_once() -> None:

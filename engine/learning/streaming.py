@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from engine.data.values import as_text
 from engine.errors import ArgumentError, DataError
 from engine.learning.models import Progress, silent
 
@@ -73,7 +75,8 @@ def predict_parquet(
         source: A Parquet file.
         target: Folder of the shards, part-00000.parquet and so on; made if it is not there. The source must not lie
             in it.
-        text: Column with the text; its missing cells have no prediction.
+        text: Column with the text, which is read as a run reads it: blanks around it do not count, and a cell without
+            anything else is missing and has no prediction.
         classes: Names of the classes; their probabilities are columns "probability of NAME". Empty for numbers,
             whose column is "prediction".
         shard_rows: Rows of a shard.
@@ -190,8 +193,8 @@ def _predict_all(
     shards: list[Path] = []
     for table in _shards(file, source, shard_rows):
         with _reading(source):
-            texts = table.column(text).to_pylist()
-        missing += texts.count(None)
+            texts = as_text(pd.Series(table.column(text).to_pylist(), dtype="str")).tolist()
+        missing += texts.count("")
         path = target / _name(len(shards))
         mark = _mark(predictor.key, columns, table)
         if _marked(path) != mark:
@@ -251,13 +254,11 @@ def _marked(path: Path) -> bytes | None:
         return None
 
 
-def _with_predictions(
-    table: Any, texts: list[str | None], predictor: Keyed, columns: list[str], progress: Progress
-) -> Any:
-    there = [i for i, text in enumerate(texts) if text is not None]
+def _with_predictions(table: Any, texts: list[str], predictor: Keyed, columns: list[str], progress: Progress) -> Any:
+    there = [i for i, text in enumerate(texts) if text]
     values = np.full((len(texts), len(columns)), np.nan)
     if there:
-        predictions = predictor.predict([text for text in texts if text is not None], progress)
+        predictions = predictor.predict([texts[i] for i in there], progress)
         if predictions.shape[1] != len(columns):
             raise ArgumentError(f"The model predicts {predictions.shape[1]} columns, but {len(columns)} are named.")
         values[there] = predictions

@@ -147,6 +147,24 @@ def test_the_folder_of_another_prediction_is_refused(pool, tmp_path):
     assert stream(Lengths(), pool).computed == 2  # the first of its shards is there
 
 
+def test_texts_are_read_as_a_run_reads_them(tmp_path):
+    class Heard(Lengths):
+        def predict(self, texts, progress=silent):
+            self.asked += texts
+            return np.zeros((len(texts), 1))
+
+    texts = [" lead", "first\r\nsecond\r\n", "", " \r\n", None, "a\0b"]
+    for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        pq.write_table(pa.table({"text": pa.array(texts).cast(kind)}), tmp_path / "pool.parquet")
+        predictor = Heard()
+        made = stream(predictor, tmp_path / "pool.parquet", force=True)
+        assert predictor.asked == ["lead", "first\nsecond", "ab"]
+        table = pq.read_table(made.shards[0])
+        assert table.column("text").to_pylist() == texts
+        assert table.column("prediction").to_pylist() == [0, 0, None, None, None, 0]
+        assert made.missing == 3
+
+
 def test_classes_are_columns(pool):
     class Shares(Lengths):
         def predict(self, texts, progress=silent):

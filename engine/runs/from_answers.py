@@ -20,7 +20,7 @@ from pandas.api.types import is_numeric_dtype
 from engine.data import Dataset, Roles, prepare
 from engine.data.matching import Parts, part, with_label_column
 from engine.data.reading import Table
-from engine.data.values import as_numbers, as_text
+from engine.data.values import as_in_csv, as_numbers, as_text
 from engine.runs.labelling import Labelling, Selection
 from engine.runs.labelling_store import labellings
 from engine.runs.states import Question, StoredFile, Study
@@ -34,6 +34,8 @@ Rows = NDArray[np.intp]
 def selected_table(study: Study, selection: Selection, labels: dict[int, str]) -> pd.DataFrame:
     """Return the chosen rows with all columns of the pool, a column of labels (blank until given), and confidence.
 
+    Their words are such that a CSV file of the table can be read back.
+
     Args:
         study: The study whose pool the rows come from.
         selection: The chosen rows.
@@ -43,6 +45,8 @@ def selected_table(study: Study, selection: Selection, labels: dict[int, str]) -
     frame = _pool_frame(_parts(study)).iloc[list(selection.rows)].reset_index(drop=True)
     frame = frame.drop(columns=label, errors="ignore")
     frame[label] = [labels.get(row, "") for row in selection.rows]
+    for name in frame.select_dtypes(exclude="number"):
+        frame[name] = as_in_csv(frame[name].astype("str"))
     confidence = selection.confidence or ("",) * len(selection.rows)
     return frame.assign(**{_free("confidence", frame): confidence})
 

@@ -10,7 +10,7 @@ import pytest
 from made_studies import make_study
 from sqlalchemy import update
 
-from engine.data import Roles
+from engine.data import Roles, prepare_pool, read_table
 from engine.errors import ArgumentError, DataError, RunError
 from engine.rectification import rectified_mean
 from engine.runs import (
@@ -311,6 +311,20 @@ def test_the_table_to_label_has_all_columns(store, study):
     other = store.save_file("c.csv", POOL.replace("id,", "confidence,", 1).encode())
     study = store.create_study("c", other, None, Roles("text", "confidence 2"), Question())
     assert list(selected_table(study, chosen, {})) == ["confidence", "text", "confidence 2", "confidence 3"]
+
+
+def test_a_file_of_the_table_to_label_can_be_read_back(store, tmp_path):
+    texts = [f"text{line}number {i}, which is new" for i, line in enumerate(["\r", "\r\n", "\0", "\n", '"'] * 4)]
+    frame = pd.DataFrame({"id": range(20), "place": ["north\rwest"] * 20, "text": texts, "none": [None] * 20})
+    frame.to_parquet(tmp_path / "texts.parquet")
+    file = store.save_file("texts.parquet", tmp_path / "texts.parquet")
+    study = store.create_study("texts", file, None, Roles("text", "y"), Question())
+    chosen = at_random(study, range(20))
+    written = tmp_path / "to label.csv"
+    selected_table(study, chosen, dict.fromkeys(range(20), "5")).to_csv(written, index=False)
+    back = read_table(written)
+    assert back.frame["place"].unique().tolist() == ["north\nwest"]
+    assert prepare_pool(back, None, Roles("text", "other")).pool_texts == chosen.texts
 
 
 # --------------------------------------------------------------------- the weights

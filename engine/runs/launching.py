@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from engine.data import prepare
 from engine.errors import RunError
-from engine.runs.preflight import is_planned, require_labels, require_service
+from engine.runs.preflight import is_planned, require_labels, require_seed, require_service
 from engine.runs.states import Run, RunKind, RunSettings, RunState, Study, home
 from engine.runs.store import Store, now
 
@@ -40,9 +40,11 @@ def start_run(store: Store, study: Study, kind: RunKind, settings: RunSettings) 
     starts one run.
 
     Raises:
-        ArgumentError: The service that the run reports to is not installed, or the objective does not suit the labels.
+        ArgumentError: The seed is none, the service that the run reports to is not installed, or the objective does not
+            suit the labels.
         DataError: The labels are fewer than a plan needs.
     """
+    require_seed(settings.seed)
     require_service(settings.report_to)
     if is_planned(kind, settings):
         # A pool may be long to read, and the labels tell enough.

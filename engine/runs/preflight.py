@@ -55,6 +55,16 @@ def gpu_name() -> str | None:
     return names[0] if answer.returncode == 0 and names else None
 
 
+def require_seed(seed: int) -> None:
+    """Require a seed that every generator takes; a run of an earlier day may be stored with another.
+
+    Raises:
+        ArgumentError: It is negative or too large.
+    """
+    if not 0 <= seed < 2**63:
+        raise ArgumentError(f"seed is {seed}, but it must lie from 0 to {2**63 - 1}, such as 1.")
+
+
 def require_service(name: str) -> None:
     """Require the package of the service that a run reports to; an empty name is none.
 

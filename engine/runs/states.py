@@ -140,7 +140,7 @@ class RunSettings:
         strategy: "auto" takes the plan's recommendation.
         finetune: Number of labels to fine-tune on under "split"; None takes the plan's optimum.
         folds: Number of folds K under "cross-fit".
-        seed: Seed of every random draw of the run.
+        seed: Seed of every random draw of the run, from 0 to 2**63 - 1.
         cost_per_label: Price of one label, in the user's currency.
         cost_per_gpu_hour: Price of an hour of compute.
         cost_per_thousand: Price of a thousand predictions, beside the hours they take.

@@ -113,6 +113,17 @@ def test_too_few_labels_for_a_plan_are_refused_before_anything_starts(store, mon
     assert preflight(few.dataset(), RunSettings(strategy="labels-only")).seconds > 0
 
 
+def test_a_seed_that_no_generator_takes_starts_no_run(store, study, monkeypatch):
+    monkeypatch.setattr(launching, "_launch", lambda _store, run: run)
+    for seed in (-1, 2**63, 99999999999999999999):
+        with pytest.raises(ArgumentError, match=f"^seed is {seed}, but it must lie from 0 to 9223372036854775807"):
+            start_run(store, study, "select", RunSettings(seed=seed))
+    assert store.runs() == ()
+    store.create_run(study.id, "run", RunSettings(seed=-1))  # as on an earlier day; it is still told
+    largest = start_run(store, study, "select", RunSettings(seed=2**63 - 1))
+    assert {run.settings.seed for run in store.runs()} == {-1, largest.settings.seed}
+
+
 def test_a_split_that_cannot_be_as_it_is_set_is_told(store):
     data = make_study(store, labels=400).dataset()
     said = preflight(data, RunSettings(strategy="split", finetune=20)).sentences

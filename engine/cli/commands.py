@@ -9,12 +9,13 @@ import subprocess
 import sys
 from argparse import Namespace as Arguments
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from engine.cli.following import follow, run_record
+from engine.cli.following import follow, not_written, run_record
 from engine.cli.studies import chosen_roles, chosen_settings, open_study, read_tables
 from engine.data import check_data
 from engine.errors import ArgumentError, DataError
-from engine.report import settings_json, write_report
+from engine.report import html_report, settings_json, write_report
 from engine.runs import Run, RunSettings, Store, application, open_store, read_results, sample_study, start_run
 
 
@@ -67,15 +68,16 @@ def run(options: Arguments) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the output folder, before any work is done for it.
+    """Make the output folder, and see that files can be made in it, before any work is done for it.
 
     Raises:
-        ArgumentError: It cannot be made.
+        ArgumentError: They cannot.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArgumentError(f"{folder} cannot be made ({error.strerror}); name another folder with -o.") from None
+        TemporaryFile(dir=folder).close()
+    except OSError as fault:
+        raise ArgumentError(f"{folder} cannot be written ({fault.strerror}); name another folder with -o.") from None
 
 
 def finish(options: Arguments, store: Store, run: Run) -> None:
@@ -86,12 +88,16 @@ def finish(options: Arguments, store: Store, run: Run) -> None:
     assert results.estimate is not None
     plan = results.plan.to_dict() if results.plan else None
     record = {"run": run_record(run), "plan": plan, "estimate": results.estimate.to_dict()}
-    (folder / "estimate.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
-    results.estimate.to_frame().to_csv(folder / "estimate.csv", index=False)
-    (folder / "settings.json").write_text(settings_json(store, run.id), encoding="utf-8")
-    for name in ("predictions.parquet", "labels.csv"):
-        shutil.copyfile(run.folder / name, folder / name)
-    write_report(store, run.id, folder / "report.html")
+    settings, page = settings_json(store, run.id), html_report(store, run.id)
+    try:
+        (folder / "estimate.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+        results.estimate.to_frame().to_csv(folder / "estimate.csv", index=False)
+        (folder / "settings.json").write_text(settings, encoding="utf-8")
+        for name in ("predictions.parquet", "labels.csv"):
+            shutil.copyfile(run.folder / name, folder / name)
+        (folder / "report.html").write_text(page, encoding="utf-8")
+    except OSError as fault:
+        raise not_written(run, folder, "OTHER", fault) from None
     if options.json:
         print(json.dumps(record))
         return

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from engine.errors import RunError
+from engine.errors import ArgumentError, RunError
 from engine.runs import Run, RunState, Store, reconcile, split_caution, stop_run
 
 
@@ -54,6 +54,21 @@ def follow(store: Store, run: Run, output: Path | None = None, *, force: bool = 
 def _resuming(run: Run, output: Path | None, force: bool) -> str:
     words = ["labelwise", "runs", "resume", run.id, *(["-o", str(output)] if output else [])]
     return shlex.join([*words, *(["--force"] if force else [])])
+
+
+def not_written(run: Run, output: Path, other: str, fault: OSError) -> ArgumentError:
+    """Return what is to be raised where the results of a finished run cannot be written: they need not be made again.
+
+    Args:
+        run: The run.
+        output: Where they were to be written.
+        other: A word for another such place.
+        fault: Why they were not.
+    """
+    place = fault.filename2 or fault.filename or output
+    why = fault.strerror or fault
+    command = shlex.join(["labelwise", "runs", "resume", run.id, "-o", other])
+    return ArgumentError(f"{place} cannot be written ({why}); `{command}` writes what came of the run elsewhere.")
 
 
 def run_record(run: Run) -> dict[str, Any]:

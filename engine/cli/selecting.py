@@ -8,7 +8,7 @@ from argparse import Namespace as Arguments
 from io import BytesIO
 from pathlib import Path
 
-from engine.cli.following import follow, run_record
+from engine.cli.following import follow, not_written, run_record
 from engine.cli.studies import chosen_roles, read_tables
 from engine.data import Roles, Table, guess_roles, prepare, prepare_pool, read_table
 from engine.data.matching import part, with_label_column
@@ -51,8 +51,8 @@ def finish(options: Arguments, store: Store, run: Run) -> None:
     assert chosen is not None
     try:
         selected_table(study, chosen, {}).to_csv(output, index=False, encoding="utf-8")
-    except OSError as error:
-        raise ArgumentError(f"{output} cannot be written ({error.strerror}); name another file with -o.") from None
+    except OSError as fault:
+        raise not_written(run, output, "OTHER.csv", fault) from None
     following = _following(study, output, run.settings)
     if options.json:
         record = {"output": str(output), "count": len(chosen.rows), **chosen.to_dict(), "next": following}

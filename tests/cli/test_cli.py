@@ -186,6 +186,24 @@ def test_what_ctrl_c_tells_goes_on_to_the_results(capsys, monkeypatch, tmp_path)
     assert "finished" in fault(capsys, *command[:3])
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="There is no folder in which nobody may write a file.")
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(capsys):
+    assert "/proc/self cannot be written (" in fault(capsys, "demo", "-o", "/proc/self")
+    assert open_store().runs() == ()
+
+
+@pytest.mark.slow
+def test_results_that_cannot_be_written_can_be_written_elsewhere(capsys, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    (out / "estimate.json").mkdir(parents=True)
+    line = fault(capsys, "run", *ON_SAMPLE, "--strategy", "labels-only", "-o", out)
+    told = re.search(r"out/estimate\.json cannot be written \(Is a directory\); `labelwise (.*) OTHER` writes", line)
+    assert main([*told[1].split(), str(other)]) == 0
+    (run,) = open_store().runs()
+    assert json.loads((other / "estimate.json").read_text())["run"]["id"] == run.id
+    assert "<html" in (other / "report.html").read_text()
+
+
 @pytest.mark.slow
 def test_a_selection_that_was_stopped_goes_on_to_its_file(capsys, monkeypatch, pool, offline_model):
     output = pool.with_name("to label.csv")

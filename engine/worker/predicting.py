@@ -47,13 +47,14 @@ def predict_pool(
 def _folders(run: Run) -> list[Path]:
     if run.state is not RunState.FINISHED:
         raise RunError(f"Run {run.id} is {run.state}; its models serve once it is finished.")
-    folders = sorted((run.folder / "models").glob("*"), key=lambda folder: int(folder.name))
+    # A file manager may leave files of its own there.
+    folders = [path for path in (run.folder / "models").glob("*") if path.name.isdecimal() and path.is_dir()]
     if not folders:
         raise RunError(
             f"Run {run.id} kept no model: it fitted none, or took its predictions from an earlier run; "
             "name a run that fitted one."
         )
-    return folders
+    return sorted(folders, key=lambda folder: int(folder.name))
 
 
 def models_of(run: Run) -> tuple[int, int]:

@@ -21,6 +21,8 @@ def test_a_further_pool_gets_the_mean_of_the_runs_models(in_process, quick_coslo
     study = make_study(store, kind=kind)
     status, run = in_process(study, "run", RunSettings(learner="probe", strategy="cross-fit", folds=3))
     assert status == 0
+    (run.folder / "models" / ".DS_Store").write_bytes(b"Bud1")
+    (run.folder / "models" / "copy of 1").mkdir()
     data = study.dataset()
     pool = tmp_path / "further.parquet"
     pd.DataFrame({study.roles.text: list(data.pool_texts[:30]), "id": range(30)}).to_parquet(pool)

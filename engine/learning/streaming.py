@@ -130,6 +130,8 @@ def _check(schema: Any, name: str, text: str, columns: list[str]) -> None:
     if text not in schema.names:
         there = ", ".join(f"'{title}'" for title in schema.names)
         raise DataError(f"{name} has no column '{text}'; it has {there}.")
+    if schema.names.count(text) > 1:
+        raise DataError(f"{name} has more than one column called '{text}': give each column its own name.")
     kind = schema.field(text).type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type

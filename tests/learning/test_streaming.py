@@ -213,6 +213,10 @@ def test_faults(pool, tmp_path):
         predict_parquet(Lengths(), tmp_path, tmp_path / "out", text="text")
     with pytest.raises(DataError, match=r"cannot be read \(Not a directory\)"):
         predict_parquet(Lengths(), pool / "inside.parquet", tmp_path / "out", text="text")
+    twice = tmp_path / "twice.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), twice)
+    with pytest.raises(DataError, match=r"^twice\.parquet has more than one column called 'text': give each column"):
+        predict_parquet(Lengths(), twice, tmp_path / "out", text="text")
     taken = tmp_path / "taken.parquet"
     pd.DataFrame({"text": ["a"], "prediction": [1.0]}).to_parquet(taken)
     with pytest.raises(DataError, match="already"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -191,6 +193,7 @@ def _predict_all(
 ) -> Streamed:
     with _writing(target):
         target.mkdir(parents=True, exist_ok=True)
+        _remove_begun(target)
     rows, total, missing, computed = 0, max(file.metadata.num_rows, 1), 0, 0
     shards: list[Path] = []
     for table in _shards(file, source, shard_rows):
@@ -270,12 +273,21 @@ def _with_predictions(table: Any, texts: list[str], predictor: Keyed, columns: l
 
 
 def _write(path: Path, table: Any, mark: bytes) -> None:
-    part = path.with_suffix(f".{os.getpid()}.part")
+    # What reads the folder as a whole passes over names that begin with a dot.
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part")
     try:
         pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), _MARK: mark}), part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _remove_begun(target: Path) -> None:
+    """Remove what processes that were killed had begun to write; earlier versions put no dot before the name."""
+    for path in target.iterdir():
+        begun = re.fullmatch(r"\.?part-\d+\.(\d{1,9})\.part", path.name)
+        if begun and (int(begun[1]) == os.getpid() or not psutil.pid_exists(int(begun[1]))):
+            path.unlink(missing_ok=True)
 
 
 def _remove_later(target: Path, count: int) -> None:

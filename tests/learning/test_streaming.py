@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -64,6 +66,43 @@ def test_an_interrupted_stream_goes_on(pool):
     assert stream(again, pool).computed == 1
     assert again.asked == [29]  # one row of the last thirty has no text
     assert stream(again, pool).computed == 0
+
+
+def test_what_a_killed_process_had_begun_is_passed_over_and_then_removed(pool):
+    out = pool.parent / "out"
+    code = """
+import os, sys
+from pathlib import Path
+import numpy as np, pyarrow.parquet as pq
+from engine.learning import streaming
+
+class Zeros:
+    key = "zeros"
+    def predict(self, texts, progress):
+        return np.zeros((len(texts), 1))
+
+write, pool = pq.write_table, Path(sys.argv[1])
+def half(table, part):
+    write(table, part)
+    if len(list(part.parent.glob("*.parquet"))) == 1:
+        part.write_bytes(part.read_bytes()[:99])
+        os._exit(9)
+pq.write_table = half
+streaming.predict_parquet(Zeros(), pool, pool.parent / "out", text="text", shard_rows=100)
+"""
+    killed = subprocess.run([sys.executable, "-c", code, str(pool)], check=False)
+    assert killed.returncode == 9
+    assert len(list(out.iterdir())) == 2
+    assert len(pd.read_parquet(out)) == 100
+    for name in (f"part-00007.{os.getpid()}.part", ".part-00007.1.part", "my.1234567.part", f"part-0.{10**20}.part"):
+        (out / name).write_bytes(b"half")
+    stream(Lengths(), pool, force=True)
+    assert sorted(os.listdir(out)) == [
+        ".part-00007.1.part",  # of a process that lives
+        "my.1234567.part",
+        f"part-0.{10**20}.part",  # no process has such a number
+        *(f"part-0000{number}.parquet" for number in range(3)),
+    ]
 
 
 def test_where_that_is_asked_for_what_has_changed_is_predicted_anew(pool):

@@ -15,7 +15,6 @@ from engine.data.matching import part, with_label_column
 from engine.data.values import is_blank
 from engine.errors import ArgumentError, DataError, LabelwiseError
 from engine.runs import (
-    DEFAULT_MODEL,
     Answers,
     Question,
     Run,
@@ -113,7 +112,11 @@ def _held(output: Path, label: str) -> str:
 
 def _following(study: Study, output: Path, settings: RunSettings) -> str:
     words = ["labelwise", "efficiency", str(output), "--text", study.roles.text, "--label", study.roles.label]
-    return shlex.join(words + (["--model", settings.model] if settings.model != DEFAULT_MODEL else []))
+    usual = RunSettings()
+    for name in ("model", "keep"):
+        if (chosen := getattr(settings, name)) != getattr(usual, name):
+            words += [f"--{name}", chosen]
+    return shlex.join(words)
 
 
 def _pool_study(options: Arguments, store: Store) -> Study:

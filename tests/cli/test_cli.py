@@ -358,6 +358,14 @@ def test_from_a_pool_without_labels_to_the_curve(capsys, pool, offline_model):
     assert study.dataset(needs_pool=False).n == 30
 
 
+@pytest.mark.parametrize(("asked", "told"), [([], []), (["--keep", "end"], ["--keep", "end"])])
+def test_the_command_after_a_selection_reads_texts_in_the_same_way(capsys, pool, asked, told):
+    output = pool.with_name("to label.csv")
+    assert main(["select", str(pool), "--text", "remarks", "--draw", "random", *asked, "-o", str(output)]) == 0
+    command = shlex.split(capsys.readouterr().out.strip().splitlines()[-1])
+    assert command == ["labelwise", "efficiency", str(output), "--text", "remarks", "--label", "label", *told]
+
+
 @pytest.mark.slow
 def test_labels_at_hand_fit_a_head_that_says_which_texts_are_hard(capsys, pool, files, offline_model):
     labels, rest = files

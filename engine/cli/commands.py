@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from argparse import Namespace as Arguments
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from engine.cli.following import follow, not_written, run_record
+from engine.cli.processes import started
 from engine.cli.studies import chosen_roles, chosen_settings, open_study, read_tables
 from engine.data import check_data
 from engine.errors import ArgumentError, DataError
@@ -24,7 +24,7 @@ def app(options: Arguments) -> int:
     command = [sys.executable, "-m", "streamlit", "run", str(application() / "app.py")]
     command += ["--server.port", str(options.port), "--server.address", options.address]
     print(f"The dashboard opens at http://{options.address}:{options.port} (Ctrl-C ends it; runs go on).", flush=True)
-    server = subprocess.Popen(command)
+    server = started(command)
     # Who ends this process means the server, which would keep the port.
     before = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     try:

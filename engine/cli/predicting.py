@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from argparse import Namespace as Arguments
-from contextlib import suppress
+
+from engine.cli.processes import started
 
 
 def predict(options: Arguments) -> int:
     """Predict a Parquet file of any size; the models are loaded in a process of their own."""
     command = [sys.executable, "-m", "engine.worker.predicting", options.run, str(options.pool), options.text or ""]
     command += [str(options.output), *(f"--{name}" for name in ("json", "force") if getattr(options, name))]
-    with subprocess.Popen(command) as process:
-        while True:
-            with suppress(KeyboardInterrupt):  # which the process hears too, and says how to go on
-                return process.wait()
+    with started(command) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            print("labelwise: stopped; the same command goes on after the last shard.", file=sys.stderr)
+            return 130

@@ -6,6 +6,7 @@ POOL is a Parquet file of any size, TEXT its column (empty: named as in the run'
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -84,9 +85,6 @@ def main(run_id: str, source: str, text: str, target: str, *flags: str) -> int:
     except LabelwiseError as fault:
         print(f"labelwise: {' '.join(str(fault).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("labelwise: stopped; the same command goes on after the last shard.", file=sys.stderr)
-        return 2
     record = {"output": target, "rows": made.rows, "missing": made.missing, "shards": len(made.shards)}
     record |= {"models": models, "models_of_run": every}
     if "--json" in flags:
@@ -103,5 +101,6 @@ def main(run_id: str, source: str, text: str, target: str, *flags: str) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the bar ends, and no shard is left half written
     offline_environment()
     sys.exit(main(*sys.argv[1:]))

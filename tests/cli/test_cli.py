@@ -1,9 +1,11 @@
 """The command line: results, or one plain line and exit status 2."""
 
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from command_line import ON_SAMPLE, SAMPLE, fault
 
@@ -163,6 +166,35 @@ def stopped(capsys, monkeypatch, *arguments: object) -> list[str]:
     told = re.fullmatch(r"labelwise: Stopped; `labelwise (runs resume .*)` goes on with it\.\n", line)
     assert told, line
     return shlex.split(told[1])
+
+
+def test_ctrl_c_outside_a_followed_run_is_one_line(capsys, monkeypatch):
+    def interrupt(_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "read_tables", interrupt)
+    assert main(["check", *ON_SAMPLE]) == 130
+    line = capsys.readouterr().err
+    assert re.fullmatch(r"labelwise: interrupted; the same command [^\n]*\n", line)
+
+
+def test_ctrl_c_while_the_models_process_imports_is_one_line(tmp_path):
+    code = f"import sys; from engine.cli import main; sys.exit(main(['predict', 'x', 'x', '-o', {str(tmp_path)!r}]))"
+    command = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 120
+    while not psutil.Process(command.pid).children() and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.killpg(command.pid, signal.SIGINT)  # as the terminal does
+    said, _ = command.communicate(timeout=60)
+    assert said == "labelwise: stopped; the same command goes on after the last shard.\n"
+    assert command.returncode == 130
 
 
 @pytest.mark.slow

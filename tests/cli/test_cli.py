@@ -178,6 +178,22 @@ def test_ctrl_c_outside_a_followed_run_is_one_line(capsys, monkeypatch):
     assert re.fullmatch(r"labelwise: interrupted; the same command [^\n]*\n", line)
 
 
+def test_ctrl_c_while_the_command_imports_is_one_line():
+    code = """
+import sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "engine":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+import labelwise
+sys.exit(labelwise.main())
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root)
+    assert (done.returncode, done.stderr) == (130, "labelwise: interrupted.\n")
+
+
 def test_ctrl_c_while_the_models_process_imports_is_one_line(tmp_path):
     code = f"import sys; from engine.cli import main; sys.exit(main(['predict', 'x', 'x', '-o', {str(tmp_path)!r}]))"
     command = subprocess.Popen(

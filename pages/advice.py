@@ -49,9 +49,9 @@ def show_cards(plan: engine.Plan, s: int, unit: str, share: bool) -> None:
     """Show width, labels saved, cost and time of the chosen split, each beside the recommended strategy's."""
     record, best = plan.at(s), plan[plan.recommended]
     st.markdown(f"**Your split:** {engine.split_words(plan, s)}. :gray[In grey: what is recommended.]")
-    widths = half_width(record.half_width, share), half_width(best.half_width, share)
     cards = [
-        (f"Interval{'' if share else ', ± ' + unit}", *widths),
+        # The unit is told above the figure, which has to fit on a phone.
+        (f"Interval, ± {'points' if share else unit}", *(f"± {bare(one.half_width, share)}" for one in (record, best))),
         ("Labels saved", _share_saved(plan, record), _share_saved(plan, best)),
         ("Cost", _money(record), _money(best)) if priced(plan.costs) else ("Cost", "no price", "no price"),
         ("Compute time", _time(record), _time(best)),

@@ -73,7 +73,7 @@ def test_widths_of_shares_are_in_percentage_points(visit: Visit, store: engine.S
     study, _ = stored.add_shares(store)
     stored.add_plan(store, study)
     app = visit("plan", study=study.id)
-    assert app.metric[0].value.endswith("points")
+    assert (app.metric[0].label, app.metric[0].value[:2]) == ("Interval, ± points", "± ")
     assert "Half-width, points" in app.table[0].value.columns
 
 

@@ -16,6 +16,7 @@ from accelerate import init_empty_weights
 from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModel, AutoTokenizer, logging
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import cached_file
 
 from engine.errors import ModelError
 from engine.learning.faults import loading_told
@@ -29,6 +30,9 @@ _MOST_OF_DEFAULT = 256  # for which it was trained
 _TOKENS_PER_BATCH = 4096
 _SHARE_OF_GPU = 0.7  # of a GPU's free memory, which weights may take; the rest is for adapters and activations
 _CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+_WEIGHTS, _SETTINGS = frozenset({".safetensors"}), frozenset({".json", ".txt", ".model", ".jinja", ".codes"})
+_WHOLE = 1 << 26  # bytes of a file that is read whole for its hash; of a larger one so many samples, of so many bytes
+_SAMPLES, _BYTES = 64, 1 << 16
 
 Progress = Callable[[float], None]
 Kept = Literal["beginning", "end"]
@@ -140,7 +144,7 @@ def is_decoder(name: str) -> bool:
         return False
     logging.set_verbosity_error()
     with loading_told(name):
-        config = AutoConfig.from_pretrained(_locate(name)[0], trust_remote_code=False)
+        config = AutoConfig.from_pretrained(_locate(name), trust_remote_code=False)
     return not _CAUSAL.isdisjoint(config.architectures or ())
 
 
@@ -163,11 +167,12 @@ def load(name: str, kind: Any, keep: Kept = "beginning") -> tuple[str, Any, Any]
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    folder, key = _locate(name)
+    folder = _locate(name)
     with loading_told(name):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = load_tokenizer(name)
         options: dict[str, Any] = {"device_map": "auto"} if _must_spread(kind, config) else {}
+        key = _key(name)
         model, random = load_weights(kind, folder, config=config, dtype=precision(device()), **options)
     unfit = [key for key in random if "pooler" not in key]  # no embedding and no answer goes through a pooler
     if unfit:
@@ -194,7 +199,7 @@ def load_tokenizer(name: str) -> Any:
         ModelError: It cannot be found or wants remote code.
     """
     with loading_told(name):
-        return AutoTokenizer.from_pretrained(_locate(name)[0], trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(_locate(name), trust_remote_code=False)
 
 
 def load_weights(kind: Any, folder: str, **options: Any) -> tuple[Any, list[str]]:
@@ -262,36 +267,81 @@ def padded(
     return inputs.to(place), mask.to(place)
 
 
-def _locate(name: str) -> tuple[str, str]:
-    """Return the folder or hub name to load from, and the key of the weights."""
+def _locate(name: str) -> str:
+    """Return the folder or hub name to load from."""
     if name == DEFAULT_MODEL:
         offline = _offline_folder()
         if offline is not None:
             _verify(offline / "model.safetensors")
-            return str(offline), DEFAULT_SHA256[:16]
-    if Path(name).is_dir():
-        if not _weights(name):
-            raise ModelError(f"Folder {name} holds no .safetensors file; give the folder of a saved model.")
-        return name, _stamp(name)
-    return name, hashlib.sha256(name.encode()).hexdigest()[:16]
+            return str(offline)
+    if Path(name).is_dir() and not _of_kind(Path(name), _WEIGHTS):
+        raise ModelError(f"Folder {name} holds no .safetensors file; give the folder of a saved model.")
+    return name
 
 
 def known_as(name: str) -> str:
-    """Return what tells a model from others in stored results: its name, and of a folder which weights lie in it.
+    """Return what tells a model from others in stored results: its name, and which weights and settings go by it now.
 
-    Other weights may be saved under the same name. Neither loads anything nor asks whether it is a model.
+    Others may be saved in the same folder, or stand on the hub under the same name. Nothing is loaded.
+
+    Raises:
+        ModelError: The hub's model cannot be found, or a folder cannot be read.
     """
-    return f"{name} {_stamp(name)}" if name != DEFAULT_MODEL and Path(name).is_dir() else name
+    return name if name == DEFAULT_MODEL else f"{name} {_stamp(name)}"
 
 
-def _weights(folder: str) -> list[Path]:
-    return sorted(Path(folder).glob("*.safetensors"))
+def files_of(name: str) -> dict[str, str]:
+    """Return a hash of each file that makes a model, by its name: of its content, wherever it lies and however old.
+
+    The default model has none: it is the same everywhere.
+
+    Raises:
+        ModelError: The hub's model cannot be found, or a folder cannot be read.
+    """
+    if name == DEFAULT_MODEL:
+        return {}
+    with loading_told(name):
+        return {path.name: _digest(path) for path in _of_kind(_folder(name), _WEIGHTS | _SETTINGS)}
 
 
-def _stamp(folder: str) -> str:
-    """A hash of names, sizes and times of a folder's weights, which are too large to be read for it."""
-    stamp = "".join(f"{path.name}{path.stat().st_size}{path.stat().st_mtime_ns}" for path in _weights(folder))
-    return hashlib.sha256(stamp.encode()).hexdigest()[:16]
+def _key(name: str) -> str:
+    """The key of a model's weights; a folder's is the same under another name."""
+    if name == DEFAULT_MODEL and _offline_folder() is not None:
+        return DEFAULT_SHA256[:16]
+    return _stamp(name) if Path(name).is_dir() else hashlib.sha256(known_as(name).encode()).hexdigest()[:16]
+
+
+def _stamp(name: str) -> str:
+    """The commit of a hub's model; of a folder a hash of its files, and of the times of those that are too large."""
+    with loading_told(name):
+        folder = _folder(name)
+        if not Path(name).is_dir():
+            return folder.name
+        times = [path.stat().st_mtime_ns for path in _of_kind(folder, _WEIGHTS)]
+        return hashlib.sha256(repr((files_of(name), times)).encode()).hexdigest()[:16]
+
+
+def _folder(name: str) -> Path:
+    """The user's folder, or that of the newest revision in the hub's cache, which is called by its commit."""
+    return Path(name) if Path(name).is_dir() else Path(cached_file(name, "config.json")).parent
+
+
+def _of_kind(folder: Path, endings: frozenset[str]) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in endings and path.is_file())
+
+
+def _digest(path: Path) -> str:
+    """A hash of a file's size and content; of a large one, of samples from beginning to end."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(f"{size} ".encode())
+    with path.open("rb") as file:
+        if size <= _WHOLE:
+            digest.update(file.read())
+            return digest.hexdigest()
+        for start in np.linspace(0, max(size - _BYTES, 0), _SAMPLES).astype(int).tolist():
+            file.seek(start)
+            digest.update(file.read(_BYTES))
+    return digest.hexdigest()
 
 
 def _offline_folder() -> Path | None:

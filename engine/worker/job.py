@@ -11,7 +11,7 @@ from engine.data import Dataset
 from engine.data.sealing import Sealing
 from engine.learning.decoders import can_be_asked
 from engine.learning.learners import Learner, Workbench
-from engine.learning.models import known_as
+from engine.learning.models import files_of, known_as
 from engine.learning.tracking import Tracker
 from engine.learning.training import LossReport
 from engine.runs import Run, RunSettings, Store, Study, fingerprint, home
@@ -62,6 +62,11 @@ class Job:
     def weights(self) -> str:
         """What tells the model's weights from others, as they were when this was first asked."""
         return known_as(self.settings.model)
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Hashes of the model's files, likewise: what it is made of, wherever it lies."""
+        return files_of(self.settings.model)
 
     @property
     def read(self) -> list[str]:

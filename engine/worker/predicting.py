@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from engine.errors import LabelwiseError, RunError
-from engine.learning.models import Progress, offline_environment, silent
+from engine.learning.models import Progress, files_of, offline_environment, silent
 from engine.learning.saved import load_predictors
 from engine.learning.streaming import Streamed, predict_parquet
 from engine.runs import Run, RunState, Store, open_store
@@ -33,13 +33,16 @@ def predict_pool(
     """Predict a Parquet file with the mean of a run's models; see `predict_parquet`.
 
     Raises:
-        RunError: The run kept no model.
+        RunError: The run kept no model, or the model that they were trained on is another now.
         ModelError: A model cannot be loaded.
         DataError, ArgumentError: The file, its columns or the folder do not serve.
     """
     run = store.run(run_id)
     study = store.study(run.study_id)
-    models = load_predictors(_folders(run), run.settings.model, run.settings.keep)
+    folders = _folders(run)
+    _require_base(run, folders)
+    models = load_predictors(folders, run.settings.model, run.settings.keep)
+    _require_base(run, folders)  # of a new revision the hub has given the weights only now
     classes = study.dataset().classes or ()
     column = text or study.roles.text
     return predict_parquet(models, source, target, text=column, classes=classes, force=force, progress=progress)
@@ -56,6 +59,21 @@ def _folders(run: Run) -> list[Path]:
             "name a run that fitted one."
         )
     return sorted(folders, key=lambda folder: int(folder.name))
+
+
+def _require_base(run: Run, folders: list[Path]) -> None:
+    """Require the model that a run's models were trained on to be as it was then."""
+    now = files_of(run.settings.model)
+    # An earlier version did not write down which files it had.
+    for path in (folder / "base.json" for folder in folders if (folder / "base.json").is_file()):
+        then = json.loads(path.read_text(encoding="utf-8"))
+        # The hub gives the files that are asked for: one that is missing may not have been needed.
+        changed = [name for name, digest in then.items() if now.get(name, digest) != digest]
+        if changed:
+            raise RunError(
+                f"Model {run.settings.model} has changed since run {run.id} was trained on it ({changed[0]} is another "
+                "now); put back what was there, or start a new run."
+            )
 
 
 def models_of(run: Run) -> tuple[int, int]:

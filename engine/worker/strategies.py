@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -164,7 +165,9 @@ def _fit_and_predict(
         )
         if model.residual is not None:
             job.tracker.log({f"model {number + 1}/residual_share": model.residual})
-        model.save(job.run.folder / "models" / str(number))
+        folder = job.run.folder / "models" / str(number)
+        model.save(folder)
+        (folder / "base.json").write_text(json.dumps(job.files, indent=2), encoding="utf-8")
         every = [data.texts[i] for i in rectify] + [data.pool_texts[i] for i in pool]
         predictions = model.predict(every, between(span[1], span[2]), rough=True)
         _write_arrays(path, rectify=predictions[: len(rectify)], pool=predictions[len(rectify) :])

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_studies import make_study
+from safetensors.torch import load_file, save_file
 
 from engine.cli import main
+from engine.errors import RunError
 from engine.learning.models import DEFAULT_MODEL
 from engine.learning.saved import load_predictors
 from engine.runs import RunSettings, home, open_store
+from engine.worker.predicting import predict_pool
 
 
 @pytest.mark.parametrize("kind", ["numbers", "classes"])
@@ -70,6 +75,34 @@ def test_models_that_an_earlier_run_fitted_are_said_to_be_missing(in_process, qu
         out = capfd.readouterr().out
         assert said in out
         assert ("the mean of" in out) == bool(said)
+
+
+def test_models_serve_on_the_model_that_they_were_trained_on(in_process, quick_coslow, writer, tmp_path):
+    folder = shutil.copytree(writer, tmp_path / "base")
+    (folder / "chat_template.jinja").unlink()  # it is read as an encoder then
+    store, settings = open_store(), RunSettings(learner="probe", strategy="cross-fit", folds=3, model=str(folder))
+    status, run = in_process(make_study(store, labels=40, pool=60), "run", settings)
+    assert (status, run.error) == (0, None)
+    pool = tmp_path / "further.parquet"
+    pd.DataFrame({"text": ["one", "two"]}).to_parquet(pool)
+
+    def predict():
+        return predict_pool(store, run.id, pool, tmp_path / "out", text="text", force=True)
+
+    assert predict().rows == 2
+    weights = folder / "model.safetensors"
+    before = weights.read_bytes()
+    other = {name: weight + 0.1 for name, weight in load_file(weights).items()}
+    save_file(other, weights, {"format": "pt"})
+    changed = f"{folder} has changed since run {run.id} was trained on it (model.safetensors is another now)"
+    with pytest.raises(RunError, match=re.escape(changed)):
+        predict()
+    weights.write_bytes(before)  # as it was, at another time
+    assert predict().rows == 2
+    save_file(other, weights, {"format": "pt"})
+    for kept in run.folder.glob("models/*/base.json"):
+        kept.unlink()  # as an earlier version left it
+    assert predict().rows == 2
 
 
 def test_faults_are_one_line(in_process, quick_coslow, tmp_path, capfd):

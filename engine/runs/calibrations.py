@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -26,6 +28,10 @@ def calibration_of(model: str, learner: str, kind: Kind) -> Calibration:
     own = calibration_path(model, learner)
     if own.exists():
         return Calibration.load(own)
+    # An earlier version had one file for all models whose names differ by signs alone, and none for a very long name.
+    shared = own.with_name(f"{_letters(model)}-{learner}.json")
+    if os.path.exists(shared) and (found := Calibration.load(shared)).name == model:
+        return found
     if kind == "accuracy":
         family = next((name for name, pattern in _PUBLISHED.items() if pattern.search(model)), kind)
         return shipped()[family]
@@ -37,4 +43,9 @@ def calibration_path(model: str, learner: str) -> Path:
     """Return the file of the user's own calibration of a model under a learner."""
     folder = home() / "calibrations"
     folder.mkdir(exist_ok=True)
-    return folder / f"{re.sub(r'[^A-Za-z0-9.]+', '-', model).strip('-')}-{learner}.json"
+    digest = hashlib.sha256(model.encode()).hexdigest()[:8]  # other names have the same letters
+    return folder / f"{_letters(model)[-100:]}-{digest}-{learner}.json".lstrip("-")
+
+
+def _letters(model: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-")

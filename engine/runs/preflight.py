@@ -120,10 +120,15 @@ def preflight(dataset: Dataset, settings: RunSettings) -> Preflight:
     require_labels(dataset, "run", settings)
     gpu, cores = gpu_name(), psutil.cpu_count() or 1
     seconds = _SECONDS_TO_START + _seconds(dataset, settings) / (_GPU_SPEEDUP if gpu else max(cores / 2, 0.5))
-    needed = _WORKER_BYTES[settings.learner] + 4000 * dataset.m
+    needed = _WORKER_BYTES[settings.learner] + _pool_bytes(dataset)
     free = int(psutil.virtual_memory().available)
     sentences = _sentences(dataset.n, settings, gpu, needed, free)
     return Preflight(gpu or f"CPU, {cores} cores", needed, free, seconds, sentences)
+
+
+def _pool_bytes(dataset: Dataset) -> int:
+    """The most that a pool takes: while its file is read, or with what is kept of each text and its prediction."""
+    return 1000 * dataset.m + 8 * sum(map(len, dataset.pool_texts))
 
 
 def _seconds(dataset: Dataset, settings: RunSettings) -> float:

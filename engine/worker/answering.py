@@ -21,7 +21,7 @@ def answer(job: Job, made: Plan | None) -> Estimate:
     if job.settings.learner == "probe" and name in ("split", "cross-fit"):
         # Every fold's probe reads the same embeddings, so nearly all of the work is here.
         job.report.stage(READING)
-        job.bench.cache.embed([*job.dataset.texts, *job.dataset.pool_texts], job.report)
+        job.bench.cache.keep([*job.dataset.texts, *job.dataset.pool_texts], job.report)
     if made:
         texts = predicted(job.settings, job.dataset)
         training = made.costs.seconds(made[name].folds, made[name].finetune, texts)

@@ -76,6 +76,18 @@ def test_many_texts_odd_texts_and_none(tiny_encoder, tmp_path):
     assert done == [1.0]
 
 
+def test_states_are_kept_for_later_a_part_at_a_time(tiny_encoder, phrases, tmp_path, monkeypatch):
+    asked, done = counted(monkeypatch), []
+    monkeypatch.setattr(embeddings, "_PER_PART", 16)
+    cache = EmbeddingCache(tmp_path, tiny_encoder)
+    cache.keep([*phrases, *phrases[:5]], done.append)
+    assert asked == phrases
+    assert done == sorted(done)
+    assert done[-1] == 1.0
+    np.testing.assert_allclose(cache.states(phrases), pooled_states(tiny_encoder, phrases), atol=1e-6)
+    assert asked == phrases
+
+
 def test_what_was_read_before_a_stop_is_kept(tiny_encoder, phrases, tmp_path, monkeypatch):
     whole = EmbeddingCache(tmp_path / "whole", tiny_encoder).states(phrases)
     asked = counted(monkeypatch)

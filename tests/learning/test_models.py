@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -52,6 +53,22 @@ def test_texts_are_cut_and_counted(default_encoder):
     texts = ["short", "word " * 1000, "word " * 254]
     assert [len(ids) for ids in default_encoder.tokenize(texts)] == [3, 256, 256]
     assert default_encoder.truncated(texts) == 1
+
+
+def test_few_texts_at_a_time_are_cut(tiny_encoder, phrases, monkeypatch):
+    expected, seen = tiny_encoder.tokenize(phrases), []
+
+    def noted(texts, **more):
+        seen.append(len(texts))
+        return tiny_encoder.tokenizer(texts, **more)
+
+    monkeypatch.setattr(models, "_TEXTS_PER_PART", 16, raising=False)
+    encoder = replace(tiny_encoder, tokenizer=noted)
+    assert encoder.tokenize(phrases) == expected
+    assert encoder.truncated([*phrases, "word " * 1000]) == 1
+    assert max(seen) == 16
+    assert encoder.tokenize([]) == []
+    assert encoder.truncated([]) == 0
 
 
 def test_a_tampered_file_is_refused(default_encoder, tmp_path, monkeypatch):

@@ -12,9 +12,13 @@ from peft import LoraConfig, get_peft_model
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from engine.learning import prediction
+from engine.learning.finetuning import Tuned
+from engine.learning.learners import Probed
 from engine.learning.packed import can_pack
 from engine.learning.prediction import pooled_layers
+from engine.learning.probe import Head
 from engine.learning.products import Product, split_pays
+from engine.learning.regressor import Pooled, Regressor
 
 SMALL = {
     "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 96,
@@ -158,3 +162,31 @@ def test_products_without_onednn(monkeypatch):
     monkeypatch.setattr("engine.learning.products._blocks_serve", lambda _: False)
     assert not split_pays.__wrapped__()
     test_products(split=False)
+
+
+@pytest.mark.parametrize("kind", ["probe", "tuned"])
+def test_many_texts_are_predicted_part_by_part(kind, tiny_encoder, phrases, monkeypatch):
+    rng = np.random.default_rng(4)
+    head = Head(np.zeros(32), rng.normal(size=(32, 1)), np.ones(1), False, np.empty(0))
+    asked = []
+
+    def states(texts, progress):
+        asked.append(len(texts))
+        return pooled_layers(tiny_encoder, tiny_encoder.tokenize(texts), progress=progress)
+
+    class Noted(Pooled):
+        def outputs(self, module, texts, *given, **more):
+            asked.append(len(texts))
+            return super().outputs(module, texts, *given, **more)
+
+    reads = Tuned(Noted(tiny_encoder), Regressor(tiny_encoder.model, head), np.ones(1), np.zeros(1), 0.5)
+    predictor = Probed(head, states) if kind == "probe" else reads
+    whole = predictor.predict(phrases)
+    asked.clear()
+    monkeypatch.setattr(prediction, "_PER_PART", 16, raising=False)
+    done = []
+    np.testing.assert_allclose(predictor.predict(phrases, done.append), whole, atol=1e-5)
+    assert asked == [16, 16, 16, 12]
+    assert done == sorted(done)
+    assert done[-1] == pytest.approx(1)
+    assert predictor.predict([]).shape == (0,)

@@ -68,9 +68,10 @@ def test_a_blend_is_loaded_with_both_of_its_trusts(bench, labels, tmp_path, shor
     )
 
 
-@pytest.mark.parametrize("name", ["probe", "auto"])
-def test_the_mean_of_several_loads_and_reads_with_their_encoder_once(name, bench, labels, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "parts"), [("probe", 1), ("auto", 1), ("probe", 4)])
+def test_the_mean_of_several_loads_and_reads_with_their_encoder_once(name, parts, bench, labels, tmp_path, monkeypatch):
     texts, numbers, _ = labels
+    monkeypatch.setattr("engine.learning.prediction._PER_PART", len(texts) // parts)
     short = Recipe(epochs=1, steps=1, folds=2, rank=4)
     monkeypatch.setattr(Recipe, "suited", lambda *_, **__: short)
     folders = [tmp_path / str(j) for j in range(3)]
@@ -85,13 +86,13 @@ def test_the_mean_of_several_loads_and_reads_with_their_encoder_once(name, bench
         )
     mean, done = load_predictors(folders, DEFAULT_MODEL), []
     found = mean.predict(texts, done.append)
-    assert (len(loaded), len(read)) == (1, 1)
+    assert (len(loaded), len(read)) == (1, parts)
     np.testing.assert_array_equal(found, np.mean([part.predict(texts) for part in alone], axis=0))
     assert mean.key == MeanPredictor(alone).key
     assert done == sorted(done)
     assert done[-1] == pytest.approx(1)
     mean.predict(texts[:5])
-    assert len(read) == 2 + len(alone)  # those loaded alone have read too
+    assert len(read) == parts + 1 + parts * len(alone)  # those loaded alone have read too
 
 
 @pytest.fixture

@@ -124,6 +124,13 @@ def test_a_seed_that_no_generator_takes_starts_no_run(store, study, monkeypatch)
     assert {run.settings.seed for run in store.runs()} == {-1, largest.settings.seed}
 
 
+def test_long_texts_need_more_memory(study):
+    data = study.dataset()
+    longer = replace(data, pool_texts=tuple(text * 50 for text in data.pool_texts))
+    needed = [preflight(each, RunSettings()).memory_needed for each in (data, longer)]
+    assert needed[1] - needed[0] == 8 * 49 * sum(map(len, data.pool_texts))
+
+
 def test_a_split_that_cannot_be_as_it_is_set_is_told(store):
     data = make_study(store, labels=400).dataset()
     said = preflight(data, RunSettings(strategy="split", finetune=20)).sentences

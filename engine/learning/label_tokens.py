@@ -296,8 +296,9 @@ def load_asked(folder: Path, model: str, keep: Kept = "beginning") -> tuple[Aske
         if (folder / "adapter_config.json").is_file():
             backbone = PeftModel.from_pretrained(backbone, folder).merge_and_unload()
         elif (folder / "config.json").is_file():
+            # In the precision in which it trained and was saved, which on a GPU is not that of the base.
             backbone = AutoModelForCausalLM.from_pretrained(
-                folder, trust_remote_code=False, use_safetensors=True, dtype=backbone.dtype
+                folder, trust_remote_code=False, use_safetensors=True, dtype="auto"
             ).to(asked.decoder.device)
     return asked, asked.settled(backbone.eval(), [])
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from engine.errors import ModelError
 from engine.learning import saved
@@ -114,6 +115,17 @@ def test_a_saved_decoder_predicts_the_same(name, classes, writer, labels, tmp_pa
     fitted.save(tmp_path / "one")
     expected = fitted.predict(texts).reshape(len(texts), -1)
     np.testing.assert_allclose(load_predictor(tmp_path / "one", base).predict(texts), expected, atol=1e-4)
+
+
+def test_a_decoder_trained_in_full_is_loaded_in_the_precision_of_its_training(writer, labels, tmp_path, monkeypatch):
+    base, _ = writer
+    texts, numbers, _ = labels
+    monkeypatch.setattr("engine.learning.models.precision", lambda _device: torch.bfloat16)  # as on a GPU
+    monkeypatch.setattr(Recipe, "suited", lambda *_, **__: Recipe("full", epochs=1, steps=1))
+    fitted = Workbench.open(base, tmp_path / "half").learner("full", "variance", None).fit(texts, numbers // 9, seed=1)
+    fitted.save(tmp_path / "one")
+    found = load_predictor(tmp_path / "one", base).predict(texts)[:, 0]
+    np.testing.assert_allclose(found, fitted.predict(texts), atol=1e-6)
 
 
 def test_a_decoder_that_was_only_asked_predicts_the_same(writer, labels, tmp_path):

@@ -34,13 +34,20 @@ class Classifier:
 
     @torch.inference_mode()
     def confidence(self, texts: list[str], progress: Progress = silent) -> Floats:
-        """Return the largest class probability of each text, shape (len(texts),)."""
+        """Return the largest class probability of each text, shape (len(texts),).
+
+        Where each label holds or not by itself, it is the mean over labels of the larger of both probabilities.
+        """
         ids = self.encoder.tokenize(texts) if texts else []
         out, done = np.empty(len(texts)), 0
         for batch in batches(ids):
             inputs, mask = self.encoder.pad([ids[i] for i in batch])
             logits = self.module(input_ids=inputs, attention_mask=mask).logits.float()
-            out[batch] = logits.softmax(-1).max(-1).values.cpu().numpy()
+            if self.module.config.problem_type == "multi_label_classification":
+                sure = logits.abs().sigmoid().mean(-1)
+            else:
+                sure = logits.softmax(-1).amax(-1)
+            out[batch] = sure.cpu().numpy()
             done += len(batch)
             progress(done / len(texts))
         return out
@@ -61,9 +68,13 @@ def load_classifier(name: str, keep: Kept = "beginning") -> Classifier | None:
     kinds = getattr(config, "architectures", None) or []
     if not any(kind.endswith("ForSequenceClassification") for kind in kinds) or config.num_labels < 2:
         return None
+    if config.problem_type == "regression":
+        return None
     module, unfit = load_weights(AutoModelForSequenceClassification, name, dtype=encoder.model.dtype)
     if unfit:
         return None
+    # A decoder's head reads the last token that is no padding, which its configuration may not know.
+    module.config.get_text_config().pad_token_id = encoder.tokenizer.pad_token_id or 0
     names = tuple(str(config.id2label[k]) for k in range(config.num_labels))
     return Classifier(encoder, module.to(encoder.device), names)
 

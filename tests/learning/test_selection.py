@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertModel
+from tiny_models import made
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+)
 
 from engine.errors import ModelError
 from engine.learning.models import embed
@@ -32,6 +39,8 @@ def saved(tiny_encoder, tmp_path_factory):
     return {
         "head": save("head", BertForSequenceClassification, **names),
         "none": save("none", BertModel),
+        "several": save("several", BertForSequenceClassification, problem_type="multi_label_classification"),
+        "numbers": save("numbers", BertForSequenceClassification, problem_type="regression"),
         "lost": save("lost", BertForSequenceClassification, drop=("classifier",)),
         "unpooled": save("unpooled", BertForSequenceClassification, drop=("bert.pooler",)),
         "single": save("single", BertForSequenceClassification, classes=1),
@@ -51,7 +60,31 @@ def test_a_head_in_the_file_gives_the_probability_of_its_best_class(saved, phras
     assert classifier.confidence([]).shape == (0,)
 
 
-@pytest.mark.parametrize("kind", ["none", "lost", "unpooled", "single"])
+def test_a_head_of_a_decoder_reads_the_last_token_of_each_text(decoder, phrases, tmp_path):
+    config = LlamaConfig(**{**decoder.model.config.to_diff_dict(), "num_labels": 3})
+    assert config.pad_token_id is None
+    model = made(LlamaForSequenceClassification, config)
+    model.save_pretrained(tmp_path)
+    decoder.tokenizer.save_pretrained(tmp_path)
+    classifier = load_classifier(str(tmp_path))
+    with torch.inference_mode():
+        logits = [model(input_ids=torch.tensor([ids])).logits[0] for ids in classifier.encoder.tokenize(phrases)]
+    expected = [float(row.softmax(-1).max()) for row in logits]
+    np.testing.assert_allclose(classifier.confidence(phrases), expected, atol=1e-5)
+
+
+def test_labels_that_hold_by_themselves_are_sure_by_themselves(saved, phrases):
+    classifier = load_classifier(saved["several"])
+    with torch.inference_mode():
+        inputs, mask = classifier.encoder.pad(classifier.encoder.tokenize(phrases[:10]))
+        p = classifier.module(input_ids=inputs, attention_mask=mask).logits.sigmoid()
+    expected = torch.maximum(p, 1 - p).mean(-1)
+    np.testing.assert_allclose(classifier.confidence(phrases[:10]), expected, atol=1e-5)
+    torch.nn.init.constant_(classifier.module.classifier.bias, 9.0)  # all of them hold, for sure
+    assert classifier.confidence(phrases).min() > 0.99
+
+
+@pytest.mark.parametrize("kind", ["none", "lost", "unpooled", "single", "numbers"])
 def test_a_head_that_is_not_there_or_gives_no_probability_is_none(saved, kind):
     assert load_classifier(saved[kind]) is None
 

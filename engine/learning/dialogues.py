@@ -34,12 +34,21 @@ def instruction(y: NDArray[Any], classes: Sequence[str] | None, about: str = "")
     if classes is not None:
         return f"Classify the text{by}. Answer with one of: {', '.join(classes)}. Answer with nothing else."
     number = "whole number" if np.all(y == np.round(y)) else "number"
-    return f"Rate the text{by}. Answer with a {number} from {np.min(y):g} to {np.max(y):g}. Answer with nothing else."
+    low, high = _written(np.min(y)), _written(np.max(y))
+    return f"Rate the text{by}. Answer with a {number} from {low} to {high}. Answer with nothing else."
 
 
 def answers(y: NDArray[Any], classes: Sequence[str] | None) -> list[str]:
     """Return labels as the assistant writes them; y holds numbers, or codes into `classes`, shape (n,)."""
-    return [f"{value:g}" for value in y] if classes is None else [classes[code] for code in y]
+    return [_written(value) for value in y] if classes is None else [classes[code] for code in y]
+
+
+def _written(value: float) -> str:
+    """A number in the digits that tell it, a whole one in all of them."""
+    if value == round(value):
+        return f"{value:.0f}"
+    single = np.float32(value)  # a file may keep 3.3 in single precision, which in double is 3.29999995231628
+    return str(single) if float(single) == value else f"{value:.15g}"
 
 
 @dataclass(frozen=True)

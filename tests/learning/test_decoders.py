@@ -82,6 +82,11 @@ def test_the_instruction_names_the_classes_or_the_range():
     assert "Classify the text by topic. Answer" in instruction(np.empty(0), ("a", "b"), "topic")
     assert answers(np.array([1.0, 2.5]), None) == ["1", "2.5"]
     assert answers(np.array([1, 0]), ("no", "yes")) == ["yes", "no"]
+    large = np.array([1234567.0, 1234571, 1e16, -2e15])
+    assert answers(large, None) == ["1234567", "1234571", "10000000000000000", "-2000000000000000"]
+    assert "a whole number from 1234567 to 1234571." in instruction(large[:2], None)
+    assert answers(np.array([0.1 + 0.2, 1234568.3, 0.5]), None) == ["0.3", "1234568.3", "0.5"]
+    assert answers(np.array([3.3, 0.1], np.float32).astype(float), None) == ["3.3", "0.1"]
 
 
 def test_the_turns_are_those_of_the_template(decoder):

@@ -31,7 +31,7 @@ from engine.learning.models import Progress, silent
 from engine.learning.prediction import in_parts
 from engine.learning.recipe import Recipe
 from engine.learning.together import Together, stand_apart
-from engine.learning.training import LossReport, Reader, Training, Watch, residual_loss
+from engine.learning.training import LossReport, Reader, Training, Watch, deviation, residual_loss
 
 Floats = NDArray[np.float64]
 _MOST_TRUST = 2.0
@@ -47,7 +47,8 @@ class Tuned:
         reader: How it reads texts.
         module: The trained module, in evaluation mode.
         mean: Mean label (share of each class), shape (k,).
-        offset: Added to the module's output, shape (k,): the variance objective leaves a number's bias as it falls.
+        offset: Added to the reader's output, shape (k,): the variance objective leaves a number's bias as it falls, and
+            a number far from zero is more than single precision holds.
         trust: Predictions are mean + trust * (output - mean); above 1 where the average of the folds' models, which
             agree less the less they know, is too near the mean.
     """
@@ -168,12 +169,14 @@ def fine_tune(
         for number, part in enumerate(parts):
             rest = np.setdiff1d(np.arange(len(texts)), part)
             own = columns[rest]
-            scale = float(own.std()) or 1.0 if own.shape[1] == 1 else 1.0  # several classes are one-hot
-            targets = torch.as_tensor(columns / scale, dtype=torch.float32).to(reader.base.device)
+            # Several classes are one-hot.
+            location, scale = (reader.location(own), deviation(own)) if own.shape[1] == 1 else (0.0, 1.0)
+            targets = torch.as_tensor((columns - location) / scale, dtype=torch.float32).to(reader.base.device)
             key, order = _told_apart(reader, ids, columns, rest, part, recipe, seed)
-            head, known = reader.head(models.start(), rest, own), below.rows(rest) if below else None
+            head, known = reader.head(models.start(), rest, own - location), below.rows(rest) if below else None
             training = Training(reader, head, [ids[i] for i in rest], targets[rest], scale, recipe, order, known)
-            fold = _Fold(number, key, training, [texts[i] for i in part], targets[part], columns.mean(0), common)
+            unseen = [texts[i] for i in part]
+            fold = _Fold(number, key, training, unseen, targets[part], columns.mean(0), location, common)
             made.append(fold)
             if fold.is_there(kept):
                 # Side by side a step is one of all models that train then: those that are there had no share in it.
@@ -200,7 +203,7 @@ def fine_tune(
         left_out[part] = fold.left_out
     mean = columns.mean(0)
     # Probabilities are left as they are: shifted, they might leave the range from zero to one.
-    offset = np.zeros(columns.shape[1]) if classes else mean - seen.mean(0)
+    offset = mean - seen.mean(0) if columns.shape[1] == 1 else np.zeros(columns.shape[1])
     most = 1.0 if classes else _MOST_TRUST
     weight = trust(columns, left_out, np.broadcast_to(mean, columns.shape), BY_ITSELF, final=seen, most=most)
     trusted = mean + weight * (left_out - mean)
@@ -230,8 +233,9 @@ class _Fold:
         key: Hash of all that its model comes of, by which its checkpoints are called.
         training: On the other labels.
         unseen: The fold's texts.
-        targets: Their labels in units of the deviation, shape (texts, k).
+        targets: Their labels, counted from the location in units of the deviation, shape (texts, k).
         mean: Mean label, shape (k,).
+        location: What the module counts from.
         common: Texts that every fold's model predicts.
         found: Whether its weights were there already, trained.
         left_out: Predictions of the fold, their mean that of all labels, shape (texts, k).
@@ -244,6 +248,7 @@ class _Fold:
     unseen: list[str]
     targets: torch.Tensor
     mean: Floats
+    location: float
     common: list[str]
     found: bool = False
     left_out: Floats = field(init=False)
@@ -283,7 +288,8 @@ class _Fold:
         return np.asarray(outputs - outputs.mean(0) + self.mean)
 
     def _loss(self) -> float:
-        predictions = torch.as_tensor(self._unbiased(self._outputs(self.unseen)) / self.training.scale)
+        told = self._unbiased(self._outputs(self.unseen)) - self.location
+        predictions = torch.as_tensor(told / self.training.scale)
         return float(residual_loss(predictions.to(self.targets), self.targets, self.training.recipe.objective))
 
 
@@ -396,6 +402,6 @@ train it. It knows texts and labels like those it was trained on.
 {how}
 ```
 
-`recipe.json` has the settings and how far the prediction is trusted; the head on the mean of the token states, where
-there is one, is in `head.safetensors` (weight and bias).
+`recipe.json` has the settings, what is added to the output (offset) and how far the prediction is trusted; the head on
+the mean of the token states, where there is one, is in `head.safetensors` (weight and bias).
 """

@@ -69,6 +69,11 @@ class Choices:
         return cls(tuple(answers(values, None)), tuple(values.tolist()), about)
 
     @property
+    def middle(self) -> float:
+        """The mean of the numbers; zero for classes."""
+        return float(np.mean(self.values)) if self.values else 0.0
+
+    @property
     def instruction(self) -> str:
         """What is asked of a text."""
         return instruction(np.array(self.values or ()), None if self.values else self.names, self.about)
@@ -214,9 +219,15 @@ class Asked:
         """Return how many texts are longer than the model reads."""
         return sum(map(self.questionnaire.is_cut, texts))
 
+    def location(self, _columns: Floats) -> float:
+        """Return the middle of the scale, from which the head counts."""
+        return self.choices.middle
+
     def head(self, backbone: Any, *_labels: Any) -> LabelHead:
         """Return the head on the model, on a copy of it, or on one with adapters; it is the same for all labels."""
-        return LabelHead(backbone, self.spelling.tails, self.choices.values)
+        numbers = self.choices.values
+        values = None if numbers is None else [number - self.choices.middle for number in numbers]
+        return LabelHead(backbone, self.spelling.tails, values)
 
     def below(self, _ids: list[list[int]], _layers: int) -> None:
         """Return None: the model reads each prompt with several answers behind it."""
@@ -252,7 +263,7 @@ class Asked:
                 out[batch] = module(*self.pad([ids[i][start:] for i in batch]), past).cpu().numpy()
                 done += len(batch)
                 progress(done / len(ids))
-        return out
+        return out + self.choices.middle
 
     def save_head(self, _module: LabelHead, folder: Path) -> None:
         """Save what is asked, beside a fine-tuned model."""

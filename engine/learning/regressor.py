@@ -16,7 +16,7 @@ from engine.learning.below import Below
 from engine.learning.models import Encoder, Progress, mean_pool, silent
 from engine.learning.prediction import pooled_layers
 from engine.learning.probe import Head
-from engine.learning.training import has_half_precision, has_half_products
+from engine.learning.training import deviation, has_half_precision, has_half_products
 from engine.learning.unpadded import last_states
 
 Floats = NDArray[np.float64]
@@ -78,27 +78,29 @@ class Units:
 
     Attributes:
         centre, spread: Pooled states are read as (state - centre) / spread.
-        location, scale: Labels as columns are (label - location) / scale; classes stay as they are.
+        scale: Numbers, counted from their mean, are divided by it; classes stay as they are.
         start: Intercepts before training, shape (k,): those that predict the mean label.
         logistic: Whether the labels are classes.
     """
 
     centre: Floats
     spread: float
-    location: float
     scale: float
     start: Floats
     logistic: bool
 
     @classmethod
     def of(cls, states: NDArray[np.float32], columns: Floats) -> Self:
-        """Return the units of the base model's pooled states, (s, width), and of labels, (s, 1) numbers or (s, k)."""
+        """Return the units of the base model's pooled states, (s, width), and of labels.
+
+        Labels are numbers counted from their mean, (s, 1), or classes, (s, k).
+        """
         centre = states.mean(0, dtype=float)
         spread = float(np.sqrt(((states - centre) ** 2).mean())) or 1.0
         if columns.shape[1] == 1:
-            return cls(centre, spread, float(columns.mean()), float(columns.std()) or 1.0, np.zeros(1), False)
+            return cls(centre, spread, deviation(columns), np.zeros(1), False)
         share = (columns.sum(0) + 0.5) / (len(columns) + 1)
-        return cls(centre, spread, 0.0, 1.0, np.log(share / (1 - share)), True)
+        return cls(centre, spread, 1.0, np.log(share / (1 - share)), True)
 
 
 class TrainedHead(nn.Module):
@@ -122,21 +124,21 @@ class TrainedHead(nn.Module):
             self.linear.bias.copy_(torch.from_numpy(units.start))
 
     def forward(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return predictions of shape (batch, k), numbers in units of the label."""
+        """Return predictions of shape (batch, k), numbers counted from the mean label in units of the label."""
         return self.read(last_states(self.backbone, inputs, mask), mask)
 
     def read(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return predictions, shape (batch, k), from the backbone's last states, shape (batch, tokens, width)."""
         with torch.autocast(states.device.type, enabled=False):
             scores = self.linear((mean_pool(states.float(), mask) - self.centre) / self.units.spread)
-            return probabilities(scores) if self.units.logistic else self.units.location + self.units.scale * scores
+            return probabilities(scores) if self.units.logistic else self.units.scale * scores
 
     def weights(self) -> tuple[Floats, Floats]:
-        """Return weight (width, k) and bias (k,), from pooled states to labels as they are."""
+        """Return weight (width, k) and bias (k,), from pooled states to labels, numbers counted from their mean."""
         weight, bias = (p.detach().double().cpu().numpy() for p in (self.linear.weight, self.linear.bias))
         units = self.units
         weight = weight.T * units.scale / units.spread
-        return weight, bias * units.scale + units.location - units.centre @ weight
+        return weight, bias * units.scale - units.centre @ weight
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,10 @@ class Pooled:
         """Return the states of texts below a layer; None where they are too large to keep."""
         half = has_half_precision(self.encoder.device, self.base.config.model_type)
         return Below.of(self.encoder, ids, layers, torch.bfloat16 if half else torch.float32)
+
+    def location(self, columns: Floats) -> float:
+        """Return the mean label; columns have shape (s, 1)."""
+        return float(columns.mean())
 
     def head(self, backbone: Any, rows: NDArray[np.intp], columns: Floats) -> TrainedHead:
         """Return a head that has yet to be trained, its units those of the labels that will train it."""

@@ -51,15 +51,23 @@ class Reader(Protocol):
     def pad(self, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return input ids and attention mask of a batch on the model's device."""
 
+    def location(self, columns: Floats) -> float:
+        """Return what a module counts numbers from: single precision may hold no more of a label than where it lies.
+
+        Args:
+            columns: The labels that train it, shape (r, 1).
+        """
+
     def head(self, backbone: Any, rows: NDArray[np.intp], columns: Floats) -> nn.Module:
         """Return a module that predicts labels, shape (batch, k), from a padded batch.
 
-        A class label's columns are its probabilities, a number's one column is in units of the label.
+        A class label's columns are its probabilities, a number's one column is in units of the label, counted from the
+        location.
 
         Args:
             backbone: The model in it.
             rows: Which of the texts train it, shape (r,).
-            columns: Their labels, shape (r, k).
+            columns: Their labels, likewise, shape (r, k).
         """
 
     def read_together(
@@ -74,7 +82,10 @@ class Reader(Protocol):
         """Return the module that predicts with a trained backbone and the mean of the heads trained with it."""
 
     def outputs(self, module: Any, texts: list[str], progress: Progress, *, rough: bool = False) -> Floats:
-        """Return a module's predictions in full precision, shape (len(texts), k); `rough` in that of training."""
+        """Return a module's predictions in full precision, shape (len(texts), k); `rough` in that of training.
+
+        What numbers are counted from may be missing in all of them alike.
+        """
 
     def save_head(self, module: Any, folder: Path) -> None:
         """Save what is needed beside the backbone to predict again."""
@@ -92,6 +103,11 @@ def residual_loss(predictions: torch.Tensor, targets: torch.Tensor, objective: s
     if objective == "variance":
         return ((residual - residual.mean(0)) ** 2).sum() / max(len(residual) - 1, 1)
     return (residual**2).sum() / len(residual)
+
+
+def deviation(columns: Floats) -> float:
+    """Return the deviation of labels, 1 where they are all the same: their mean may be another by its last digit."""
+    return float(columns.std()) if np.ptp(columns) > 0 else 1.0
 
 
 @dataclass
@@ -125,7 +141,7 @@ class Training:
         reader: How texts are read.
         module: What is trained: a backbone, of which some weights may be frozen, and a head.
         ids: Tokens of the texts.
-        targets: Labels as columns in units of their deviation, shape (s, k).
+        targets: Labels as columns, counted from a location in units of their deviation, shape (s, k).
         scale: That deviation; predictions are divided by it.
         recipe: Settings.
         seed: Seed of the order of batches.

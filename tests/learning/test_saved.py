@@ -59,6 +59,15 @@ def test_a_saved_predictor_predicts_the_same(name, classes, bench, labels, tmp_p
     assert done[-1] == pytest.approx(1)
 
 
+def test_labels_far_from_zero_are_predicted_the_same(bench, labels, tmp_path, shorter):
+    texts, numbers, _ = labels
+    fitted = bench.learner("lora", "variance", None).fit(texts[:40], numbers[:40] + 1e8, seed=1)
+    fitted.save(tmp_path)
+    expected = fitted.predict(texts)
+    assert len(np.unique(expected)) == len(set(texts))
+    np.testing.assert_allclose(load_predictor(tmp_path, DEFAULT_MODEL).predict(texts)[:, 0] - expected, 0, atol=1e-4)
+
+
 def test_a_blend_is_loaded_with_both_of_its_trusts(bench, labels, tmp_path, shorter):
     texts, numbers, _ = labels
     fitted = bench.learner("auto", "variance", None).fit(texts[:40], numbers[:40], seed=1)

@@ -14,6 +14,7 @@ from tiny_models import as_the_card_says, reader_of
 from transformers import BertModel
 
 from engine.errors import ArgumentError, ModelError
+from engine.learning import finetuning
 from engine.learning.averaging import Adapters, adapted
 from engine.learning.below import Below, layers_of
 from engine.learning.blending import outcomes
@@ -75,7 +76,7 @@ def test_the_gradient_is_that_of_a_plain_forward(tiny_encoder, phrases, y):
     for text in texts:
         states = base(input_ids=torch.tensor([tiny_encoder.tokenize([text])[0]])).last_hidden_state[0]
         read = (states.mean(0) - head.centre) / head.units.spread
-        rows.append(head.units.location + head.units.scale * head.linear(read)[0])
+        rows.append(head.units.scale * head.linear(read)[0])
     residual = (torch.as_tensor(labels, dtype=torch.float32) - torch.stack(rows)) / float(labels.std())
     residual.var(unbiased=True).backward()
     expected = [p.grad for _, p in head.named_parameters() if p.grad is not None]
@@ -98,6 +99,29 @@ def test_half_precision_trains_to_about_the_same_predictions(tiny_encoder, phras
     monkeypatch.setattr("engine.learning.training.has_half_products", lambda: False)
     single = fine_tune(reader, phrases, y, classes=None, recipe=QUICK, seed=0).outputs(phrases)
     assert np.corrcoef(half[:, 0], single[:, 0])[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+@pytest.mark.parametrize("settings", [{}, {"objective": "mean-square"}, {"patience": 1, "epochs": 3}], ids=str)
+@pytest.mark.usefixtures("in_single_precision")
+def test_labels_far_from_zero_teach_what_those_near_it_do(tiny_encoder, decoder, phrases, kind, settings, monkeypatch):
+    monkeypatch.setattr(finetuning, "_told_apart", lambda *told: (str(told[-1]), 0))  # batches in the same order
+    texts, ratings, far = phrases[:24], np.arange(24) % 5 + 1.0, 2.0**27
+    near = reader_of(tiny_encoder, texts) if kind == "encoder" else ask(decoder, Choices.of(ratings))
+    beyond = near
+    if kind == "decoder":
+        values = tuple(value + far for value in near.choices.values)
+        beyond = replace(near, choices=replace(near.choices, values=values))
+    recipe = replace(QUICK, **settings)
+    models = [
+        fine_tune(reader, texts, labels, classes=None, recipe=recipe, seed=3)
+        for reader, labels in ((near, ratings), (beyond, ratings + far))
+    ]
+    expected, found = (model.predict(phrases) for model in models)
+    assert expected.std() > 1e-3
+    np.testing.assert_allclose(found - far, expected, atol=1e-5)
+    np.testing.assert_allclose(models[1].left_out - far, models[0].left_out, atol=1e-5)
+    assert models[1].residual == pytest.approx(models[0].residual, abs=1e-5)
 
 
 # ------------------------------------------------------------------ memory

@@ -90,9 +90,9 @@ def residual_variance(y: Floats, predictions: Floats, shares: Floats | None = No
     spread = float((each * df**2).sum())
     # A slope below zero would say that the model is worse than nothing; lambda is never negative.
     slope = max(float((each * dy * df).sum()) / spread, 0.0) if spread > 0 else 0.0
-    mean = shares is None  # known shares have taken nothing from these labels
+    fitted = 1 if shares is None else 0  # shares that are known have taken no freedom from these labels
     residual, spread_of_labels = float((each * (dy - slope * df) ** 2).sum()), float((each * dy**2).sum())
-    return residual / max(total - mean - 1, 1) / k, spread_of_labels / (total - mean) / k, float(max(seen - 2, 1))
+    return residual / max(total - fitted - 1, 1) / k, spread_of_labels / (total - fitted) / k, float(max(seen - 2, 1))
 
 
 def above_zero(variance: float, y: Floats, seen: int, *, classes: bool) -> float:

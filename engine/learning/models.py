@@ -315,7 +315,7 @@ def _key(name: str) -> str:
 
 
 def _stamp(name: str) -> str:
-    """The commit of a hub's model; of a folder a hash of its files, and of its weights' times: they are not read whole."""
+    """The commit of a hub's model; of a folder a hash of its files, and of its weights' times: those are sampled."""
     with loading_told(name):
         folder = _folder(name)
         if not Path(name).is_dir():

@@ -38,8 +38,8 @@ from tqdm import tqdm
 
 from engine.allocation import Costs, Design, Plan, plan, weigh
 from engine.data.sealing import Sealing
+from engine.learning.files import DEFAULT_MODEL, offline_environment
 from engine.learning.learners import Workbench
-from engine.learning.models import DEFAULT_MODEL, offline_environment
 from engine.learning.trials import residual_variance
 from engine.rectification import Estimate, rectified_mean
 from engine.runs import home

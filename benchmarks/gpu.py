@@ -41,10 +41,11 @@ from engine.learning.checkpoints import Checkpoints
 from engine.learning.cosines import cosines
 from engine.learning.decoders import Answered, Decoder
 from engine.learning.dialogues import answers
+from engine.learning.files import offline_environment
 from engine.learning.finetuning import fine_tune
 from engine.learning.gradients import EXAMPLES, median_cosine
 from engine.learning.label_tokens import Choices, ask
-from engine.learning.models import device, load_encoder, offline_environment, precision
+from engine.learning.models import device, load_encoder, precision
 from engine.learning.prediction import pooled_layers
 from engine.learning.recipe import Recipe
 from engine.learning.training import Training, Watch

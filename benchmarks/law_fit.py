@@ -33,8 +33,8 @@ from shared_probe import Fit, probe_of
 from tqdm import tqdm
 
 from engine.data.sealing import Sealing
+from engine.learning.files import DEFAULT_MODEL, offline_environment
 from engine.learning.learners import Workbench
-from engine.learning.models import DEFAULT_MODEL, offline_environment
 from engine.learning.trials import residual_variance
 from engine.runs import home
 from engine.scaling import Law, effective_freedom, fit_law

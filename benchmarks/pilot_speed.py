@@ -34,8 +34,8 @@ from transformers import (
     logging,
 )
 
+from engine.learning.files import DEFAULT_MODEL, locate, offline_environment
 from engine.learning.learners import Workbench
-from engine.learning.models import DEFAULT_MODEL, _locate, offline_environment
 
 HELD_OUT = 400
 
@@ -76,7 +76,7 @@ def main() -> None:
     logging.set_verbosity_error()
     warnings.simplefilter("ignore")
     texts, y = rows_of("valence")
-    folder = _locate(DEFAULT_MODEL)
+    folder = locate(DEFAULT_MODEL)
     seconds = {"trainer": 0.0, "labelwise": 0.0}
     scores: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in seconds}
     with tempfile.TemporaryDirectory() as home, tqdm(total=2 * len(sizes) * chosen.seeds, leave=False) as bar:

@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from engine.learning.files import DEFAULT_MODEL, offline_environment
 from engine.learning.learners import Workbench
-from engine.learning.models import DEFAULT_MODEL, offline_environment
 from engine.runs import home
 
 TASKS = {

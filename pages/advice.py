@@ -12,12 +12,15 @@ NAMES = {"labels-only": "Labels only", "zero-shot": "Zero-shot", "split": "Best 
 
 def half_width(value: float, share: bool) -> str:
     """Write a half-width, of shares in percentage points."""
-    return f"± {100 * value:.1f} points" if share else f"± {parts.number(value)}"
+    return f"± {bare(value, share)}{' points' if share else ''}"
 
 
 def bare(value: float, share: bool) -> str:
     """Write a half-width as a number alone, of shares in percentage points."""
-    return f"{100 * value:.1f}" if share else parts.number(value)
+    if not share:
+        return parts.number(value)
+    points = 100 * value
+    return f"{points:.1f}" if points >= 0.1 else parts.number(points, 2)
 
 
 # ---------------------------------------------------------------- the recommendation

@@ -10,11 +10,11 @@ from argparse import Namespace as Arguments
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from engine.cli.following import follow, not_written, run_record
+from engine.cli.following import follow, not_written, run_record, writing_told
 from engine.cli.processes import started
 from engine.cli.studies import chosen_roles, chosen_settings, open_study, read_tables
 from engine.data import check_data
-from engine.errors import ArgumentError, DataError
+from engine.errors import DataError
 from engine.report import html_report, settings_json, write_report
 from engine.runs import Run, RunSettings, Store, application, open_store, read_results, sample_study, start_run
 
@@ -73,11 +73,9 @@ def make_folder(folder: Path) -> None:
     Raises:
         ArgumentError: They cannot.
     """
-    try:
+    with writing_told(folder, "folder"):
         folder.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()
-    except OSError as fault:
-        raise ArgumentError(f"{folder} cannot be written ({fault.strerror}); name another folder with -o.") from None
 
 
 def finish(options: Arguments, store: Store, run: Run) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -54,6 +56,15 @@ def follow(store: Store, run: Run, output: Path | None = None, *, force: bool = 
 def _resuming(run: Run, output: Path | None, force: bool) -> str:
     words = ["labelwise", "runs", "resume", run.id, *(["-o", str(output)] if output else [])]
     return shlex.join([*words, *(["--force"] if force else [])])
+
+
+@contextmanager
+def writing_told(output: Path, kind: str) -> Iterator[None]:
+    """Say in a sentence that an output, a file or a folder, cannot be written, before any work is done for it."""
+    try:
+        yield
+    except OSError as fault:
+        raise ArgumentError(f"{output} cannot be written ({fault.strerror}); name another {kind} with -o.") from None
 
 
 def not_written(run: Run, output: Path, other: str, fault: OSError) -> ArgumentError:

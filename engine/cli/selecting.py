@@ -7,8 +7,9 @@ import shlex
 from argparse import Namespace as Arguments
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from engine.cli.following import follow, not_written, run_record
+from engine.cli.following import follow, not_written, run_record, writing_told
 from engine.cli.studies import chosen_roles, read_tables
 from engine.data import Roles, Table, guess_roles, prepare, prepare_pool, read_table
 from engine.data.matching import part, with_label_column
@@ -97,6 +98,8 @@ def check_output(output: Path, label: str, force: bool) -> None:
         raise ArgumentError(f"There is no folder {output.parent}; make it, or name another file with -o.")
     if output.exists() and not force:
         raise ArgumentError(f"{_held(output, label)}; name another with -o, or add --force.")
+    with writing_told(output, "file"):
+        TemporaryFile(dir=output.parent).close()
 
 
 def _held(output: Path, label: str) -> str:

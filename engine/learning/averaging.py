@@ -98,6 +98,7 @@ class Adapters:
         self._attention = model.config._attn_implementation
         self._base = copy_for_training(model, checkpointing=checkpointing, sharing=checkpointing)
         self._seed, self._sharing = seed, checkpointing
+        self._trainable = [p for p in model.parameters() if p.requires_grad]
         self._fuses = not checkpointing and model.device.type == "cpu"
         targets = adapted(model, frozen)
         self._config = LoraConfig(
@@ -154,6 +155,8 @@ class Adapters:
             self._model.delete_adapter(name)
         if not self._sharing:
             self._model.merge_adapter()
+        for shared in self._trainable:  # PEFT froze what is the user's too
+            shared.requires_grad_(True)
 
 
 class Copies:

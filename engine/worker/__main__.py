@@ -2,7 +2,7 @@
 
 import sys
 
-from engine.learning.models import offline_environment
+from engine.learning.files import offline_environment
 from engine.worker.process import execute
 
 offline_environment()

@@ -10,8 +10,8 @@ from typing import Any
 from engine.data import Dataset
 from engine.data.sealing import Sealing
 from engine.learning.decoders import can_be_asked
+from engine.learning.files import files_of, known_as
 from engine.learning.learners import Learner, Workbench
-from engine.learning.models import files_of, known_as
 from engine.learning.tracking import Tracker
 from engine.learning.training import LossReport
 from engine.runs import Run, RunSettings, Store, Study, fingerprint, home

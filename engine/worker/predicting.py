@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from engine.errors import LabelwiseError, RunError
-from engine.learning.models import Progress, files_of, offline_environment, silent
+from engine.learning.files import files_of, offline_environment
+from engine.learning.models import Progress, silent
 from engine.learning.saved import load_predictors
 from engine.learning.streaming import Streamed, predict_parquet
 from engine.runs import Run, RunState, Store, open_store

@@ -5,6 +5,7 @@ from engine.runs.states import application
 
 SAMPLE = application() / "sample_data"
 ON_SAMPLE = [str(SAMPLE / "labels.csv"), str(SAMPLE / "pool.csv"), "--text", "review", "--label", "rating"]
+HEADER, ROW = "text,rating\n", '"number {}, and a bit of text",{}\n'
 
 
 def fault(capsys, *arguments: object) -> str:

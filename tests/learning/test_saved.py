@@ -10,9 +10,9 @@ import torch
 
 from engine.errors import ModelError
 from engine.learning import saved
+from engine.learning.files import DEFAULT_MODEL
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.learners import Workbench
-from engine.learning.models import DEFAULT_MODEL
 from engine.learning.recipe import Recipe
 from engine.learning.saved import MeanPredictor, load_predictors
 

@@ -67,7 +67,7 @@ def test_a_large_model_is_trained_where_it_lies(tiny_encoder, phrases):
     places = [{weight.data_ptr() for weight in model.module.backbone.parameters()} for model in models]
     assert places[0] > {weight.data_ptr() for weight in own.values()}
     assert places[1].isdisjoint(weight.data_ptr() for weight in own.values())
-    assert all(torch.equal(weight, before[name]) for name, weight in own.items())
+    assert all(torch.equal(weight, before[name]) and weight.requires_grad for name, weight in own.items())
     np.testing.assert_allclose(models[0].predict(phrases), models[1].predict(phrases), rtol=1e-3)
 
 

@@ -19,7 +19,8 @@ from engine.learning.averaging import Adapters, adapted
 from engine.learning.below import Below, layers_of
 from engine.learning.blending import outcomes
 from engine.learning.checkpoints import Checkpoints
-from engine.learning.finetuning import fine_tune, folds
+from engine.learning.finetuning import fine_tune
+from engine.learning.folds import folds
 from engine.learning.fused import fuse
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.learners import FineTuning
@@ -105,7 +106,7 @@ def test_half_precision_trains_to_about_the_same_predictions(tiny_encoder, phras
 @pytest.mark.parametrize("settings", [{}, {"objective": "mean-square"}, {"patience": 1, "epochs": 3}], ids=str)
 @pytest.mark.usefixtures("in_single_precision")
 def test_labels_far_from_zero_teach_what_those_near_it_do(tiny_encoder, decoder, phrases, kind, settings, monkeypatch):
-    monkeypatch.setattr(finetuning, "_told_apart", lambda *told: (str(told[-1]), 0))  # batches in the same order
+    monkeypatch.setattr(finetuning, "told_apart", lambda *told: (str(told[-1]), 0))  # batches in the same order
     texts, ratings, far = phrases[:24], np.arange(24) % 5 + 1.0, 2.0**27
     near = reader_of(tiny_encoder, texts) if kind == "encoder" else ask(decoder, Choices.of(ratings))
     beyond = near

@@ -1,15 +1,14 @@
 """A data folder of its own for every test, and the app in it."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import stored
 from streamlit.testing.v1 import AppTest
 
 import engine
 
-sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).parents[2]
 
 
@@ -62,3 +61,11 @@ def visit(store: engine.Store) -> Callable[..., AppTest]:
         return app
 
     return open_page
+
+
+@pytest.fixture
+def planned(store: engine.Store) -> engine.Study:
+    """The sample with a finished pilot."""
+    study = stored.sample(store)
+    stored.add_plan(store, study)
+    return study

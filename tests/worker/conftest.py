@@ -15,6 +15,12 @@ from engine.worker import coslow, job, process
 
 
 @pytest.fixture
+def store():
+    """The store of this test."""
+    return open_store()
+
+
+@pytest.fixture
 def quick_coslow(monkeypatch):
     """CoS-Low without its gradients, for tests of what comes after it."""
     monkeypatch.setattr(coslow, "cos_low", lambda *_arguments, **_options: 0.2)

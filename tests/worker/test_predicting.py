@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.cli import main
 from engine.errors import RunError
-from engine.learning.models import DEFAULT_MODEL
+from engine.learning.files import DEFAULT_MODEL
 from engine.learning.saved import load_predictors
 from engine.runs import RunSettings, home, open_store
 from engine.worker.predicting import predict_pool
@@ -71,8 +71,9 @@ def test_models_that_an_earlier_run_fitted_are_said_to_be_missing(in_process, qu
     pd.DataFrame({study.roles.text: ["one", "two"]}).to_parquet(pool)
     for run, said in ((first, ""), (second, "They are the mean of 1 of the run's 3 models")):
         capfd.readouterr()
-        assert main(["predict", run.id, str(pool), "-o", str(tmp_path / run.id)]) == 0
-        out = capfd.readouterr().out
+        status = main(["predict", run.id, str(pool), "-o", str(tmp_path / run.id)])
+        out, err = capfd.readouterr()
+        assert status == 0, err
         assert said in out
         assert ("the mean of" in out) == bool(said)
 

@@ -8,12 +8,7 @@ import pytest
 from made_studies import make_study
 
 from engine.errors import ArgumentError
-from engine.runs import RunSettings, RunState, open_store, preflight, start_run
-
-
-@pytest.fixture
-def store():
-    return open_store()
+from engine.runs import RunSettings, RunState, preflight, start_run
 
 
 def test_the_pilots_residual_variances_and_the_fits_losses_reach_tensorboard(in_process, quick_coslow, store):

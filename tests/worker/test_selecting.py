@@ -23,11 +23,6 @@ from engine.runs import (
 from engine.worker import selecting
 
 
-@pytest.fixture
-def store():
-    return open_store()
-
-
 def unlabelled(store, count=200, **columns):
     """A study of texts without a label, or with few."""
     texts, _ = rows(count, 4)

@@ -93,7 +93,7 @@ def other_pilots(store: engine.Store, study: engine.Study, run: engine.Run) -> N
 
 
 @st.fragment(key="planner")
-def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
+def planner(run: engine.Run, study: engine.Study, stored: engine.Plan, details: dict[str, Any]) -> None:
     """The wishes and what the plan says under them; only this part is drawn anew."""
     with parts.explained():
         share, unit = is_share(study), parts.plain(study.roles.label)
@@ -103,6 +103,8 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan) -> None:
             splitter(run, study, plan, wished)
         with recommendation:
             advice.show_recommendation(plan, unit, share)
+            for warning in details.get("warnings", ()):
+                st.caption(parts.plain(warning))
             classes = parts.dataset(study).classes
             if caution := study.question.caution_of_widths(len(classes) if classes else None):
                 st.caption(caution)
@@ -161,7 +163,8 @@ def main() -> None:
         first_pilot(store, study)
         return
     run = chosen_pilot(store, study, known)
-    planner(run, study, parts.results_of(store, run).plan)
+    results = parts.results_of(store, run)
+    planner(run, study, results.plan, results.details)
     other_pilots(store, study, run)
 
 

@@ -25,12 +25,16 @@ def plan(options: Arguments) -> None:
     run = follow(store, start_run(store, study, "plan", chosen_settings(options)))
     results = read_results(store, run)
     assert results.plan is not None
+    warnings = results.details.get("warnings", [])
     if options.json:
-        print(json.dumps({"run": run_record(run), "plan": _plan_record(options, results.plan)}))
+        record = {"run": run_record(run), "plan": _plan_record(options, results.plan), "warnings": warnings}
+        print(json.dumps(record, ensure_ascii=False))
         return
     print(_table(results.plan))
     for line in _advice(options, results.plan):
         print(line)
+    for warning in warnings:
+        print(warning)
     if caution := study.question.caution_of_widths(len(study.dataset().classes or ()) or None):
         print(caution)
 

@@ -197,6 +197,11 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         costs=costs_of(settings, seconds_per_label, asks=data.predictions is None),
     )
     job.record("plan", made.to_dict())
+    labels = _pilot_labels(job)
+    if data.classes and np.ptp(labels, 0).max() == 0:
+        only = data.classes[labels[0].argmax()]
+        told = f"All {len(labels):,} labels that the pilot opened are “{only}”: it could not see what a model learns."
+        job.record("details pilot", {"warnings": [told]})
     print(f"         {made.why}")
     return made
 

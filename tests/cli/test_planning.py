@@ -23,6 +23,7 @@ def piloted(monkeypatch):
         run = store.create_run(study.id, kind, settings)
         asked = made.replanned(half_width=settings.half_width, costs=Costs(per_label=settings.cost_per_label))
         store.save_step_result(run.id, "plan", fingerprint(run.id), asked.to_dict())
+        store.save_step_result(run.id, "details pilot", fingerprint(run.id, 1), {"warnings": ["All 37 are “no”."]})
         store.update_run(run.id, state="finished")
         return store.run(run.id)
 
@@ -40,6 +41,7 @@ def test_the_plan_says_what_a_target_takes(capsys, piloted):
     assert main(["plan", *ON_SAMPLE]) == 0
     said = capsys.readouterr().out
     assert "Target" not in said
+    assert "\nAll 37 are “no”.\n" in said
     assert "The next 100 labels. They would narrow the interval from ± 0.0" in said
 
 
@@ -95,7 +97,9 @@ def test_the_plan_as_json_has_what_it_answers(capsys, piloted):
     assert (made["chosen_split"]["finetune"], made["chosen_split"]["rectify"]) == (390, 10)
     assert made["chosen_split"]["regret"] == pytest.approx(piloted.regret(390))
     assert main(["plan", *ON_SAMPLE, "--cost-per-label", "0.5", "--money", "5", "--json"]) == 0
-    made = json.loads(capsys.readouterr().out)["plan"]
+    record = json.loads(capsys.readouterr().out)
+    made = record["plan"]
+    assert record["warnings"] == ["All 37 are “no”."]
     nothing = ("labels_needed", "labels_only_needed", "affordable", "chosen_split")
     assert [made[name] for name in nothing] == [None] * 4
 

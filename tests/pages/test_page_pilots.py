@@ -111,6 +111,14 @@ def test_an_older_pilot_of_the_same_settings_is_told_by_its_time(
     assert shared(app)["pilot"] == newest.id
 
 
+def test_what_a_pilot_could_not_see_stands_beside_its_plan(
+    visit: Visit, store: engine.Store, planned: engine.Study
+) -> None:
+    said = "All 37 labels that the pilot opened are “no”: it could not see what a model learns."
+    stored.save(store, store.runs(planned.id)[0], {"details pilot": {"warnings": [said]}})
+    assert said in words(visit("plan", study=planned.id))
+
+
 def test_every_learner_can_be_piloted(
     visit: Visit, store: engine.Store, planned: engine.Study, started: list[str]
 ) -> None:

@@ -12,7 +12,7 @@ from test_strategies import finished
 
 from engine.data import Roles
 from engine.data.sealing import Sealing
-from engine.report import settings_json
+from engine.report import html_report, settings_json
 from engine.runs import Question, RunSettings
 from engine.runs.progress import ProgressReport
 from engine.worker import process
@@ -184,6 +184,15 @@ def test_the_pilot_goes_on_until_it_has_seen_a_rare_class(in_process, quick_cosl
     for record in results.plan.strategies:
         assert alone / 4 < record.half_width < 4 * alone
         assert record.interval[1] > alone / 2
+
+
+def test_a_pilot_that_has_seen_one_class_says_so(in_process, quick_coslow, store, monkeypatch):
+    monkeypatch.setattr(Sealing, "steps", lambda sealing: [sealing.pilot_size])
+    study = make_rare(store, "no", ["yes"] * 3)
+    run, results, _ = finished(in_process, study, "run")
+    said = "All 37 labels that the pilot opened are “no”: it could not see what a model learns."
+    assert results.details["warnings"] == [said]
+    assert said in html_report(store, run.id)
 
 
 def test_numbers_that_are_all_the_same_are_not_planned_with(in_process, quick_coslow, store, monkeypatch):

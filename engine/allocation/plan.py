@@ -134,6 +134,7 @@ class Plan:
             population=design.population,
             confidence=design.confidence,
             design_effect=design.design_effect,
+            shares=design.shares,
             folds=folds or (None if self.folds_chosen else min(self.folds, design.n)),
             finetune_minimum=self.finetune_minimum,
             zero_shot_variance=self.zero_shot_variance,
@@ -240,6 +241,7 @@ class Plan:
             "population": self.design.population,
             "confidence": self.design.confidence,
             "design_effect": self.design.design_effect,
+            "shares": None if self.design.shares is None else list(self.design.shares),
             "law": self.law.to_dict(),
             "costs": asdict(self.costs),
             "folds": self.folds,
@@ -261,6 +263,7 @@ class Plan:
             design=Design(
                 **{key: values[key] for key in ("n", "m", "label_variance", "population", "confidence")},
                 design_effect=values.get("design_effect", 1.0),
+                shares=tuple(values["shares"]) if values.get("shares") else None,
             ),
             costs=Costs(**values["costs"]),
             folds=values["folds"],
@@ -286,6 +289,7 @@ def plan(
     population: str = "larger",
     confidence: float = 0.95,
     design_effect: float = 1.0,
+    shares: tuple[float, ...] | None = None,
     folds: int | None = None,
     finetune_minimum: int = 0,
     zero_shot_variance: float | None = None,
@@ -304,6 +308,7 @@ def plan(
         population: "these" or "larger" (see `Design`).
         confidence: Confidence level.
         design_effect: How many times as large weights make the variance of a mean; 1 without.
+        shares: Share of each class, none of them 0 or 1; None for numbers.
         folds: Number of folds K under cross-fit; by default that from 2 to 20 whose gain is worth its compute.
         finetune_minimum: Labels already spent on the pilot; they can fine-tune but not rectify.
         zero_shot_variance: Residual variance of predictions that came with the data, where there are any.
@@ -318,7 +323,7 @@ def plan(
     """
     check_numbers(n, m, label_variance, population, folds)
     check_options(confidence, finetune_minimum, zero_shot_variance, half_width, design_effect)
-    design, costs = Design(n, m, label_variance, population, confidence, design_effect), costs or Costs()
+    design, costs = Design(n, m, label_variance, population, confidence, design_effect, shares), costs or Costs()
     zero_shot = zero_shot_bands(zero_shot_variance, zero_shot_degrees_of_freedom)
     used = folds or best_folds(law, design, costs)
     records = strategy_records(law, design, costs, used, finetune_minimum, zero_shot, label_degrees_of_freedom)

@@ -9,7 +9,7 @@ from scipy import stats
 
 from engine.allocation.widths import Design, Floats
 from engine.scaling import Law
-from engine.scaling.errors import HEAVY_TAILS
+from engine.scaling.errors import FEWEST_FREEDOM, HEAVY_TAILS
 
 # A wider interval by less than this is not worth any compute, nor a less familiar method.
 _WORTHWHILE = 0.01
@@ -172,13 +172,16 @@ def strategy_records(
 ) -> tuple[StrategyPlan, ...]:
     """Return the record of every strategy; `zero_shot` is (variance, low, high) or None."""
     s, size = best_split(law, design, finetune_minimum), fold_size(design.n, folds)
-    alone = design.labels_only() * np.sqrt(_variance_bands(1.0, label_freedom))
+    label_bands = _variance_bands(1.0, label_freedom)
+    alone = design.labels_only() * np.sqrt(label_bands)
     fits: list[tuple[str, int, int, int, Floats]] = [
         ("labels-only", 0, design.n, 0, alone),
         ("split", s, design.n - s, 1, half_widths(design, s, law_bands(law, s))),
         ("cross-fit", size, design.n, folds, half_widths(design, 0, law_bands(law, size))),
     ]
     if zero_shot is not None:
+        # The best linear use of predictions leaves no more than the labels vary.
+        zero_shot = np.minimum(zero_shot, design.label_variance * label_bands.max())
         fits.insert(1, ("zero-shot", 0, design.n, 0, half_widths(design, 0, zero_shot)))
     return tuple(strategy_record(design, costs, *fit) for fit in fits)
 
@@ -191,7 +194,7 @@ def zero_shot_bands(variance: float | None, degrees_of_freedom: float | None) ->
 def _variance_bands(variance: float, degrees_of_freedom: float | None) -> Floats:
     if degrees_of_freedom is None:
         return np.full(3, variance)
-    normal = degrees_of_freedom / HEAVY_TAILS
+    normal = max(degrees_of_freedom, FEWEST_FREEDOM) / HEAVY_TAILS
     return np.asarray(variance * np.concatenate([[1.0], normal / stats.chi2.ppf([0.9, 0.1], normal)]))
 
 

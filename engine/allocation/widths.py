@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from engine.rectification.tuning import unseen_part
+
 Floats = NDArray[np.float64]
 
 
@@ -27,6 +29,7 @@ class Design:
         population: "these" (labels and pool are everything) or "larger".
         confidence: Confidence level of the interval.
         design_effect: How many times as large weights of the rows make the variance: n sum w^2 / (sum w)^2 (Kish).
+        shares: Share of each class, none of them 0 or 1; None for numbers.
     """
 
     n: int
@@ -35,6 +38,7 @@ class Design:
     population: str
     confidence: float
     design_effect: float = 1.0
+    shares: tuple[float, ...] | None = None
 
     def rectified(self, finetune: int | Floats, residual_variance: float | Floats) -> Floats:
         """Return the half-width when `finetune` labels train the predictor and the others rectify it."""
@@ -54,6 +58,7 @@ class Design:
     def _half_width(self, finetune: int | Floats, residual: Floats, label_variance: float | Floats) -> Floats:
         s = np.asarray(finetune, dtype=float)
         rectify = np.maximum(self.n - s, 3.0)
+        residual = residual + np.maximum(label_variance - residual, 0.0) * self._unseen(rectify)
         if self.population == "these":
             rows = self.n + self.m
             variance = ((rows - s) / rows) ** 2 * (1 - rectify / (rows - s)) * residual / rectify
@@ -61,6 +66,13 @@ class Design:
             explained = 1 - residual / label_variance
             variance = label_variance / rectify * (1 - explained * self.m / (rectify + self.m))
         return np.asarray(self._quantile(rectify - 2) * np.sqrt(self.design_effect * variance))
+
+    def _unseen(self, rectify: Floats) -> Floats | float:
+        """The part of what predictions explain that the estimate leaves in its variance, since the labels are few."""
+        if self.shares is None:
+            return 0.0
+        p = np.array(self.shares)
+        return np.asarray(unseen_part(rectify[..., None], p) @ (p * (1 - p)) / (p * (1 - p)).sum())
 
     def labels_only(self) -> float:
         """Return the half-width of the plain mean of the n labels."""

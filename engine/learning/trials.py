@@ -17,7 +17,7 @@ from engine.learning.training import LossReport
 __all__ = ["Trial", "above_zero", "class_shares", "label_variance", "outcomes", "residual_variance", "run_trial"]
 
 Floats = NDArray[np.float64]
-_NEXT_TO_NOTHING = 1e-12
+_NEXT_TO_NOTHING = 1e-10
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,12 @@ def residual_variance(y: Floats, predictions: Floats, shares: Floats | None = No
 def above_zero(variance: float, y: Floats, seen: int, *, classes: bool) -> float:
     """Return a residual variance that can be believed of so many labels seen, where nothing is left of theirs.
 
-    Of classes a label more counts of which half is left: that none of 20 is mistaken does not say that none ever is. Of
-    numbers next to nothing is left. What is left is in units of the variance of labels y, shape (n, k).
+    A label more counts of which half is left: that none of 20 is mistaken does not say that none ever is. Of numbers a
+    little may be left of every label, and that is believed. Labels y have shape (n, k).
     """
-    least = 0.5 / (seen + 1) if classes else _NEXT_TO_NOTHING
-    return max(variance, least * label_variance(y, classes=classes), float(np.finfo(float).tiny))
+    spread = label_variance(y, classes=classes)
+    is_left = not classes and variance > _NEXT_TO_NOTHING * spread
+    return max(variance, 0.0 if is_left else 0.5 / (seen + 1) * spread, float(np.finfo(float).tiny))
 
 
 def run_trial(

@@ -104,15 +104,25 @@ def satterthwaite(variances: Sequence[Any], freedoms: Sequence[float]) -> Any:
 def _unseen(part: Moments, own: Any, residual: Any, shares: bool) -> Any:
     """Variance for errors of the predictions that the labels are too few to have shown.
 
-    Where no error at all was seen, one row in n + 2 may yet be wrong (rule of succession). For shares the x labels of
-    the rarer class carry all there is to know of the errors: 2 in 3 x + 2 parts of the labels' variance stay. Without
-    it a share of 0.03 from 30 labels with strong predictions covers 0.88 at nominal 0.95, with it 0.93.
+    Where no error at all was seen, one row in n + 2 may yet be wrong (rule of succession).
     """
     if shares:
-        p = np.clip(part.mean_y, 0, 1)
-        rare = part.units * np.minimum(p, 1 - p)
-        return np.maximum(part.var_y - own, 0.0) * 2 / (3 * rare + 2)
+        return np.maximum(part.var_y - own, 0.0) * unseen_part(part.units, part.mean_y)
     return (residual <= 1e-10 * part.var_y) * part.var_y / (part.units + 2)
+
+
+def unseen_part(units: Value, shares: Value) -> Any:
+    """Return the part of what predictions explain of the variance of a share that stays, since the labels are few.
+
+    The x labels of the rarer class carry all there is to know of the errors: 2 in 3 x + 2 parts stay. Without it a
+    share of 0.03 from 30 labels with strong predictions covers 0.88 at nominal 0.95, with it 0.93.
+
+    Args:
+        units: Number of labels.
+        shares: The share of each class among them.
+    """
+    p = np.clip(shares, 0, 1)
+    return 2 / (3 * units * np.minimum(p, 1 - p) + 2)
 
 
 def _residual(part: Moments) -> Any:

@@ -19,7 +19,8 @@ _KNOWN_TAILS = 50.0  # labels that tell as much of their tails as is known of ra
 _LIGHTEST = 0.5  # a coin's tails are lighter, but not those of what a model leaves of it
 _PRIOR_LUCK, _PRIOR_FREEDOM = 0.03, 2.0  # what e is like where few trials tell
 _LEAST = 0.01  # keeps three trials that agree by chance from claiming certainty
-_RARE, _FEWEST_FREEDOM = 0.01, 4.0  # a variance lower than one in a hundred of its size's is luck, not a finding
+FEWEST_FREEDOM = 4.0  # with fewer the quantiles of chi squared tell of its pole at zero, not of a variance
+_RARE = 0.01  # a variance lower than one in a hundred of its size's is luck, not a finding
 _OVERLAP = 0.5  # part of the luck that trials of one size share, because their training labels overlap
 
 
@@ -75,7 +76,7 @@ def plausible(sizes: Floats, variances: Floats, freedom: Floats) -> Floats:
     Of rare labels a hold-out may have none: nothing is left of labels that are all the same, and the log of nothing
     would outweigh all other trials.
     """
-    known = np.maximum(freedom, _FEWEST_FREEDOM)
+    known = np.maximum(freedom, FEWEST_FREEDOM)
     pooled = np.array([np.average(variances[sizes == size], weights=freedom[sizes == size]) for size in sizes])
     return np.asarray(np.maximum(variances, pooled * stats.chi2.ppf(_RARE, known) / known))
 

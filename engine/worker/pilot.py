@@ -122,6 +122,11 @@ def _shares(job: Job) -> NDArray[np.float64] | None:
     return class_shares(_pilot_labels(job)) if job.classes else None
 
 
+def _plain_shares(job: Job) -> tuple[float, ...] | None:
+    shares = _shares(job)
+    return None if shares is None else tuple(shares.tolist())
+
+
 def _label_variance(job: Job) -> float:
     """The variance of the pilot's labels.
 
@@ -149,8 +154,11 @@ def _weigh(job: Job, law: Law, following: int | None, pace: float, zero_shot: fl
     """Weigh the next step's gain against its trials and the splits that it forecloses."""
     data, settings, question = job.dataset, job.settings, job.study.question
     further = job.sealing.opened(following).trials(SEEDS[settings.learner]) if following else []
-    design = Design(data.n, data.m, _label_variance(job), question.population, question.confidence, data.design_effect)
-    costs = costs_of(settings, pace)
+    design = Design(
+        data.n, data.m, _label_variance(job), question.population, question.confidence, data.design_effect,
+        _plain_shares(job),
+    )  # fmt: skip
+    costs = costs_of(settings, pace, asks=data.predictions is None)
     return weigh(
         law,
         design,
@@ -187,6 +195,7 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         population=question.population,
         confidence=question.confidence,
         design_effect=data.design_effect,
+        shares=_plain_shares(job),
         folds=_folds(job),
         # Neither what this pilot opened nor what an earlier one did can rectify a split.
         finetune_minimum=max(job.sealing.pilot_size, job.store.opened_labels(job.study, settings.seed)),
@@ -214,5 +223,7 @@ def _zero_shot(job: Job) -> tuple[float | None, float | None]:
         return None, None
     columns = known if known.ndim == 2 else known[:, None]
     variance, _, freedom = residual_variance(_pilot_labels(job), columns, _shares(job))
-    variance = above_zero(variance, _pilot_labels(job), len(rows), classes=job.classes is not None)
+    least = above_zero(variance, _pilot_labels(job), len(rows), classes=job.classes is not None)
+    if least > variance:  # of errors of which none was seen hardly anything is known
+        return least, 1.0
     return variance, float(effective_freedom(freedom, _tails(job), variance if job.classes else None))

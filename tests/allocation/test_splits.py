@@ -163,6 +163,24 @@ def test_perfect_predictions_that_came_with_the_data_need_no_training():
     assert (given_["zero-shot"].finetune, given_["zero-shot"].rectify) == (0, 400)
 
 
+@pytest.mark.parametrize("freedom", [1e-3, 0.3, 2.0, 60.0])
+def test_predictions_of_which_little_is_known_have_a_band_that_ends_at_the_label_variance(freedom):
+    record = made(zero_shot_variance=0.004, zero_shot_degrees_of_freedom=freedom)["zero-shot"]
+    low, high = record.interval
+    assert 0.5 * record.half_width < low < record.half_width < high < 3 * record.half_width
+    high = made(zero_shot_variance=0.9, zero_shot_degrees_of_freedom=freedom)["zero-shot"].interval[1]
+    assert high <= made()["labels-only"].half_width * 1.01
+
+
+def test_a_plan_of_shares_comes_back_from_its_dictionary():
+    stored = made(label_variance=0.0475, shares=(0.05, 0.95), zero_shot_variance=0.01)
+    again = Plan.from_dict(json.loads(json.dumps(stored.to_dict())))
+    assert again.design == stored.design
+    assert again.replanned().strategies == stored.strategies
+    # A plan that was stored before shares were told goes on without them.
+    assert Plan.from_dict({**stored.to_dict(), "shares": None}).design.shares is None
+
+
 def test_the_records_add_up():
     costs = Costs(per_label=2.0, per_gpu_hour=36.0, seconds_per_label=0.5, seconds_per_thousand=10.0)
     whole = made(costs=costs, zero_shot_variance=0.5, folds=5)

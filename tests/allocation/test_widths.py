@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from engine.allocation.widths import Design
+from engine.rectification import rectified_shares
 
 RHO = 0.8
 
@@ -104,3 +105,23 @@ def test_weights_widen_every_interval_by_the_root_of_the_design_effect():
     assert weighted.rectified(50, 1.2) == pytest.approx(3.4**0.5 * plain.rectified(50, 1.2))
     assert weighted.labels_alone(weighted.labels_only()) == pytest.approx(300)
     assert weighted.with_labels(400).design_effect == 3.4
+
+
+@pytest.mark.parametrize("kind", ["these", "larger"])
+@pytest.mark.parametrize(("share", "mistaken"), [(0.06, 0.0), (0.3, 0.0), (0.1, 0.05), (0.3, 0.2)])
+def test_shares_are_planned_as_they_are_estimated(kind, share, mistaken):
+    """The estimate leaves room for mistakes that the labels of a rare class are too few to have shown."""
+    n, m, rng, found = 400, 4000, np.random.default_rng(4), []
+    for _ in range(40):
+        y = rng.random(n + m) < share
+        f = np.where(rng.random(n + m) < mistaken, ~y, y).astype(float)
+        scores, labels = np.column_stack([1 - f, f]), np.where(y, "yes", "no")[:n]
+        estimate = rectified_shares(
+            labels, scores[:n], scores[n:], classes=["no", "yes"], finite_population=kind == "these"
+        )
+        found.append(np.sqrt(np.mean((estimate.width / 2) ** 2)))
+    # Of 0-1 labels that are mistaken so often the best linear use leaves this.
+    spread, says = share * (1 - share), share * (1 - mistaken) + (1 - share) * mistaken
+    left = spread - (share * (1 - mistaken) - share * says) ** 2 / (says * (1 - says))
+    design = Design(n, m, spread, kind, 0.95, shares=(1 - share, share))
+    assert design.rectified(0, left) == pytest.approx(np.median(found), rel=0.08)

@@ -77,10 +77,11 @@ def test_of_many_classes_those_not_held_out_weigh_no_more_than_their_share():
 def test_what_is_left_is_never_nothing_and_has_the_unit_of_the_labels():
     y = np.arange(10.0)[:, None]
     assert above_zero(0.0, 1e-9 * y, 5, classes=False) == pytest.approx(1e-18 * above_zero(0.0, y, 5, classes=False))
-    assert 0 < above_zero(0.0, y, 5, classes=False) < 1e-9 * y.var()
     assert above_zero(0.0, 0 * y, 5, classes=False) > 0
     assert above_zero(3.0, y, 5, classes=False) == 3
+    assert above_zero(1e-6, y, 5, classes=False) == 1e-6  # of numbers a little may be left of every label
     # None of nine was mistaken: half of ten is as much as can be left.
+    assert above_zero(0.0, y, 9, classes=False) == pytest.approx(0.05 * y.var(ddof=1))
     coins = one_hot([0, 1] * 50)
     assert above_zero(0.0, coins, 9, classes=True) == pytest.approx(0.05 * label_variance(coins, classes=True))
 

@@ -18,6 +18,10 @@ from engine.worker.asking import asked
 from engine.worker.coslow import record_curve
 from engine.worker.job import MODELS, PILOT, Job
 
+_RELATED = (
+    1.5  # so many times from Kish's factor, weights have to do with the labels and not with the luck of the pilot
+)
+
 
 def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
     """Open labels step by step while that is worth it; return the last law, and the seconds a label of a fit took."""
@@ -127,6 +131,23 @@ def _plain_shares(job: Job) -> tuple[float, ...] | None:
     return None if shares is None else tuple(shares.tolist())
 
 
+def _design_effect(job: Job) -> float:
+    """How many times as large the weights make the variance of a mean.
+
+    Kish's factor is that of weights that have nothing to do with the labels. The pilot's labels tell whether they have:
+    where the rows of large weight are those that hardly vary, as the usual ones beside a rare class that was sampled
+    more often, the variance is far smaller.
+    """
+    data, rows = job.dataset, job.sealing.pilot
+    if data.weights is None or not data.weights[rows].any():
+        return data.design_effect
+    labels, part = _pilot_labels(job), data.weights[rows] / data.weights[rows].sum()
+    found = float((part[:, None] ** 2 * (labels - part @ labels) ** 2).sum(0).mean())
+    if not found > 0:
+        return data.design_effect
+    return data.design_effect * found / float((part**2).sum() * labels.var(0, ddof=1).mean())
+
+
 def _label_variance(job: Job) -> float:
     """The variance of the pilot's labels.
 
@@ -155,7 +176,7 @@ def _weigh(job: Job, law: Law, following: int | None, pace: float, zero_shot: fl
     data, settings, question = job.dataset, job.settings, job.study.question
     further = job.sealing.opened(following).trials(SEEDS[settings.learner]) if following else []
     design = Design(
-        data.n, data.m, _label_variance(job), question.population, question.confidence, data.design_effect,
+        data.n, data.m, _label_variance(job), question.population, question.confidence, _design_effect(job),
         _plain_shares(job),
     )  # fmt: skip
     costs = costs_of(settings, pace, asks=data.predictions is None)
@@ -194,7 +215,7 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         label_variance=_label_variance(job),
         population=question.population,
         confidence=question.confidence,
-        design_effect=data.design_effect,
+        design_effect=_design_effect(job),
         shares=_plain_shares(job),
         folds=_folds(job),
         # Neither what this pilot opened nor what an earlier one did can rectify a split.
@@ -206,13 +227,25 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         costs=costs_of(settings, seconds_per_label, asks=data.predictions is None),
     )
     job.record("plan", made.to_dict())
-    labels = _pilot_labels(job)
-    if data.classes and np.ptp(labels, 0).max() == 0:
-        only = data.classes[labels[0].argmax()]
-        told = f"All {len(labels):,} labels that the pilot opened are “{only}”: it could not see what a model learns."
-        job.record("details pilot", {"warnings": [told]})
+    job.record("details pilot", {"warnings": _warnings(job)})
     print(f"         {made.why}")
     return made
+
+
+def _warnings(job: Job) -> list[str]:
+    """What the pilot's labels keep the plan from knowing."""
+    data, labels, told = job.dataset, _pilot_labels(job), []
+    if data.classes and np.ptp(labels, 0).max() == 0:
+        only = data.classes[labels[0].argmax()]
+        told.append(
+            f"All {len(labels):,} labels that the pilot opened are “{only}”: it could not see what a model learns."
+        )
+    if not 1 / _RELATED < _design_effect(job) / data.design_effect < _RELATED:
+        told.append(
+            "The weights go with the labels: labels alone have the width that is planned, but what a model saves was "
+            "seen without weights and may be more or less."
+        )
+    return told
 
 
 def _zero_shot(job: Job) -> tuple[float | None, float | None]:

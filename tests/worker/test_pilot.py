@@ -174,6 +174,25 @@ def make_rare(store, common, rare):
     raise AssertionError("Every order shows the rare label at once.")
 
 
+@pytest.mark.parametrize("related", [True, False])
+def test_weights_that_go_with_the_labels_widen_the_plan_as_they_do_the_estimate(
+    in_process, quick_coslow, store, related
+):
+    """A class of one in fifty that was sampled as often as the other."""
+    texts, rng = rows(400, 1)[0], np.random.default_rng(0)
+    labels = np.array(["yes", "no"])[rng.permutation(200) % 2]
+    weights = np.where(labels == "yes", 0.04, 1.96)
+    weights = weights if related else rng.permutation(weights)
+    frames = {"text": texts[:200], "label": labels, "w": weights}, {"text": texts[200:], "w": np.ones(200)}
+    files = [store.save_file(f"{k}.csv", pd.DataFrame(frame).to_csv().encode()) for k, frame in enumerate(frames)]
+    study = store.create_study("weighted", *files, Roles("text", "label", weight="w"), Question(estimand="shares"))
+    _, results, _ = finished(in_process, study, "plan")
+    _, alone, _ = finished(in_process, study, strategy="labels-only")
+    achieved = float(np.mean(alone.estimate.width)) / 2
+    assert results.plan["labels-only"].half_width == pytest.approx(achieved, rel=0.15)
+    assert any("The weights go with the labels" in told for told in results.details["warnings"]) == related
+
+
 def test_the_pilot_goes_on_until_it_has_seen_a_rare_class(in_process, quick_coslow, store):
     study = make_rare(store, "no", ["yes"] * 3)
     _, results, steps = finished(in_process, study, "plan")

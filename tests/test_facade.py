@@ -1,4 +1,4 @@
-"""The facade: every public name is explained, importing it is light, and the contract's signatures hold."""
+"""The facade: every public name is explained, importing it is light, and the public signatures hold."""
 
 from __future__ import annotations
 

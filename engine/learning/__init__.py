@@ -1,1 +1,1 @@
-"""."""
+"""Models: loading, learning, predicting. The only package that imports torch."""

@@ -18,9 +18,7 @@ from engine.worker.asking import asked
 from engine.worker.coslow import record_curve
 from engine.worker.job import MODELS, PILOT, Job
 
-_RELATED = (
-    1.5  # so many times from Kish's factor, weights have to do with the labels and not with the luck of the pilot
-)
+_RELATED = 1.5  # so many times from Kish's factor, weights go with the labels, and not with the pilot's luck
 
 
 def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:

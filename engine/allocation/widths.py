@@ -1,8 +1,9 @@
 """Predicted variance and half-width of each strategy, from the residual variance its predictor will leave.
 
-With tuned lambda the estimate's variance is that of the best linear use of the predictions, and of shares what labels of
-a rare class are too few to show. For "these" texts (labels and pool are all M rows) labelled rows are a simple random
-sample; for a "larger" population the pool is a sample too, and its size limits what predictions can give.
+With tuned lambda the estimate's variance is that of the best linear use of the predictions, and of shares what the
+labels of a rare class are too few to show. For "these" texts (labels and pool are all M rows) labelled rows are a
+simple random sample; for a "larger" population the pool is a sample too, and its size limits what predictions can
+give.
 """
 
 from __future__ import annotations

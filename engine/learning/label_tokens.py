@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM, DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from engine.errors import ArgumentError
 from engine.learning.decoders import Decoder, load_decoder, logits_at
@@ -32,6 +33,8 @@ from engine.learning.models import Kept, Progress, batches, silent
 _MOST_NUMBERS = 11
 _TOKENS_PER_BATCH = 4096
 _ROOM_AROUND = 8  # tokens beside those of a label: a blank before it, and its end
+# Layers of a cache that are keys and values alone, and can be repeated for each text; their subclasses hold more.
+_REPEATABLE = (DynamicLayer, DynamicSlidingWindowLayer)
 
 Floats = NDArray[np.float64]
 
@@ -140,7 +143,8 @@ class LabelHead(nn.Module):
         """Return the model's cache of these tokens, to be read once for many texts; None where it keeps none such."""
         read = self.backbone(input_ids=torch.tensor([ids], device=self.values.device), use_cache=True)
         past = getattr(read, "past_key_values", None)
-        return past if isinstance(past, DynamicCache) else None
+        repeatable = isinstance(past, DynamicCache) and all(type(layer) in _REPEATABLE for layer in past.layers)
+        return past if repeatable else None
 
     def _rows(self, inputs: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Each prompt followed by each context, padded on the right, and the lengths of the prompts."""

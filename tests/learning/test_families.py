@@ -63,6 +63,15 @@ UNUSUAL = {
     "GPT2": {"vocab_size": len(TOKENIZER), "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 96},
     "Mamba": {"vocab_size": len(TOKENIZER), "hidden_size": 32, "num_hidden_layers": 3, "state_size": 8},
 }
+# Some of their layers keep a state in the place of keys and values.
+HYBRIDS = {
+    "Lfm2": {**GROUPED, "full_attn_idxs": [1]},
+    "Qwen3Next": {
+        **GROUPED, "num_hidden_layers": 4, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 16, "linear_num_value_heads": 4, "linear_num_key_heads": 2,
+        "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+    },
+}  # fmt: skip
 FAMILIES = [*ENCODERS, *DECODERS]
 CHOICES = (
     Choices.between(1, 5),
@@ -94,7 +103,8 @@ def _parts(family):
     if family in read:
         return getattr(transformers, f"{family}Model"), getattr(transformers, f"{family}Config")(**read[family])
     kind = "Gemma3Text" if family == "Gemma3" else family
-    return getattr(transformers, f"{family}ForCausalLM"), getattr(transformers, f"{kind}Config")(**DECODERS[family])
+    config = getattr(transformers, f"{kind}Config")(**{**DECODERS, **HYBRIDS}[family])
+    return getattr(transformers, f"{family}ForCausalLM"), config
 
 
 @pytest.fixture(params=FAMILIES)
@@ -223,6 +233,16 @@ def test_labels_are_scored_alike_whichever_side_is_padded(writer, texts):
             for left in (False, True):
                 found = head(*writer.pad(ids, left=left)).cpu().numpy()
                 np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", HYBRIDS)
+def test_where_the_question_cannot_be_read_once_it_is_read_with_each_text(folder, family, texts):
+    decoder = load_decoder(folder(family))
+    for choices in CHOICES:
+        asked = ask(decoder, choices)
+        p = np.array([plainly(decoder, asked, text) for text in texts])
+        expected = p if choices.values is None else p @ np.array(choices.values)
+        np.testing.assert_allclose(asked.predict(texts), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_text_is_answered_alike_alone_and_padded(writer, texts):

@@ -98,7 +98,13 @@ class Fold:
 
     def _outputs(self, texts: list[str]) -> Floats:
         reader, head = self.training.reader, self.training.module
-        return reader.outputs(reader.settled(head.backbone, [head]), texts, silent, rough=True)
+        modes = [(part, part.training) for part in head.backbone.modules()]
+        try:
+            return reader.outputs(reader.settled(head.backbone, [head]), texts, silent, rough=True)
+        finally:
+            # Activations are checkpointed in training mode alone, and what trains next may share the backbone.
+            for part, mode in modes:
+                part.training = mode
 
     def _unbiased(self, outputs: Floats) -> Floats:
         return np.asarray(outputs - outputs.mean(0) + self.mean)

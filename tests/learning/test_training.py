@@ -93,6 +93,23 @@ def test_activations_computed_again_give_the_same_gradient(tiny_encoder, phrases
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("settings", [{}, {"method": "full"}, {"patience": 1, "epochs": 2}], ids=str)
+def test_activations_are_computed_again_in_every_fold(tiny_encoder, phrases, y, settings, monkeypatch):
+    """transformers checkpoints a layer in training mode alone; the folds predict in between."""
+    seen, backward = [], Training._backward
+
+    def look(training, batch):
+        layers = layers_of(training.module.backbone)[1]
+        seen.append(all(layer.training and layer.gradient_checkpointing for layer in layers))
+        return backward(training, batch)
+
+    monkeypatch.setattr(Training, "_backward", look)
+    recipe = Recipe(**{"rank": 2, "folds": 3, "epochs": 1, "steps": 1, "checkpointing": True, **settings})
+    fine_tune(reader_of(tiny_encoder, phrases), phrases, y, classes=None, recipe=recipe, seed=0)
+    assert len(seen) >= 3
+    assert all(seen)
+
+
 def test_half_precision_trains_to_about_the_same_predictions(tiny_encoder, phrases, y, monkeypatch):
     reader = reader_of(tiny_encoder, phrases)
     monkeypatch.setattr("engine.learning.training.has_half_products", lambda: True)

@@ -85,9 +85,11 @@ class FineTuned(Tuned):
     Attributes:
         recipe: How it was trained.
         left_out: The labels' predictions, each by a fold's model that has not seen it, shape (s, k). Their mean over
-            a fold is that of all labels, since the variance objective leaves each model's bias as it falls.
+            a fold is that of all labels, since the variance objective leaves each model's bias as it falls. A model
+            whose training diverged tells nothing: there they are the mean label.
         seen: The averaged model's own predictions of them, shape (s, k).
-        residual: Residual variance of the predictions of labels left out as a share of the label variance.
+        residual: Residual variance of the predictions of labels left out as a share of the label variance, without
+            the folds whose training diverged.
         averaged: How many of the folds' models are in the average.
     """
 
@@ -140,7 +142,7 @@ def fine_tune(
 
     Raises:
         ArgumentError: The objective is one of classes, and the labels are numbers.
-        ModelError: The memory does not suffice.
+        ModelError: The memory does not suffice, or the training of every fold diverged.
     """
     if recipe.objective == "cross-entropy" and not classes:
         raise ArgumentError("The objective cross-entropy is one of classes; for numbers take variance or mean-square.")
@@ -196,15 +198,17 @@ def fine_tune(
         module, averaged = average(reader, models, made, common)
         seen = reader.outputs(module, texts, silent, rough=True)
     kept.drop(fold.key for fold in made if blocks is None or fold.found)
-    for fold, part in zip(made, parts, strict=True):
-        left_out[part] = fold.left_out
     mean = columns.mean(0)
+    for fold, part in zip(made, parts, strict=True):
+        left_out[part] = fold.left_out if fold.is_finite else mean
+    told = np.sort(np.concatenate([part for fold, part in zip(made, parts, strict=True) if fold.is_finite]))
     # Probabilities are left as they are: shifted, they might leave the range from zero to one.
     offset = mean - seen.mean(0) if columns.shape[1] == 1 else np.zeros(columns.shape[1])
     most = 1.0 if classes else _MOST_TRUST
-    weight = trust(columns, left_out, np.broadcast_to(mean, columns.shape), BY_ITSELF, final=seen, most=most)
-    trusted = mean + weight * (left_out - mean)
-    residual = spread(columns - trusted) / max(spread(columns), 1e-300)
+    cautious, known = np.broadcast_to(mean, columns.shape), columns[told]
+    weight = trust(known, left_out[told], cautious[told], BY_ITSELF, final=seen[told], most=most)
+    trusted = mean + weight * (left_out[told] - mean)
+    residual = spread(known - trusted) / max(spread(known), 1e-300)
     return FineTuned(reader, module, mean, offset, weight, recipe, left_out, seen + offset, residual, averaged)
 
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from engine.errors import ModelError
 from engine.learning.averaging import SCALING, Models, adapted
 from engine.learning.checkpoints import Checkpoints
 from engine.learning.models import silent
@@ -96,6 +97,11 @@ class Fold:
         found = self._outputs([*self.unseen, *self.common])
         self.left_out, self.told = self._unbiased(found[: len(self.unseen)]), found[len(self.unseen) :]
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether its predictions are numbers; a training that diverged leaves none."""
+        return bool(np.isfinite(self.told).all() and np.isfinite(self.left_out).all())
+
     def _outputs(self, texts: list[str]) -> Floats:
         reader, head = self.training.reader, self.training.module
         modes = [(part, part.training) for part in head.backbone.modules()]
@@ -120,6 +126,7 @@ def average(reader: Reader, models: Models, made: list[Fold], common: list[str])
 
     Where the weights lie close, their average predicts what the average of their predictions does. Weights that lie
     apart have an average that predicts like none of them: then that fold is left out without which the others agree.
+    One whose training diverged is left out from the start.
 
     Args:
         reader: Of the base model.
@@ -129,6 +136,9 @@ def average(reader: Reader, models: Models, made: list[Fold], common: list[str])
 
     Returns:
         The module with the average, and how many folds' models are in it.
+
+    Raises:
+        ModelError: The training of every fold diverged.
     """
 
     def averaged(members: list[Fold]) -> nn.Module:
@@ -139,7 +149,10 @@ def average(reader: Reader, models: Models, made: list[Fold], common: list[str])
         found = reader.outputs(module, common, silent, rough=True)
         return _agreement(found, np.mean([fold.told for fold in members], axis=0))
 
-    members, module = made, averaged(made)
+    members = [fold for fold in made if fold.is_finite]
+    if not members:
+        raise ModelError(f"The training of model {reader.name} diverged; choose the learner probe or another model.")
+    module = averaged(members)
     while len(members) > 1 and agreement(members, module) < _AGREES:
         fewer = ([fold for fold in members if fold is not one] for one in members)
         members = max(fewer, key=lambda some: agreement(some, averaged(some)))

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tiny_models import reader_of
 from transformers import BertModel
 
+from engine.errors import ModelError
 from engine.learning.blending import outcomes
 from engine.learning.finetuning import fine_tune
 from engine.learning.folds import Fold
@@ -134,6 +135,38 @@ def test_a_fold_that_went_another_way_is_left_out_of_the_average(tiny_encoder, p
         assert model.averaged == len(heads)
         averaged.append(np.allclose(model.module.linear.weight.detach().numpy().T, np.mean(heads, axis=0), atol=1e-6))
     assert averaged == [True, True]
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("classes", [None, 2])
+def test_a_fold_that_diverged_is_left_out_of_all_that_is_learnt(tiny_encoder, phrases, monkeypatch, method, classes):
+    train, diverged, told = Fold.train, [1], {}
+
+    def spoilt(fold, watch, kept):
+        train(fold, watch, kept)
+        if fold.number in diverged:
+            with torch.no_grad():
+                fold.training.weights[0].fill_(float("nan"))
+        told[fold.number] = fold
+
+    monkeypatch.setattr(Fold, "train", spoilt)
+    recipe = replace(QUICK, method=method, learning_rate=1e-3 if method == "full" else QUICK.learning_rate)
+    y = labels(phrases)
+    y = (y > 0).astype(int) if classes else y
+    columns = outcomes(y, classes)
+    model = tune(tiny_encoder, phrases, y, classes=classes, recipe=recipe)
+    assert model.averaged == 2
+    assert np.isfinite(model.predict(phrases)).all()
+    known = [i for i, text in enumerate(phrases) if text not in told[1].unseen]
+    assert len(known) == 40
+    unknown = np.setdiff1d(np.arange(60), known)
+    np.testing.assert_array_equal(model.left_out[unknown], np.broadcast_to(columns.mean(0), (20, columns.shape[1])))
+    trusted = model.mean + model.trust * (model.left_out - model.mean)
+    residual = (columns - trusted)[known].var(0).sum() / columns[known].var(0).sum()
+    assert model.residual == pytest.approx(residual)
+    diverged += [0, 2]
+    with pytest.raises(ModelError, match="of model tiny diverged; choose the learner probe or another model"):
+        tune(tiny_encoder, phrases, y, classes=classes, recipe=recipe)
 
 
 def test_few_labels_are_passed_over_more_often():

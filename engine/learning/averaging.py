@@ -7,7 +7,6 @@ are checkpointed share its weights: it trains where it lies, be it on one GPU or
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -160,39 +159,38 @@ class Adapters:
 
 
 class Copies:
-    """Copies of a model of which every weight trains.
+    """A copy of a model of which every weight trains, again and again from the model's own.
 
     Args:
-        model: The base model; it is copied.
+        model: The base model; it is copied, and must stay as it is.
         checkpointing: Whether activations are computed again in the backward pass.
     """
 
     def __init__(self, model: Any, *, checkpointing: bool = False) -> None:
-        self._attention = model.config._attn_implementation
+        self._base, self._attention = model, model.config._attn_implementation
         # A step is smaller than the distance between neighbouring half-precision numbers.
-        self._base = copy_for_training(model, checkpointing=checkpointing).float()
-        self._model: Any = None
+        self._model = copy_for_training(model, checkpointing=checkpointing).float()
         self._kept: list[dict[str, torch.Tensor]] = []
 
     def start(self) -> Any:
-        """Return a fresh copy."""
-        self._model = copy.deepcopy(self._base).requires_grad_(True)
-        return self._model
+        """Return the copy with the base model's weights: what was trained before must have been kept."""
+        self._model.load_state_dict(self._base.state_dict())
+        return self._model.requires_grad_(True)
 
     def keep(self) -> None:
-        """Keep the weights of the copy that has been trained, where they take no room on a GPU."""
+        """Keep the trained weights, where they take no room on a GPU."""
         weights = {name: value for name, value in self._model.state_dict().items() if value.is_floating_point()}
         self._kept.append({name: value.to("cpu", copy=True) for name, value in weights.items()})
 
     def average(self, numbers: Sequence[int]) -> Any:
-        """Return the model with the average of some copies' weights."""
+        """Return the copy with the average of some of the weights kept."""
         some = [self._kept[number] for number in numbers]
         mean = {name: sum(weights[name].double() for weights in some) / len(some) for name in some[0]}
         self._model.load_state_dict({**self._model.state_dict(), **mean})
         return _for_prediction(self._model, self._attention)
 
     def settle(self) -> None:
-        """Drop the copies."""
+        """Drop the weights kept."""
         self._kept.clear()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,9 +94,11 @@ class Fold:
         kept.write(self.key, {"weights": self.training.weights_now(), "steps": self.training.steps})
 
     def tell(self) -> None:
-        """Predict the fold and the common texts with what has been trained."""
+        """Predict the fold and the common texts with what has been trained, which then trains no more."""
         found = self._outputs([*self.unseen, *self.common])
         self.left_out, self.told = self._unbiased(found[: len(self.unseen)]), found[len(self.unseen) :]
+        # Adam keeps two numbers for each weight.
+        self.training.optimizer.state.clear()
 
     @property
     def is_finite(self) -> bool:
@@ -104,9 +107,10 @@ class Fold:
 
     def _outputs(self, texts: list[str]) -> Floats:
         reader, head = self.training.reader, self.training.module
-        modes = [(part, part.training) for part in head.backbone.modules()]
+        backbone: Any = head.backbone
+        modes = [(part, part.training) for part in backbone.modules()]
         try:
-            return reader.outputs(reader.settled(head.backbone, [head]), texts, silent, rough=True)
+            return reader.outputs(reader.settled(backbone, [head]), texts, silent, rough=True)
         finally:
             # Activations are checkpointed in training mode alone, and what trains next may share the backbone.
             for part, mode in modes:

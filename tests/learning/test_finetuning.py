@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import warnings
@@ -16,12 +17,13 @@ from tiny_models import reader_of
 from transformers import BertModel
 
 from engine.errors import ModelError
+from engine.learning.averaging import Copies
 from engine.learning.blending import outcomes
 from engine.learning.finetuning import fine_tune
-from engine.learning.folds import Fold
+from engine.learning.folds import Fold, average
 from engine.learning.models import mean_pool
 from engine.learning.recipe import Recipe
-from engine.learning.training import residual_loss
+from engine.learning.training import copy_for_training, residual_loss
 
 
 def by_hand(p, y, objective):
@@ -222,6 +224,35 @@ def test_full_fine_tuning_changes_every_weight_and_leaves_the_base_alone(tiny_en
         assert torch.equal(value, before[name])
     moved = model.module.backbone.state_dict()
     assert not torch.equal(moved["encoder.layer.0.output.dense.weight"], before["encoder.layer.0.output.dense.weight"])
+
+
+def test_full_fine_tuning_keeps_one_copy_and_no_state_of_the_optimizer(tiny_encoder, phrases, monkeypatch):
+    recipe, y = replace(QUICK, method="full", learning_rate=1e-3), labels(phrases)
+    alive = []
+
+    def copies():
+        gc.collect()
+        return sum(type(found) is BertModel for found in gc.get_objects())
+
+    def look(reader, models, made, common):
+        assert len(made) == 3
+        assert not any(fold.training.optimizer.state for fold in made)
+        alive.append(copies())
+        return average(reader, models, made, common)
+
+    monkeypatch.setattr("engine.learning.finetuning.average", look)
+    before = copies()
+    once = tune(tiny_encoder, phrases, y, recipe=recipe)
+    assert alive == [before + 1]
+
+    def anew(models):
+        models._model = copy_for_training(tiny_encoder.model, checkpointing=False).float().requires_grad_(True)
+        return models._model
+
+    monkeypatch.setattr(Copies, "start", anew)
+    each = tune(tiny_encoder, phrases, y, recipe=recipe)
+    np.testing.assert_array_equal(once.left_out, each.left_out)
+    np.testing.assert_array_equal(once.predict(phrases), each.predict(phrases))
 
 
 def test_lora_leaves_the_base_weights_alone(tuned, tiny_encoder):

@@ -63,11 +63,15 @@ def adapted(model: Any, frozen: float) -> list[str]:
     if not layers:
         names = [inner for inner in _linear(model, model) if "pooler" not in inner.split(".")]
     if not names:
-        raise ModelError(
-            f"Model {model.name_or_path} is of a kind ({model.config.model_type}) that takes no LoRA adapters; choose "
-            "the learner probe or full, or another model."
-        )
+        raise _misfit(model, "LoRA adapters")
     return names
+
+
+def _misfit(model: Any, what: str) -> ModelError:
+    return ModelError(
+        f"Model {model.name_or_path} is of a kind ({model.config.model_type}) that takes no {what}; choose the learner "
+        "probe or full, or another model."
+    )
 
 
 def _linear(part: Any, model: Any) -> Iterator[str]:
@@ -111,17 +115,25 @@ class Adapters:
         self._names: list[str] = []
 
     def start(self) -> Any:
-        """Return the model with a fresh adapter, the only thing in it that trains."""
+        """Return the model with a fresh adapter, the only thing in it that trains.
+
+        Raises:
+            ModelError: PEFT puts adapters on parameters that are no map's own, and cannot average those.
+        """
         name = f"fold{len(self._names)}"
         # PEFT draws the adapter's start from torch's global generator, which is put back as it was; and it reads an
         # attribute of transformers by an old name, of which the user need not hear.
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(category=FutureWarning, action="ignore"):
+            warnings.simplefilter("ignore", RuntimeWarning)  # of parameters that are refused below
             torch.manual_seed(self._seed)
             if self._model is None:
                 self._model = get_peft_model(self._base, self._config, adapter_name=name)
             else:
                 self._model.add_adapter(name, self._config)
                 self._model.set_adapter(name)
+        # PEFT takes the maps of some mixtures of experts for such parameters, by their names.
+        if self._config.target_parameters:
+            raise _misfit(self._base, "LoRA adapters that can be averaged")
         if self._fuses and not self._names:
             fuse(self._model, half=has_half_precision(self._base.device, self._base.config.model_type))
         self._names.append(name)

@@ -72,6 +72,17 @@ HYBRIDS = {
         "linear_key_head_dim": 8, "linear_value_head_dim": 8,
     },
 }  # fmt: skip
+EXPERTS = {
+    **GROUPED, "num_key_value_heads": 4, "head_dim": 4, "n_routed_experts": 4, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1, "pad_token_id": 1,
+}  # fmt: skip
+# Mixtures of experts on whose shared maps PEFT puts adapters of a kind that it cannot average.
+MIXTURES = {
+    "Glm4Moe": EXPERTS,
+    "DeepseekV3": {
+        **EXPERTS, "q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8,
+    },
+}  # fmt: skip
 FAMILIES = [*ENCODERS, *DECODERS]
 CHOICES = (
     Choices.between(1, 5),
@@ -103,7 +114,7 @@ def _parts(family):
     if family in read:
         return getattr(transformers, f"{family}Model"), getattr(transformers, f"{family}Config")(**read[family])
     kind = "Gemma3Text" if family == "Gemma3" else family
-    config = getattr(transformers, f"{kind}Config")(**{**DECODERS, **HYBRIDS}[family])
+    config = getattr(transformers, f"{kind}Config")(**{**DECODERS, **HYBRIDS, **MIXTURES}[family])
     return getattr(transformers, f"{family}ForCausalLM"), config
 
 
@@ -354,3 +365,16 @@ def test_a_model_on_which_no_adapter_fits_is_told_before_anything_is_spent(tmp_p
             bench.learner(name, "variance", None)
     probed = bench.learner("probe", "variance", None).fit(texts, np.arange(len(texts)) % 4 + 1.0, seed=0)
     assert np.isfinite(probed.predict(texts)).all()
+
+
+@pytest.mark.parametrize("family", ["Qwen3Next", *MIXTURES])
+def test_adapters_that_cannot_be_averaged_are_told_before_training(folder, family, texts):
+    reader, y, losses = ask(load_decoder(folder(family)), CHOICES[0]), np.arange(len(texts)) % 4 + 1.0, []
+    recipe = Recipe(folds=2, epochs=1, steps=1, rank=2)
+    with pytest.raises(ModelError, match="that takes no LoRA adapters that can be averaged; choose the learner probe"):
+        fine_tune(
+            reader, texts, y, classes=None, recipe=recipe, seed=1, report_loss=lambda _, loss, __: losses.append(loss)
+        )
+    assert losses == []
+    tuned = fine_tune(reader, texts, y, classes=None, recipe=replace(recipe, method="full"), seed=1)
+    assert np.isfinite(tuned.predict(texts)).all()

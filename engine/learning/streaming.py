@@ -1,9 +1,9 @@
 """Predictions of a pool of any size, from Parquet to Parquet, in shards.
 
 A shard holds the rows as they came and their predictions. It is written under another name and then renamed, so that a
-shard is there in full or not at all, and it carries a hash of the predictor and of its rows: a run that was
-interrupted goes on after its last shard. Shards of other rows or another predictor, and files that are none of ours,
-are replaced only where that is asked for; the file that is read never is.
+shard is there in full or not at all, and it carries a hash of the predictor, of its rows and of the name of the text
+column: a run that was interrupted goes on after its last shard. Shards of other rows or texts or of another predictor,
+and files that are none of ours, are replaced only where that is asked for; the file that is read never is.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def predict_parquet(
         _check(file.schema_arrow, source.name, text, columns)
         _keep_source(source, target)
         if not force:
-            _keep_parts(predictor.key, file, source, target, columns, shard_rows)
+            _keep_parts(predictor.key, file, source, target, text, columns, shard_rows)
         return _predict_all(predictor, file, source, target, text, columns, shard_rows, progress)
 
 
@@ -152,16 +152,20 @@ def _keep_source(source: Path, target: Path) -> None:
         )
 
 
-def _keep_parts(key: str, file: Any, source: Path, target: Path, columns: list[str], shard_rows: int) -> None:
+def _keep_parts(
+    key: str, file: Any, source: Path, target: Path, text: str, columns: list[str], shard_rows: int
+) -> None:
     """Refuse a folder with a part that is none of this prediction; as far as this one came, its own may be there."""
     marks = {path.name: _marked(path) for path in _parts(target)}
     remedy = "name another folder with -o, or add --force to replace what is in the way"
     if foreign := [name for name, mark in marks.items() if mark is None]:
         raise ArgumentError(f"{target / foreign[0]} was not written by Labelwise, or is damaged; {remedy}.")
-    others = ArgumentError(f"The folder {target} holds predictions of other rows, or by other models; {remedy}.")
+    others = ArgumentError(
+        f"The folder {target} holds predictions of other rows or texts, or by other models; {remedy}."
+    )
     for number, table in enumerate(_shards(file, source, shard_rows) if marks else ()):
         mark = marks.pop(_name(number), None)
-        if mark is not None and mark != _mark(key, columns, table):
+        if mark is not None and mark != _mark(key, text, columns, table):
             raise others
         if not marks:  # what follows was not begun
             return
@@ -201,7 +205,7 @@ def _predict_all(
             texts = as_text(pd.Series(table.column(text).to_pylist(), dtype="str")).tolist()
         missing += texts.count("")
         path = target / _name(len(shards))
-        mark = _mark(predictor.key, columns, table)
+        mark = _mark(predictor.key, text, columns, table)
         if _marked(path) != mark:
 
             def part(share: float, rows: int = rows, size: int = len(texts)) -> None:
@@ -241,12 +245,12 @@ def _batches(file: Any, source: Path, rows: int) -> Iterator[Any]:
         yield from file.iter_batches(batch_size=rows)
 
 
-def _mark(key: str, columns: list[str], table: Any) -> bytes:
+def _mark(key: str, text: str, columns: list[str], table: Any) -> bytes:
     content = pa.BufferOutputStream()
     table = table.replace_schema_metadata(None)  # where pandas notes how many rows the whole file has
     with pa.ipc.new_stream(content, table.schema) as stream:
         stream.write_table(table)
-    digest = hashlib.sha256("\0".join([key, *columns]).encode())
+    digest = hashlib.sha256("\0".join([key, text, *columns]).encode())
     digest.update(content.getvalue())
     return digest.hexdigest().encode()
 

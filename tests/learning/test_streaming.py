@@ -169,7 +169,7 @@ def test_files_of_others_are_replaced_only_where_that_is_asked_for_and_in_the_wa
 def test_the_folder_of_another_prediction_is_refused(pool, tmp_path):
     made = stream(Lengths(), pool)
     out, frame = tmp_path / "out", pd.read_parquet(pool)
-    said = "holds predictions of other rows, or by other models.*add --force"
+    said = "holds predictions of other rows or texts, or by other models.*add --force"
     refused(said, Lengths("another"), pool, out)
     with pytest.raises(ArgumentError, match=said):
         predict_parquet(Lengths(), pool, out, text="text", classes=["length"], shard_rows=100)
@@ -184,6 +184,19 @@ def test_the_folder_of_another_prediction_is_refused(pool, tmp_path):
     assert predict_parquet(Lengths(), other, out, text="text", shard_rows=100, force=True).computed == 0
     assert sorted(os.listdir(out)) == ["part-00000.parquet"]
     assert stream(Lengths(), pool).computed == 2  # the first of its shards is there
+
+
+def test_another_text_column_is_another_prediction(pool):
+    frame = pd.read_parquet(pool)
+    frame["title"] = "title of " + frame["area"]
+    frame.to_parquet(pool)
+    stream(Lengths(), pool)
+    out = pool.parent / "out"
+    with pytest.raises(ArgumentError, match="holds predictions of other rows or texts"):
+        predict_parquet(Lengths(), pool, out, text="title", shard_rows=100)
+    assert predict_parquet(Lengths(), pool, out, text="title", shard_rows=100, force=True).computed == 3
+    found = pd.read_parquet(out)
+    np.testing.assert_array_equal(found["prediction"], frame["title"].str.len())
 
 
 def test_texts_are_read_as_a_run_reads_them(tmp_path):

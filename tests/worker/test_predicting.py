@@ -53,7 +53,8 @@ def test_a_further_pool_gets_the_mean_of_the_runs_models(in_process, quick_coslo
     assert main(["predict", run.id, str(pool), "-o", str(out)]) == 2
     err = capfd.readouterr().err
     assert err.count("\n") == 1
-    assert "holds predictions of other rows, or by other models; name another folder with -o, or add --force" in err
+    assert "holds predictions of other rows or texts, or by other models; name another folder with -o" in err
+    assert "or add --force" in err
     assert len(pd.read_parquet(out)) == 30
     assert main(["predict", run.id, str(pool), "-o", str(out), "--force"]) == 0
     assert list(pd.read_parquet(out)[study.roles.text]) == ["one", "two"]

@@ -68,6 +68,7 @@ def read_parquet(data: bytes, name: str) -> Read:
     """Every column of a Parquet file; nested values become JSON text. Raises DataError."""
     try:
         table = pq.read_table(io.BytesIO(data))
+        table.validate(full=True)  # a string that is not UTF-8 would be met only where it is looked at
     except (pa.ArrowException, OSError, ValueError):
         raise _unreadable(name) from None
     kept = [position for position, title in enumerate(table.column_names) if not title.startswith("__index_level_")]
@@ -118,14 +119,19 @@ def _settled_arrow(column: Any) -> "pd.Series[Any]":
 
 def _as_string(cell: Any) -> str:
     if isinstance(cell, str):
-        return cell.strip()
+        return _whole(cell).strip()
     if isinstance(cell, bool | np.bool_):
         return "true" if cell else "false"
     if isinstance(cell, float):
         return f"{cell:.15g}"
     if isinstance(cell, dict | list):
-        return json.dumps(cell, ensure_ascii=False, default=str)
+        return _whole(json.dumps(cell, ensure_ascii=False, default=str))
     return cell.isoformat() if isinstance(cell, dt.date | dt.time) else str(cell)
+
+
+def _whole(text: str) -> str:
+    """A string with "?" for every half of a surrogate pair, which JSON can spell but no file or database can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _cell(cell: Any) -> Any:
@@ -197,5 +203,5 @@ def _from_records(records: list[dict[str, Any]], name: str) -> pd.DataFrame:
         for position, field in enumerate(header)
     }
     frame = pd.DataFrame(columns)
-    frame.columns = pd.Index(header)
+    frame.columns = pd.Index([_whole(title) for title in header])
     return frame

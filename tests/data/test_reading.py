@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -257,6 +259,20 @@ def test_nested_values_and_missing_fields(tmp_path: Path) -> None:
     frame = read(tmp_path, '{"text": "a", "tags": ["x"]}\n{"text": "b\\u2028c", "label": 1}\n', "file.jsonl").frame
     assert frame["tags"][0] == '["x"]'
     assert frame["label"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", ["file.jsonl", "file.json"])
+def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path: Path, name: str) -> None:
+    record = r'{"text": "bad \ud83d half", "whole": "\ud83d\ude00", "tags": ["\ude00"], "name \ud83d": 3}'
+    frame = read(tmp_path, record if name == "file.jsonl" else f"[{record}]", name).frame
+    assert frame.iloc[0].to_dict() == {"text": "bad ? half", "whole": "\U0001f600", "tags": '["?"]', "name ?": 3}
+
+
+def test_a_parquet_file_whose_strings_are_no_utf8_is_a_sentence(tmp_path: Path) -> None:
+    half = pa.array([b"\xed\xa0\xbd"]).view(pa.string())
+    pq.write_table(pa.table({"text": half, "label": [3]}), tmp_path / "file.parquet")
+    with pytest.raises(DataError, match="export it as CSV"):
+        read_table(tmp_path / "file.parquet")
 
 
 def test_parquet(tmp_path: Path) -> None:

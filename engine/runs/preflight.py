@@ -20,6 +20,7 @@ from engine.runs.states import DEFAULT_MODEL, RunKind, RunSettings
 
 # As measured with the default model on two cores; a GPU is some twenty times faster.
 _SECONDS_TO_START = 8.0
+_IDLE_BYTES = 520 << 20  # of a worker that loads no model
 _WORKER_BYTES = {"probe": 900 << 20, "lora": 1600 << 20, "full": 2200 << 20, "auto": 1600 << 20}
 _GPU_SPEEDUP = 20.0
 
@@ -120,10 +121,22 @@ def preflight(dataset: Dataset, settings: RunSettings) -> Preflight:
     require_labels(dataset, "run", settings)
     gpu, cores = gpu_name(), psutil.cpu_count() or 1
     seconds = _SECONDS_TO_START + _seconds(dataset, settings) / (_GPU_SPEEDUP if gpu else max(cores / 2, 0.5))
-    needed = _WORKER_BYTES[settings.learner] + _pool_bytes(dataset)
+    needed = _worker_bytes(dataset, settings) + _pool_bytes(dataset)
     free = int(psutil.virtual_memory().available)
-    sentences = _sentences(dataset.n, settings, gpu, needed, free)
+    sentences = _sentences(dataset, settings, gpu, needed, free)
     return Preflight(gpu or f"CPU, {cores} cores", needed, free, seconds, sentences)
+
+
+def _asks(dataset: Dataset, settings: RunSettings) -> bool:
+    """Whether a model is asked for its answers, which did not come with the data."""
+    return settings.strategy == "zero-shot" and dataset.predictions is None
+
+
+def _worker_bytes(dataset: Dataset, settings: RunSettings) -> int:
+    """What the worker takes beside the pool; a model that is asked is only read with, as under the probe."""
+    if settings.strategy not in UNTRAINED:
+        return _WORKER_BYTES[settings.learner]
+    return _WORKER_BYTES["probe"] if _asks(dataset, settings) else _IDLE_BYTES
 
 
 def _pool_bytes(dataset: Dataset) -> int:
@@ -133,7 +146,7 @@ def _pool_bytes(dataset: Dataset) -> int:
 
 def _seconds(dataset: Dataset, settings: RunSettings) -> float:
     if settings.strategy in UNTRAINED:
-        return SECONDS_TO_PREDICT * (dataset.n + dataset.m) if settings.strategy == "zero-shot" else 0.0
+        return SECONDS_TO_PREDICT * (dataset.n + dataset.m) if _asks(dataset, settings) else 0.0
     embedding = SECONDS_TO_PREDICT * (dataset.n + dataset.m if settings.learner == "probe" else dataset.n)
     pace, sealing = SECONDS_TO_FIT[settings.learner], Sealing.of(dataset.key, dataset.n, settings.seed)
     return embedding + pace * pilot_work(settings, sealing) + strategy_seconds(settings, dataset, pace)
@@ -154,17 +167,18 @@ def split_caution(n: int, settings: RunSettings, opened: int = 0) -> str:
     return f"{seen}, which cannot rectify any more: {fewest:,} labels fine-tune, not {asked:,}."
 
 
-def _sentences(n: int, settings: RunSettings, gpu: str | None, needed: int, free: int) -> tuple[str, ...]:
+def _sentences(dataset: Dataset, settings: RunSettings, gpu: str | None, needed: int, free: int) -> tuple[str, ...]:
+    trains = settings.strategy not in UNTRAINED
     sentences = []
-    if caution := split_caution(n, settings):
+    if caution := split_caution(dataset.n, settings):
         sentences.append(caution)
     if needed > free:
+        remedy = "close other programs or choose the probe" if trains else "close other programs"
         sentences.append(
-            f"The run needs about {needed / 2**30:.1f} GB of memory and {free / 2**30:.1f} GB are free; "
-            "close other programs or choose the probe."
+            f"The run needs about {needed / 2**30:.1f} GB of memory and {free / 2**30:.1f} GB are free; {remedy}."
         )
-    if settings.learner != "probe" and gpu is None:
+    if trains and settings.learner != "probe" and gpu is None:
         sentences.append("There is no GPU here, so fine-tuning runs on the CPU; the probe takes seconds instead.")
-    if settings.model != DEFAULT_MODEL:
+    if settings.model != DEFAULT_MODEL and (trains or _asks(dataset, settings)):
         sentences.append("Time and memory were measured with the default model; a larger one takes more of both.")
     return tuple(sentences)

@@ -131,6 +131,24 @@ def test_long_texts_need_more_memory(study):
     assert needed[1] - needed[0] == 8 * 49 * sum(map(len, data.pool_texts))
 
 
+def test_what_trains_nothing_is_reckoned_without_a_learner(store, study, monkeypatch):
+    told_before = sys.modules["engine.runs.preflight"]  # the package has a function of this name
+    monkeypatch.setattr(told_before, "gpu_name", lambda: None)
+    data, own = study.dataset(), make_study(store, predictions=True).dataset()
+    plain = preflight(data, RunSettings(strategy="labels-only"))
+    assert plain.memory_needed < preflight(data, RunSettings()).memory_needed
+    untrained = {"learner": "lora", "model": "another"}
+    for each, strategy in ((data, "labels-only"), (own, "labels-only"), (own, "zero-shot")):
+        ahead = preflight(each, RunSettings(strategy=strategy, **untrained))
+        assert (ahead.seconds, ahead.memory_needed) == (plain.seconds, plain.memory_needed)
+        assert ahead.sentences == ()
+    asked = preflight(data, RunSettings(strategy="zero-shot", **untrained))
+    assert asked.seconds > plain.seconds
+    assert asked.memory_needed > plain.memory_needed
+    assert "".join(asked.sentences).startswith("Time and memory were measured with the default model")
+    assert "fine-tuning runs on the CPU" in preflight(data, RunSettings(learner="lora")).sentences[0]
+
+
 def test_a_split_that_cannot_be_as_it_is_set_is_told(store):
     data = make_study(store, labels=400).dataset()
     said = preflight(data, RunSettings(strategy="split", finetune=20)).sentences

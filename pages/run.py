@@ -128,7 +128,7 @@ def taken_over(wishes: dict[str, Any], settings: engine.RunSettings, share: bool
 
 @st.cache_resource(max_entries=32, show_spinner="Looking at this computer", ttl=60)
 def _preflight(key: str, _study: engine.Study, _settings: engine.RunSettings) -> engine.Preflight:
-    return engine.preflight(parts.dataset(_study), _settings)
+    return engine.preflight(parts.dataset(_study), _settings, _study.question.population)
 
 
 def show_preflight(study: engine.Study, settings: engine.RunSettings) -> None:

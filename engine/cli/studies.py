@@ -6,7 +6,7 @@ from argparse import Namespace as Arguments
 
 from engine.data import Dataset, Roles, Table, guess_roles, prepare, read_table
 from engine.errors import ArgumentError
-from engine.rectification.dataset import check_estimand
+from engine.rectification.dataset import check_estimand, check_population
 from engine.runs import Question, RunSettings, Store, Study
 
 
@@ -35,6 +35,7 @@ def chosen_question(options: Arguments, data: Dataset) -> Question:
             raise
         raise ArgumentError(f"--estimand is {named!r}; a quantile is named as quantile=0.5.") from None
     check_estimand(data, estimand)
+    check_population(data, question.population)
     return question
 
 

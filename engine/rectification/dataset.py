@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data import Dataset
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, DataError
 from engine.rectification.estimate import Estimate
 from engine.rectification.groups import rectified_groups
 from engine.rectification.mean import rectified_mean
@@ -36,6 +36,19 @@ def check_estimand(data: Dataset, estimand: str) -> None:
         raise ArgumentError(
             f"Groups are compared by a mean or by the share of one of two classes, but the labels have "
             f"{len(data.classes)} classes; ask for shares, or join the classes to two."
+        )
+
+
+def check_population(data: Dataset, population: str) -> None:
+    """Refuse to speak of a larger population from a pool of one text, which does not tell how texts differ.
+
+    Raises:
+        DataError: Saying what to do instead.
+    """
+    if data.m == 1 and population == "larger":
+        raise DataError(
+            "The pool has 1 text, and an answer about a larger population needs at least 2; bring a larger pool, or "
+            "ask about these texts alone."
         )
 
 

@@ -15,6 +15,7 @@ from engine.allocation.strategies import FEWEST_TO_RECTIFY
 from engine.data import Dataset
 from engine.data.sealing import Sealing, fewest_to_finetune
 from engine.errors import ArgumentError, DataError
+from engine.rectification.dataset import check_population
 from engine.runs.pace import SECONDS_TO_FIT, SECONDS_TO_PREDICT, UNTRAINED, pilot_work, strategy_seconds
 from engine.runs.states import DEFAULT_MODEL, RunKind, RunSettings
 
@@ -110,14 +111,20 @@ def require_labels(dataset: Dataset, kind: RunKind, settings: RunSettings) -> No
         )
 
 
-def preflight(dataset: Dataset, settings: RunSettings) -> Preflight:
+def preflight(dataset: Dataset, settings: RunSettings, population: str = "these") -> Preflight:
     """Estimate device, memory and time of a run.
+
+    Args:
+        dataset: The data.
+        settings: The run's settings.
+        population: What the answer is to speak of, "these" texts or a "larger" population.
 
     Raises:
         ArgumentError: The service that the run reports to is not installed, or the objective does not suit the labels.
-        DataError: The labels are fewer than a plan needs.
+        DataError: The labels are fewer than a plan needs, or the pool too small for the population.
     """
     require_service(settings.report_to)
+    check_population(dataset, population)
     require_labels(dataset, "run", settings)
     gpu, cores = gpu_name(), psutil.cpu_count() or 1
     seconds = _SECONDS_TO_START + _seconds(dataset, settings) / (_GPU_SPEEDUP if gpu else max(cores / 2, 0.5))

@@ -12,7 +12,7 @@ from engine.data import Dataset
 from engine.data.sealing import Sealing
 from engine.errors import DataError, LabelwiseError, RunStopped
 from engine.learning.tracking import tracked
-from engine.rectification.dataset import check_estimand
+from engine.rectification.dataset import check_estimand, check_population
 from engine.runs import Run, RunState, Store, Study, now, open_store, reconcile
 from engine.runs.pace import SECONDS_TO_FIT, SECONDS_TO_PREDICT, UNTRAINED, costs_of, pilot_work, strategy_seconds
 from engine.runs.preflight import require_labels, require_service
@@ -36,6 +36,8 @@ def _dataset(run: Run, study: Study) -> Dataset:
             return study.unlabelled()
     dataset = study.dataset(needs_pool=run.kind not in ("efficiency", "calibration"))
     check_estimand(dataset, study.question.estimand)
+    if run.kind in ("plan", "run"):
+        check_population(dataset, study.question.population)
     require_labels(dataset, run.kind, run.settings)
     return dataset
 

@@ -82,6 +82,19 @@ def test_a_target_that_no_share_can_have_is_refused(capsys, files):
     assert open_store().studies() == ()
 
 
+@pytest.mark.parametrize("command", ["plan", "run", "estimate"])
+def test_a_pool_of_one_text_says_nothing_of_a_larger_population(capsys, tmp_path, command):
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(61)], "rating": 3.5, "guess": 3.0})
+    frame["rating"] += np.arange(61) % 2
+    frame[:60].to_csv(tmp_path / "labels.csv", index=False)
+    frame[60:].drop(columns="rating").to_csv(tmp_path / "pool.csv", index=False)
+    named = ["--text", "text", "--label", "rating", "--prediction", "guess", "--population", "larger"]
+    folder = ["-o", tmp_path / "out"] if command == "run" else []
+    said = fault(capsys, command, tmp_path / "labels.csv", tmp_path / "pool.csv", *named, *folder)
+    assert "The pool has 1 text, and an answer about a larger population needs at least 2" in said
+    assert open_store().studies() == ()
+
+
 def test_estimate_rectifies_own_predictions(capsys):
     files = [str(SAMPLE / "labels.csv"), str(SAMPLE / "pool.csv")]
     assert main(["estimate", *files, "--label", "rating", "--prediction", "model_rating", "--json"]) == 0

@@ -113,6 +113,13 @@ def test_too_few_labels_for_a_plan_are_refused_before_anything_starts(store, mon
     assert preflight(few.dataset(), RunSettings(strategy="labels-only")).seconds > 0
 
 
+def test_a_pool_of_one_text_says_nothing_of_a_larger_population(store):
+    data = make_study(store, pool=1).dataset()
+    with pytest.raises(DataError, match=r"^The pool has 1 text.*needs at least 2; bring a larger pool, or ask about"):
+        preflight(data, RunSettings(strategy="labels-only"), "larger")
+    assert preflight(data, RunSettings()).seconds > 0
+
+
 def test_a_seed_that_no_generator_takes_starts_no_run(store, study, monkeypatch):
     monkeypatch.setattr(launching, "_launch", lambda _store, run: run)
     for seed in (-1, 2**63, 99999999999999999999):

@@ -281,3 +281,12 @@ def test_a_run_asked_to_stop_keeps_its_trials_and_goes_on_from_them(in_process, 
     monkeypatch.setattr(pilot, "run_trial", lambda *args, **options: done.append(args) or run_trial(*args, **options))
     assert process.execute(run.id) == 0
     assert len(done) == total - 3
+
+
+@pytest.mark.parametrize("kind", ["plan", "run"])
+def test_a_pool_of_one_text_is_refused_for_a_larger_population_before_any_work(in_process, store, kind):
+    study = make_study(store, pool=1, population="larger")
+    status, run = in_process(study, kind, RunSettings())
+    assert (status, run.state) == (1, RunState.FAILED)
+    assert run.error.startswith("The pool has 1 text, and an answer about a larger population needs at least 2")
+    assert store.step_results(run.id) == {}

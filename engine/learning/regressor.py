@@ -179,7 +179,7 @@ class Pooled:
     def below(self, ids: list[list[int]], layers: int) -> Below | None:
         """Return the states of texts below a layer; None where they are too large to keep."""
         half = has_half_precision(self.encoder.device, self.base.config.model_type)
-        return Below.of(self.encoder, ids, layers, torch.bfloat16 if half else torch.float32)
+        return Below.of(self.encoder, ids, layers, torch.bfloat16 if half else self.base.dtype)
 
     def location(self, columns: Floats) -> float:
         """Return the mean label; columns have shape (s, 1)."""

@@ -344,6 +344,15 @@ def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path)
         assert (loaded(inputs, mask) - found).abs().max() > 1e-3
 
 
+def test_a_model_in_half_precision_that_trains_in_single_reads_on_in_its_own(folder, texts, monkeypatch):
+    monkeypatch.setattr("engine.learning.training.has_half_products", lambda: False)
+    encoder = load_encoder(folder("Deberta"))
+    encoder = replace(encoder, model=copy.deepcopy(encoder.model).to(torch.bfloat16))
+    reader, y = Pooled(encoder, pooled_states(encoder, texts)[:, -1]), np.arange(len(texts)) % 4 + 1.0
+    recipe = Recipe(folds=2, epochs=1, steps=6, rank=4, frozen=1 / 3)
+    assert np.isfinite(fine_tune(reader, texts, y, classes=None, recipe=recipe, seed=1).predict(texts)).all()
+
+
 @pytest.mark.parametrize("family", ["Bert", "Deberta", "DebertaV2", "ModernBert", *UNUSUAL])
 def test_adapters_side_by_side_end_as_one_after_another(folder, family, texts, monkeypatch):
     monkeypatch.setattr("engine.learning.training.has_half_products", lambda: False)

@@ -20,9 +20,14 @@ Choose = Callable[[list[int], torch.Tensor], None]
 
 def layers_of(model: Any) -> tuple[str, nn.ModuleList]:
     """Return the name of the stack of a model's layers, and the stack; an empty one where it is no list."""
-    count = getattr(model.config, "num_hidden_layers", 0)
+    config = model.config.get_text_config()
+    count = getattr(config, "num_hidden_layers", 0)
+    # A model that reads pictures too has layers for them, of which there may be as many.
+    apart = set() if config is model.config else set(model.modules()) - set(model.get_decoder().modules())
     stacks = (
-        (name, part) for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == count
+        (name, part)
+        for name, part in model.named_modules()
+        if isinstance(part, nn.ModuleList) and part not in apart and len(part) == count
     )
     return next(stacks, ("", nn.ModuleList()))
 

@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tiny_models import as_the_card_says, byte_pairs, made
 
 from engine.errors import ModelError
+from engine.learning.averaging import adapted as names_of_adapted
 from engine.learning.below import layers_of
 from engine.learning.decoders import load_decoder
 from engine.learning.embeddings import pooled_states
@@ -295,6 +296,26 @@ def test_a_batch_in_training_is_read_as_a_padded_one(folder, family):
     ours, theirs = read(lambda backbone: last_states(backbone, inputs, mask)), read(plainly)
     torch.testing.assert_close(ours[0], theirs[0], atol=1e-5, rtol=1e-4)
     assert float((ours[1] - theirs[1]).norm() / theirs[1].norm()) < 1e-5
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_of_a_model_that_reads_pictures_too_the_layers_for_texts_are_taken(layers):
+    pictures = transformers.SiglipVisionConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=layers, num_attention_heads=4, image_size=32,
+        patch_size=8,
+    )  # fmt: skip
+    written = transformers.Gemma3TextConfig(**DECODERS["Gemma3"])
+    config = transformers.Gemma3Config(
+        text_config=written.to_dict(), vision_config=pictures.to_dict(), mm_tokens_per_image=4
+    )
+    for kind, path in (("Model", ""), ("ForConditionalGeneration", "model.")):
+        model = made(getattr(transformers, f"Gemma3{kind}"), config)
+        name, found = layers_of(model)
+        assert name == f"{path}language_model.layers"
+        assert found is model.get_submodule(name)
+        names = names_of_adapted(model, 1 / 3)
+        assert len(names) == 2 * 7
+        assert all(name.startswith(f"{path}language_model.layers.") for name in names)
 
 
 @pytest.mark.parametrize("family", ["Bert", "Roberta"])

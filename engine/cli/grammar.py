@@ -38,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
     app.add_argument("--address", default="127.0.0.1", help="default 127.0.0.1: this computer alone")
 
     demo = _command(commands, "demo", do.demo, "from the sample data to a report, no questions", as_json=True)
-    demo.add_argument("-o", "--output", type=Path, default=Path("labelwise-demo"), metavar="DIR")
+    output = Path("labelwise-demo")
+    demo.add_argument("-o", "--output", type=Path, default=output, metavar="DIR", help=f"default: {output}")
 
     check = _command(commands, "check", do.check, "look the files over", as_json=True)
     _data_arguments(check)
@@ -118,7 +119,8 @@ def parser() -> argparse.ArgumentParser:
 def _command(
     commands: Any, name: str, action: Callable[[Arguments], int | None] | None, sentence: str, *, as_json: bool = False
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=sentence, description=sentence.capitalize() + ".")
+    description = f"{sentence[0].upper()}{sentence[1:]}."
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=sentence, description=description)
     if action is not None:
         parser.set_defaults(do=action)
     if as_json:
@@ -141,7 +143,7 @@ def _selecting_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = RunSettings()
     parser.add_argument("pool", type=Path, metavar="POOL", help=_FORMATS)
     parser.add_argument("--text", metavar="COLUMN", help="column with the text")
-    parser.add_argument("--label", metavar="COLUMN", help="column for the label; default: label")
+    parser.add_argument("--label", metavar="COLUMN", help="column for the label; default: that of --labels, else label")
     parser.add_argument("--labels", type=Path, metavar="LABELS", help="labels at hand, to fit a head that is unsure")
     _model_arguments(parser)
     parser.add_argument("--count", type=int, default=defaults.count, help=f"default: {defaults.count}")

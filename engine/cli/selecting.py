@@ -35,7 +35,7 @@ _NEW_LABEL = "label"
 
 def select(options: Arguments) -> None:
     """Choose texts of a pool and write them into a file to be labelled."""
-    check_output(options.output, options.label or _NEW_LABEL, options.force)
+    check_output(options.output, _label(options), options.force)
     asked = {name: getattr(options, name) for name in ("model", "keep", "count", "draw", "seed")}
     settings = RunSettings(**asked, answers=_answers(options))
     store = open_store()
@@ -84,6 +84,13 @@ def _answers(options: Arguments) -> Answers | None:
     except ValueError:
         raise ArgumentError(f"--rating is {options.rating!r}; a range is written as 1:5.") from None
     return Answers(low=low, high=high, whole=low.is_integer() and high.is_integer())
+
+
+def _label(options: Arguments) -> str:
+    """The column that answers stand in; the files are looked into only where there is an output that may hold some."""
+    if options.label or options.labels is None or not options.output.exists():
+        return options.label or _NEW_LABEL
+    return chosen_roles(options, read_table(options.labels), read_table(options.pool)).label
 
 
 def check_output(output: Path, label: str, force: bool) -> None:

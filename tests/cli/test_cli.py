@@ -82,6 +82,21 @@ def test_a_target_that_no_share_can_have_is_refused(capsys, files):
     assert open_store().studies() == ()
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("calibrate", "Measure a model on several tasks and learn what CoS-Low says about it."),
+        ("demo", "default: labelwise-demo"),
+        ("select", "column for the label; default: that of --labels, else label"),
+    ],
+)
+def test_help_says_what_holds(capsys, monkeypatch, command, said):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["plan", "run", "estimate"])
 def test_a_pool_of_one_text_says_nothing_of_a_larger_population(capsys, tmp_path, command):
     frame = pd.DataFrame({"text": [f"text {i}" for i in range(61)], "rating": 3.5, "guess": 3.0})

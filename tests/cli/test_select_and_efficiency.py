@@ -112,3 +112,10 @@ def test_select_loses_no_file_and_explains_its_faults(capsys, pool, tmp_path):
     pool.write_text("no,remarks\n1,\n2,\n")
     assert "holds no text in 'remarks'" in fault(capsys, "select", pool, "--text", "remarks", "-o", output)
     assert not output.exists()
+
+
+def test_select_counts_the_answers_in_the_column_of_the_labels_at_hand(capsys, files):
+    labels, rest = files
+    asked = ["select", rest, "--labels", labels]
+    assert "labels.csv exists already and holds 60 answers in 'rating'" in fault(capsys, *asked, "-o", labels)
+    assert "labels.csv exists already; name another" in fault(capsys, *asked, "--label", "grade", "-o", labels)

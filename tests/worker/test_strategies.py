@@ -12,7 +12,7 @@ import pytest
 from made_studies import make_study, rows
 
 from engine.data.sealing import Sealing
-from engine.runs import RunSettings, RunState, Store, home, now, open_store, read_results
+from engine.runs import RunSettings, RunState, Store, home, now, open_store, read_results, sample_study
 from engine.runs.progress import ProgressReport
 from engine.worker import process
 from engine.worker.job import MODELS, Job
@@ -281,6 +281,17 @@ def test_a_run_asked_to_stop_keeps_its_trials_and_goes_on_from_them(in_process, 
     monkeypatch.setattr(pilot, "run_trial", lambda *args, **options: done.append(args) or run_trial(*args, **options))
     assert process.execute(run.id) == 0
     assert len(done) == total - 3
+
+
+def test_the_identifiers_of_the_rows_stand_in_the_tables_of_a_run(in_process, store):
+    study = sample_study(store)
+    data = study.dataset()
+    run, *_ = finished(in_process, study, strategy="labels-only")
+    labels = pd.read_csv(run.folder / "labels.csv")
+    predictions = pd.read_parquet(run.folder / "predictions.parquet")
+    assert labels["id"].tolist() == data.ids.tolist() == predictions["id"][: data.n].tolist()
+    assert predictions["id"][data.n :].tolist() == data.pool_ids.tolist()
+    assert predictions["id"].is_unique
 
 
 @pytest.mark.parametrize("kind", ["plan", "run"])

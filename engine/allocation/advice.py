@@ -53,8 +53,9 @@ def plan_directions(made: Plan, written: Written, money: float | None = None) ->
         money and the price of a label.
     """
     low, high = made.flat_region
+    near = f"Any split from {low:,} to {high:,}" if low < high else f"No split but that at {low:,}"
     return {
-        "Flat region": f"Any split from {low:,} to {high:,} fine-tuning labels is within 2% of the best.",
+        "Flat region": f"{near} fine-tuning labels is within 2% of the best.",
         **_next_labels(made, written),
         "Target": _target_words(made, written),
         "Money": _money_words(made, written, money),

@@ -185,10 +185,11 @@ def _add_levels(figure: go.Figure, plan: Plan, top: float) -> None:
     lines.sort()
     for place, (y, text, colour) in enumerate(lines):
         near = [abs(other - y) < 0.07 * top for other, _, _ in lines[place + 1 : place + 2] + lines[:place][-1:]]
-        # The lowest and the lower of two near ones are named below themselves, one between two others at its left.
+        # The lowest and the lower of two near ones are named below themselves; at its left one between two others, and
+        # the lowest where another is near and there is no room below it.
         under = (place == 0 or (place + 1 < len(lines) and near[0])) and y > 0.07 * top
         dash = "dot" if text == "your target" else "dash"
-        add_level(figure, y, text, colour, dash, under=under, at_left=under and near[-1] and place > 0)
+        add_level(figure, y, text, colour, dash, under=under, at_left=near[-1] and under == (place > 0))
 
 
 def _add_optimum(figure: go.Figure, plan: Plan, shown: str, top: float) -> None:

@@ -56,6 +56,14 @@ def test_the_target_is_answered_by_the_labels_that_it_takes(population, target):
     assert (f"That is {needed - asked.n:,} more than you have." in said) == (needed > asked.n)
 
 
+def test_a_flat_region_of_one_split_is_no_range():
+    low, high = made().flat_region
+    assert f"Any split from {low} to {high} fine" in plan_directions(made(), written)["Flat region"]
+    late = made(finetune_minimum=390)
+    assert late.flat_region == (390, 390)
+    assert plan_directions(late, written)["Flat region"].startswith("No split but that at 390 fine-tuning labels is")
+
+
 def test_the_next_labels_are_as_many_as_there_are_texts():
     few = made(population="these", m=31, costs=PRICED)
     now, gain = few[few.recommended].half_width, few.gain_of_labels(30)

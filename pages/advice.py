@@ -20,7 +20,7 @@ def bare(value: float, share: bool) -> str:
     if not share:
         return parts.number(value)
     points = 100 * value
-    return f"{points:.1f}" if points >= 0.1 else parts.number(points, 2)
+    return f"{points:.1f}" if points >= 0.95 else parts.number(points, 2)
 
 
 # ---------------------------------------------------------------- the recommendation

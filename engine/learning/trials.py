@@ -14,7 +14,16 @@ from engine.learning.learners import Learner
 from engine.learning.models import Progress, silent
 from engine.learning.training import LossReport
 
-__all__ = ["Trial", "above_zero", "class_shares", "label_variance", "outcomes", "residual_variance", "run_trial"]
+__all__ = [
+    "Trial",
+    "above_zero",
+    "class_shares",
+    "label_variance",
+    "outcomes",
+    "residual_variance",
+    "run_trial",
+    "weighed",
+]
 
 Floats = NDArray[np.float64]
 _NEXT_TO_NOTHING = 1e-10
@@ -46,6 +55,22 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary fit for JSON."""
         return asdict(self)
+
+
+def weighed(columns: Floats, weights: Floats | None) -> Floats:
+    """Return what each row adds to the error of a weighted mean, w (y - mean y), in the unit of the labels.
+
+    The variance of these, times Kish's factor and over n, is that of the weighted mean (Hajek): labels and predictions
+    that are weighed lead from a slope to the variance that a weighted estimate will have.
+
+    Args:
+        columns: Labels or predictions, shape (n, k).
+        weights: Of the rows, shape (n,); None, or none above zero, leaves the columns as they are.
+    """
+    if weights is None or not weights.any():
+        return columns
+    part = weights / weights.sum()
+    return np.asarray((weights / np.sqrt((weights**2).mean()))[:, None] * (columns - part @ columns))
 
 
 def class_shares(y: Floats) -> Floats:
@@ -95,13 +120,12 @@ def residual_variance(y: Floats, predictions: Floats, shares: Floats | None = No
     return residual / max(total - fitted - 1, 1) / k, spread_of_labels / (total - fitted) / k, float(max(seen - 2, 1))
 
 
-def above_zero(variance: float, y: Floats, seen: int, *, classes: bool) -> float:
+def above_zero(variance: float, spread: float, seen: int, *, classes: bool) -> float:
     """Return a residual variance that can be believed of so many labels seen, where nothing is left of theirs.
 
     A label more counts of which half is left: that none of 20 is mistaken does not say that none ever is. Of numbers a
-    little may be left of every label, and that is believed. Labels y have shape (n, k).
+    little may be left of every label, and that is believed. `spread` is the label variance.
     """
-    spread = label_variance(y, classes=classes)
     is_left = not classes and variance > _NEXT_TO_NOTHING * spread
     return max(variance, 0.0 if is_left else 0.5 / (seen + 1) * spread, float(np.finfo(float).tiny))
 
@@ -118,14 +142,22 @@ def run_trial(
     progress: Progress = silent,
     report_loss: LossReport | None = None,
     shares: Floats | None = None,
+    weights: Floats | None = None,
 ) -> Trial:
-    """Fit on the rows `train` and score on the rows `holdout`; `shares` as in `residual_variance`."""
+    """Fit on the rows `train` and score on the rows `holdout`.
+
+    `shares` are as in `residual_variance`; `weights`, of all rows, are those of the estimate, and leave no shares.
+    """
     start = perf_counter()
     model = learner.fit([texts[i] for i in train], y[train], seed=seed, progress=progress, report_loss=report_loss)
     predictions = model.predict([texts[i] for i in holdout], rough=True)
     columns = predictions if classes else predictions[:, None]
-    variance, spread, freedom = residual_variance(outcomes(y[holdout], classes), columns, shares)
+    own = None if weights is None else weights[holdout]
+    labels = weighed(outcomes(y[holdout], classes), own)
+    variance, spread, freedom = residual_variance(labels, weighed(columns, own), shares)
     score = 1 - variance / spread if spread > 0 else 0.0
-    known = outcomes(y[np.concatenate([train, holdout])], classes)
-    variance = above_zero(variance, known, len(holdout), classes=classes is not None)
+    known = np.concatenate([train, holdout])
+    labels = weighed(outcomes(y[known], classes), None if weights is None else weights[known])
+    counted = classes is not None and weights is None
+    variance = above_zero(variance, label_variance(labels, classes=counted), len(holdout), classes=counted)
     return Trial(name, len(train), seed, variance, score, freedom, perf_counter() - start)

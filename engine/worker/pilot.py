@@ -11,14 +11,20 @@ from numpy.typing import NDArray
 from engine.allocation import Design, Plan, RampUpStep, best_folds, plan, weigh
 from engine.data.sealing import Rows
 from engine.errors import RunError
-from engine.learning.trials import above_zero, class_shares, label_variance, outcomes, residual_variance, run_trial
+from engine.learning.trials import (
+    above_zero,
+    class_shares,
+    label_variance,
+    outcomes,
+    residual_variance,
+    run_trial,
+    weighed,
+)
 from engine.runs.pace import SEEDS, costs_of, strategy_seconds
 from engine.scaling import Law, effective_freedom, fit_law
 from engine.worker.asking import asked
 from engine.worker.coslow import record_curve
 from engine.worker.job import MODELS, PILOT, Job
-
-_RELATED = 1.5  # so many times from Kish's factor, weights go with the labels, and not with the pilot's luck
 
 
 def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
@@ -54,7 +60,8 @@ def _trials(job: Job, coslow: float | None, before: float, *, first: bool) -> tu
     trials, opened = job.sealing.trials(SEEDS[name], data.y if job.classes else None), job.sealing.pilot_size
     # The probe has a closed form: no objective to choose.
     objective = "" if name == "probe" else job.settings.objective
-    inputs = [["trial", name, objective, opened, len(train), seed] for seed, train, _ in trials]
+    how = [name, objective] if data.weights is None else [name, objective, "weighed"]
+    inputs = [["trial", *how, opened, len(train), seed] for seed, train, _ in trials]
     # Named by the step too: a run that resumes in a later step finds the earlier ones' trials again.
     steps = [f"trial {name} {opened:05d} {len(train):05d} {seed}" for seed, train, _ in trials]
     own = job.store.step_results(job.run.id)
@@ -72,8 +79,9 @@ def _trials(job: Job, coslow: float | None, before: float, *, first: bool) -> tu
             losses = job.loss_report(f"trial on {len(train)} of {opened} labels with seed {seed}")
             texts = list(data.texts)
             trial = run_trial(
-                name, job.learner(), texts, data.y, job.classes, train, holdout, seed, progress, losses, _shares(job)
-            )
+                name, job.learner(), texts, data.y, job.classes, train, holdout, seed, progress, losses, _shares(job),
+                data.weights,
+            )  # fmt: skip
             job.tracker.log({"trial/labels": trial.size, "trial/residual_variance": trial.variance})
             print(f"         {name} on {trial.size} labels, seed {seed}: residual variance {trial.variance:.4g}")
             return trial.to_dict()
@@ -97,11 +105,11 @@ def _trials(job: Job, coslow: float | None, before: float, *, first: bool) -> tu
 def _law(job: Job, trials: pd.DataFrame, zero_shot: float | None) -> Law:
     # Fine-tuning begins at the model's own answers; a probe, or predictions of another model, do not.
     begins = job.settings.learner != "probe" and job.dataset.predictions is None
-    left = trials.groupby("size")["variance"].transform("mean")
+    left = trials.groupby("size")["variance"].transform("mean") if _counted(job) else None
     return fit_law(
         trials["size"],
         trials["variance"],
-        degrees_of_freedom=effective_freedom(trials["degrees_of_freedom"], _tails(job), left if job.classes else None),
+        degrees_of_freedom=effective_freedom(trials["degrees_of_freedom"], _tails(job), left),
         holdouts=trials["seed"],
         label_variance=_label_variance(job),
         zero_shot_variance=zero_shot if begins else None,
@@ -113,37 +121,36 @@ def _pilot_labels(job: Job) -> NDArray[np.float64]:
     return outcomes(job.dataset.y[job.sealing.pilot], job.classes)
 
 
+def _counted(job: Job) -> bool:
+    """Whether the labels are classes that count alike; with weights they are what each row adds to a share's error."""
+    return job.classes is not None and job.dataset.weights is None
+
+
+def _weighed(job: Job, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The pilot's labels, or predictions of them, as the weights of the rows let them count."""
+    weights = job.dataset.weights
+    return weighed(columns, None if weights is None else weights[job.sealing.pilot])
+
+
 def _tails(job: Job) -> NDArray[np.float64]:
     """The pilot's labels, and one more of each class: a class that they lack says as little as a rare one."""
-    labels = _pilot_labels(job)
-    return np.concatenate([labels, np.eye(job.classes)]) if job.classes else labels
+    labels = _weighed(job, _pilot_labels(job))
+    return np.concatenate([labels, np.eye(labels.shape[1])]) if _counted(job) else labels
 
 
 def _shares(job: Job) -> NDArray[np.float64] | None:
-    """What the pilot's labels say of each class's share; None for numbers."""
-    return class_shares(_pilot_labels(job)) if job.classes else None
+    """What the pilot's labels say of each class's share; None for numbers, and for classes that do not count alike."""
+    return class_shares(_pilot_labels(job)) if _counted(job) else None
 
 
-def _plain_shares(job: Job) -> tuple[float, ...] | None:
-    shares = _shares(job)
-    return None if shares is None else tuple(shares.tolist())
-
-
-def _design_effect(job: Job) -> float:
-    """How many times as large the weights make the variance of a mean.
-
-    Kish's factor is that of weights that have nothing to do with the labels. The pilot's labels tell whether they have:
-    where the rows of large weight are those that hardly vary, as the usual ones beside a rare class that was sampled
-    more often, the variance is far smaller.
-    """
-    data, rows = job.dataset, job.sealing.pilot
-    if data.weights is None or not data.weights[rows].any():
-        return data.design_effect
-    labels, part = _pilot_labels(job), data.weights[rows] / data.weights[rows].sum()
-    found = float((part[:, None] ** 2 * (labels - part @ labels) ** 2).sum(0).mean())
-    if not found > 0:
-        return data.design_effect
-    return data.design_effect * found / float((part**2).sum() * labels.var(0, ddof=1).mean())
+def _estimated_shares(job: Job) -> tuple[float, ...] | None:
+    """Each class's share as the estimate will weigh it; None for numbers."""
+    if not job.classes:
+        return None
+    labels, weights = _pilot_labels(job), job.dataset.weights
+    part = np.ones(len(labels)) if weights is None else weights[job.sealing.pilot]
+    labels = labels * (part / part.mean())[:, None] if part.any() else labels
+    return tuple(class_shares(labels).tolist())
 
 
 def _label_variance(job: Job) -> float:
@@ -153,13 +160,15 @@ def _label_variance(job: Job) -> float:
         RunError: They are numbers and all the same.
     """
     labels = _pilot_labels(job)
-    variance = label_variance(labels, classes=job.classes is not None)
-    if not variance > 0:
+    variance = label_variance(_weighed(job, labels), classes=_counted(job))
+    if variance > 0:
+        return variance
+    if not job.classes:
         raise RunError(
             f"All {len(labels):,} labels that the pilot opened are {labels[0, 0]:g}: nothing can be planned from them. "
             "Label more, or choose the strategy labels-only."
         )
-    return variance
+    return label_variance(labels, classes=True)
 
 
 def _following(job: Job, further: list[int]) -> int | None:
@@ -174,8 +183,8 @@ def _weigh(job: Job, law: Law, following: int | None, pace: float, zero_shot: fl
     data, settings, question = job.dataset, job.settings, job.study.question
     further = job.sealing.opened(following).trials(SEEDS[settings.learner]) if following else []
     design = Design(
-        data.n, data.m, _label_variance(job), question.population, question.confidence, _design_effect(job),
-        _plain_shares(job),
+        data.n, data.m, _label_variance(job), question.population, question.confidence, data.design_effect,
+        _estimated_shares(job),
     )  # fmt: skip
     costs = costs_of(settings, pace, asks=data.predictions is None)
     return weigh(
@@ -213,8 +222,8 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         label_variance=_label_variance(job),
         population=question.population,
         confidence=question.confidence,
-        design_effect=_design_effect(job),
-        shares=_plain_shares(job),
+        design_effect=data.design_effect,
+        shares=_estimated_shares(job),
         folds=_folds(job),
         # Neither what this pilot opened nor what an earlier one did can rectify a split.
         finetune_minimum=max(job.sealing.pilot_size, job.store.opened_labels(job.study, settings.seed)),
@@ -225,25 +234,12 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         costs=costs_of(settings, seconds_per_label, asks=data.predictions is None),
     )
     job.record("plan", made.to_dict())
-    job.record("details pilot", {"warnings": _warnings(job)})
+    labels = _pilot_labels(job)
+    if data.classes and np.ptp(labels, 0).max() == 0:
+        every = f"All {len(labels):,} labels that the pilot opened are “{data.classes[labels[0].argmax()]}”"
+        job.record("details pilot", {"warnings": [f"{every}: it could not see what a model learns."]})
     print(f"         {made.why}")
     return made
-
-
-def _warnings(job: Job) -> list[str]:
-    """What the pilot's labels keep the plan from knowing."""
-    data, labels, told = job.dataset, _pilot_labels(job), []
-    if data.classes and np.ptp(labels, 0).max() == 0:
-        only = data.classes[labels[0].argmax()]
-        told.append(
-            f"All {len(labels):,} labels that the pilot opened are “{only}”: it could not see what a model learns."
-        )
-    if not 1 / _RELATED < _design_effect(job) / data.design_effect < _RELATED:
-        told.append(
-            "The weights go with the labels: labels alone have the width that is planned, but what a model saves was "
-            "seen without weights and may be more or less."
-        )
-    return told
 
 
 def _zero_shot(job: Job) -> tuple[float | None, float | None]:
@@ -253,8 +249,9 @@ def _zero_shot(job: Job) -> tuple[float | None, float | None]:
     if known is None:
         return None, None
     columns = known if known.ndim == 2 else known[:, None]
-    variance, _, freedom = residual_variance(_pilot_labels(job), columns, _shares(job))
-    least = above_zero(variance, _pilot_labels(job), len(rows), classes=job.classes is not None)
+    labels, counted = _weighed(job, _pilot_labels(job)), _counted(job)
+    variance, _, freedom = residual_variance(labels, _weighed(job, columns), _shares(job))
+    least = above_zero(variance, _label_variance(job), len(rows), classes=counted)
     if least > variance:  # of errors of which none was seen hardly anything is known
         return least, 1.0
-    return variance, float(effective_freedom(freedom, _tails(job), variance if job.classes else None))
+    return variance, float(effective_freedom(freedom, _tails(job), variance if counted else None))

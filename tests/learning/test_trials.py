@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from engine.data.sealing import Sealing
-from engine.learning.trials import above_zero, class_shares, label_variance, residual_variance
+from engine.learning.trials import above_zero, class_shares, label_variance, residual_variance, weighed
+from engine.rectification import rectified_mean
 
 
 def one_hot(labels):
@@ -75,15 +76,33 @@ def test_of_many_classes_those_not_held_out_weigh_no_more_than_their_share():
 
 
 def test_what_is_left_is_never_nothing_and_has_the_unit_of_the_labels():
-    y = np.arange(10.0)[:, None]
-    assert above_zero(0.0, 1e-9 * y, 5, classes=False) == pytest.approx(1e-18 * above_zero(0.0, y, 5, classes=False))
-    assert above_zero(0.0, 0 * y, 5, classes=False) > 0
-    assert above_zero(3.0, y, 5, classes=False) == 3
-    assert above_zero(1e-6, y, 5, classes=False) == 1e-6  # of numbers a little may be left of every label
+    assert above_zero(0.0, 1e-18, 5, classes=False) == pytest.approx(1e-18 * above_zero(0.0, 1.0, 5, classes=False))
+    assert above_zero(0.0, 0.0, 5, classes=False) > 0
+    assert above_zero(3.0, 9.0, 5, classes=False) == 3
+    assert above_zero(1e-6, 9.0, 5, classes=False) == 1e-6  # of numbers a little may be left of every label
     # None of nine was mistaken: half of ten is as much as can be left.
-    assert above_zero(0.0, y, 9, classes=False) == pytest.approx(0.05 * y.var(ddof=1))
-    coins = one_hot([0, 1] * 50)
-    assert above_zero(0.0, coins, 9, classes=True) == pytest.approx(0.05 * label_variance(coins, classes=True))
+    assert above_zero(0.0, 9.0, 9, classes=False) == pytest.approx(0.45)
+    assert above_zero(1e-6, 0.25, 9, classes=True) == pytest.approx(0.0125)
+
+
+def test_what_is_weighed_leads_to_the_variance_of_a_weighted_estimate():
+    """Against the rectified mean of many draws, weights that go with the labels."""
+    rng, n, found, expected = np.random.default_rng(3), 400, [], []
+    for _ in range(20):
+        weights = np.where(np.arange(n) % 4 == 0, 5.0, 1.0)
+        f = rng.normal(size=n) * weights
+        y = f + rng.normal(size=n) * np.where(weights > 1, 0.2, 2.0)
+        pool = rng.normal(size=200_000)
+        kish = n * (weights**2).sum() / weights.sum() ** 2
+        labels = weighed(y[:, None], weights)
+        variance, spread, _ = residual_variance(labels, weighed(f[:, None], weights))
+        assert spread == pytest.approx(label_variance(labels, classes=False))
+        found.append(np.sqrt(kish * variance / n))
+        estimate = rectified_mean(y, f, pool, weights=weights, pool_weights=np.ones(len(pool)))
+        expected.append(estimate.standard_error)
+    assert np.mean(found) == pytest.approx(np.mean(expected), rel=0.05)
+    np.testing.assert_array_equal(weighed(y[:, None], None), y[:, None])
+    np.testing.assert_array_equal(weighed(y[:, None], np.zeros(n)), y[:, None])
 
 
 @pytest.mark.parametrize(("seen", "of"), [(0, 50), (1, 50), (25, 50)])

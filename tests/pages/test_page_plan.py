@@ -73,7 +73,8 @@ def test_widths_of_shares_are_in_percentage_points(visit: Visit, store: engine.S
 def test_a_small_width_of_shares_is_not_none() -> None:
     assert advice.half_width(0.0312, share=True) == "± 3.1 points"
     assert advice.half_width(0.000312, share=True) == "± 0.031 points"
-    assert advice.bare(0.001, share=True) == "0.1"
+    assert advice.bare(0.00391, share=True) == "0.39"
+    assert advice.bare(0.00999, share=True) == "1.0"
     assert advice.half_width(0.0312, share=False) == "± 0.0312"
 
 

@@ -134,9 +134,12 @@ def test_estimate_needs_no_text_column(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_plan_run_report_and_delete(capsys, tmp_path):
+    # The model reads every text once; a part of the pool speaks of the larger population as well.
+    pool, out = tmp_path / "pool.csv", tmp_path / "out"
+    pd.read_csv(SAMPLE / "pool.csv").head(300).to_csv(pool, index=False)
+    files = [ON_SAMPLE[0], str(pool), *ON_SAMPLE[2:], "--population", "larger"]
     settings = ["--learner", "probe", "--strategy", "cross-fit"]
-    out = tmp_path / "out"
-    assert main(["run", *ON_SAMPLE, *settings, "-o", str(out), "--json"]) == 0
+    assert main(["run", *files, *settings, "-o", str(out), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert set(record) == {"run", "plan", "estimate"}
     truth = json.loads((SAMPLE / "truth.json").read_text())["mean_rating"]
@@ -152,7 +155,7 @@ def test_plan_run_report_and_delete(capsys, tmp_path):
     }
     run_id = record["run"]["id"]
 
-    assert main(["plan", *ON_SAMPLE, "--half-width", "0.05", "--json"]) == 0
+    assert main(["plan", *files, "--half-width", "0.05", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert {row["name"] for row in plan["strategies"]} == {"labels-only", "split", "cross-fit"}
     assert plan["recommended"] in {row["name"] for row in plan["strategies"]}

@@ -179,17 +179,17 @@ def test_weights_that_go_with_the_labels_widen_the_plan_as_they_do_the_estimate(
     in_process, quick_coslow, store, related
 ):
     """A class of one in fifty that was sampled as often as the other."""
-    texts, rng = rows(400, 1)[0], np.random.default_rng(0)
-    labels = np.array(["yes", "no"])[rng.permutation(200) % 2]
+    texts, rng = rows(540, 1)[0], np.random.default_rng(0)
+    labels = np.array(["yes", "no"])[rng.permutation(140) % 2]
     weights = np.where(labels == "yes", 0.04, 1.96)
     weights = weights if related else rng.permutation(weights)
-    frames = {"text": texts[:200], "label": labels, "w": weights}, {"text": texts[200:], "w": np.ones(200)}
+    frames = {"text": texts[:140], "label": labels, "w": weights}, {"text": texts[140:], "w": np.ones(400)}
     files = [store.save_file(f"{k}.csv", pd.DataFrame(frame).to_csv().encode()) for k, frame in enumerate(frames)]
     study = store.create_study("weighted", *files, Roles("text", "label", weight="w"), Question(estimand="shares"))
     _, results, _ = finished(in_process, study, "plan")
     _, alone, _ = finished(in_process, study, strategy="labels-only")
     achieved = float(np.mean(alone.estimate.width)) / 2
-    assert results.plan["labels-only"].half_width == pytest.approx(achieved, rel=0.15)
+    assert results.plan["labels-only"].half_width == pytest.approx(achieved, rel=0.3)
     _, crossed, _ = finished(in_process, study, strategy="cross-fit", folds=5)
     achieved = float(np.mean(crossed.estimate.width)) / 2
     assert crossed.plan["cross-fit"].half_width == pytest.approx(achieved, rel=0.3)
@@ -210,7 +210,7 @@ def test_the_pilot_goes_on_until_it_has_seen_a_rare_class(in_process, quick_cosl
 def test_a_pilot_that_has_seen_one_class_says_so(in_process, quick_coslow, store, monkeypatch):
     monkeypatch.setattr(Sealing, "steps", lambda sealing: [sealing.pilot_size])
     study = make_rare(store, "no", ["yes"] * 3)
-    run, results, _ = finished(in_process, study, "run")
+    run, results, _ = finished(in_process, study, strategy="split")
     said = "All 37 labels that the pilot opened are “no”: it could not see what a model learns."
     assert results.details["warnings"] == [said]
     assert said in html_report(store, run.id)

@@ -38,10 +38,8 @@ def check_options(
         raise ArgumentError(f"finetune_minimum is {finetune_minimum}; it cannot be negative.")
     if zero_shot_variance is not None and not (np.isfinite(zero_shot_variance) and zero_shot_variance >= 0):
         raise ArgumentError(f"zero_shot_variance is {zero_shot_variance}; it must be finite and not negative.")
-    if not (np.isfinite(design_effect) and design_effect > 0):
-        raise ArgumentError(
-            f"design_effect is {design_effect}; it must be finite and above zero, and is 1 without weights."
-        )
+    if not (np.isfinite(design_effect) and design_effect >= 1):
+        raise ArgumentError(f"design_effect is {design_effect}; it is 1 without weights and larger with them.")
     if half_width is not None:
         check_half_width(half_width)
 

@@ -26,11 +26,11 @@ class Design:
     Attributes:
         n: Number of labels.
         m: Number of unlabelled texts.
-        label_variance: Var(Y) in squared units of the label.
+        label_variance: Var(Y) in squared units of the label; of weighted rows that in which each counts by its squared
+            weight, and residual variances likewise.
         population: "these" (labels and pool are everything) or "larger".
         confidence: Confidence level of the interval.
-        design_effect: How many times as large weights of the rows make the variance; where they have nothing to do with
-            the labels n sum w^2 / (sum w)^2 (Kish).
+        design_effect: How many times as large weights of the rows make the variance: n sum w^2 / (sum w)^2 (Kish).
         shares: Share of each class, none of them 0 or 1; None for numbers.
     """
 

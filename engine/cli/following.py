@@ -60,7 +60,11 @@ def _resuming(run: Run, output: Path | None, force: bool) -> str:
 
 @contextmanager
 def writing_told(output: Path, kind: str) -> Iterator[None]:
-    """Say in a sentence that an output, a file or a folder, cannot be written, before any work is done for it."""
+    """Say in a sentence that an output, a file or a folder, cannot be written, before any work is done for it.
+
+    Raises:
+        ArgumentError: It cannot.
+    """
     try:
         yield
     except OSError as fault:

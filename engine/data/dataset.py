@@ -59,7 +59,7 @@ class Dataset:
 
     @property
     def design_effect(self) -> float:
-        """How many times as large weights that are foreign to the labels make a mean's variance (Kish); 1 without."""
+        """How many times as large the labels' weights make the variance of a mean (Kish); 1 without weights."""
         if self.weights is None or not self.weights.any():
             return 1.0
         # Equal weights give 1, which rounding may miss from below.

@@ -124,7 +124,8 @@ class Adapters:
         # PEFT draws the adapter's start from torch's global generator, which is put back as it was; and it reads an
         # attribute of transformers by an old name, of which the user need not hear.
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(category=FutureWarning, action="ignore"):
-            warnings.simplefilter("ignore", RuntimeWarning)  # of parameters that are refused below
+            # Of parameters that are refused below.
+            warnings.filterwarnings("ignore", ".*(target_|rank_pattern|alpha_pattern)", RuntimeWarning)
             torch.manual_seed(self._seed)
             if self._model is None:
                 self._model = get_peft_model(self._base, self._config, adapter_name=name)

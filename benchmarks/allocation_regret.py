@@ -36,14 +36,14 @@ from residual_variance import TASKS, KeptRows, rows_of
 from shared_probe import Fit, probe_of
 from tqdm import tqdm
 
-from engine.allocation import Costs, Design, Plan, plan, weigh
+from engine.allocation import Design, Plan, plan, weigh
 from engine.data.sealing import Sealing
 from engine.learning.files import DEFAULT_MODEL, offline_environment
 from engine.learning.learners import Workbench
 from engine.learning.trials import residual_variance
 from engine.rectification import Estimate, rectified_mean
-from engine.runs import home
-from engine.runs.pace import AVERAGED, FEWEST, SECONDS_TO_PREDICT, SEEDS
+from engine.runs import RunSettings, home
+from engine.runs.pace import SEEDS, costs_of
 from engine.scaling import effective_freedom, fit_law
 
 CURVE = (25, 50, 100, 200, 400, 800)
@@ -173,10 +173,9 @@ def planned(draw: Draw, k: int, trials: Callable[[int], list[Trial]]) -> Plan:
     steps = draw.sealing.steps()
     for opened, following in zip(steps, [*steps[1:], None], strict=True):
         found = trials(opened)
-        name = draw.corpus.learner
-        costs = Costs(averaged=AVERAGED.get(name, 0), fewest=0 if name == "probe" else FEWEST)
-        pace = sum(t.seconds for t in found) / sum(costs.work(t.size) for t in found)
-        costs = replace(costs, seconds_per_label=pace, seconds_per_thousand=1000 * SECONDS_TO_PREDICT)
+        settings = RunSettings(learner=draw.corpus.learner)
+        work = costs_of(settings).work
+        costs = costs_of(settings, sum(t.seconds for t in found) / sum(work(t.size) for t in found))
         known = y[draw.sealing.order[:opened], None]
         spread = float(known.var(ddof=1))
         law = fit_law(
@@ -191,9 +190,9 @@ def planned(draw: Draw, k: int, trials: Callable[[int], list[Trial]]) -> Plan:
             label_degrees_of_freedom=float(effective_freedom(opened - 1, known)),
         )  # fmt: skip
         further = draw.sealing.opened(following).trials(SEEDS[draw.corpus.learner]) if following else []
-        work = sum(costs.seconds(1, len(train), 0) for _, train, _ in further)
+        seconds = sum(costs.seconds(1, len(train), 0) for _, train, _ in further)
         design = Design(n, m, spread, "these", 0.95)
-        step = weigh(law, design, opened=opened, following=following, folds=made.folds, costs=costs, seconds=work)
+        step = weigh(law, design, opened=opened, following=following, folds=made.folds, costs=costs, seconds=seconds)
         if not step.goes_on:
             break
     return made

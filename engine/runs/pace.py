@@ -22,16 +22,18 @@ _USUAL_FOLDS = 7  # until the plan has chosen them
 def costs_of(settings: RunSettings, pace: float = 0.0, *, asks: bool = False) -> Costs:
     """Return prices and times, at a pace in seconds for each label of a fit.
 
-    Of a probe the time of predictions is that in which the model reads the texts. `asks` says that zero-shot
-    predictions do not come with the data.
+    A model that takes longer to train takes as much longer to predict: both pass the texts through it. Of a probe the
+    time of predictions is that in which the default model reads the texts, since its fits say nothing of it. `asks`
+    says that zero-shot predictions do not come with the data.
     """
     trained = settings.learner != "probe"
+    slower = pace / SECONDS_TO_FIT[settings.learner] if trained else 1.0
     return Costs(
         per_label=settings.cost_per_label,
         per_gpu_hour=settings.cost_per_gpu_hour,
         per_thousand=settings.cost_per_thousand,
         seconds_per_label=pace,
-        seconds_per_thousand=1000 * SECONDS_TO_PREDICT,
+        seconds_per_thousand=1000 * SECONDS_TO_PREDICT * slower,
         averaged=AVERAGED.get(settings.learner, 0),
         fewest=FEWEST if trained else 0,
         asks=asks,

@@ -21,7 +21,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     rows = []
     for number in range(700):
         stars = chance.randint(1, 5)
-        said = [chance.choice(good if chance.random() < (stars - 0.5) / 5 else bad) for _ in range(6)]
+        said = [chance.choice(good if chance.random() < (stars - 0.5) / 5 else bad) for _ in range(4)]
         rows.append((f"Order {number} was {', '.join(said)} in the end.", stars))
     labels, pool = tmp_path / "my labels.csv", tmp_path / "my pool.csv"
     with labels.open("w", newline="", encoding="utf-8") as out:

@@ -155,7 +155,7 @@ def test_plan_run_report_and_delete(capsys, tmp_path):
     }
     run_id = record["run"]["id"]
 
-    assert main(["plan", *files, "--half-width", "0.05", "--json"]) == 0
+    assert main(["plan", *files, *settings[:2], "--half-width", "0.05", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert {row["name"] for row in plan["strategies"]} == {"labels-only", "split", "cross-fit"}
     assert plan["recommended"] in {row["name"] for row in plan["strategies"]}

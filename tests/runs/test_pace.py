@@ -11,7 +11,15 @@ from made_studies import make_study
 from engine.data.sealing import Sealing
 from engine.learning.recipe import THOROUGH_FOLDS, Recipe
 from engine.runs import RunSettings, open_store, preflight, read_results
-from engine.runs.pace import AVERAGED, FEWEST, SECONDS_TO_FIT, SECONDS_TO_PREDICT, pilot_work, strategy_seconds
+from engine.runs.pace import (
+    AVERAGED,
+    FEWEST,
+    SECONDS_TO_FIT,
+    SECONDS_TO_PREDICT,
+    costs_of,
+    pilot_work,
+    strategy_seconds,
+)
 
 
 @pytest.fixture
@@ -52,6 +60,15 @@ def test_a_strategy_is_expected_at_the_pace_of_the_trials(store, learner, strate
     monkeypatch.setattr(told_before.psutil, "cpu_count", lambda: 2)
     # Beside that the texts are embedded, the pool too where a head reads it.
     assert expected < preflight(data, run.settings).seconds <= expected + 1200 * SECONDS_TO_PREDICT
+
+
+def test_a_model_that_is_slower_to_train_is_as_much_slower_to_predict(store):
+    for learner in ("lora", "full", "auto"):
+        settings, usual = RunSettings(learner=learner), SECONDS_TO_FIT[learner]
+        thousand = [costs_of(settings, pace).seconds_per_thousand for pace in (usual, 40 * usual)]
+        assert thousand == pytest.approx([1000 * SECONDS_TO_PREDICT, 40_000 * SECONDS_TO_PREDICT])
+    # A probe's fits do not pass a text through the model.
+    assert costs_of(RunSettings(), 1.0).seconds_per_thousand == 1000 * SECONDS_TO_PREDICT
 
 
 def test_a_split_on_the_pilots_labels_alone_takes_the_least(store):

@@ -103,6 +103,11 @@ def dataset(study: engine.Study) -> Any:
     return _prepared(f"{engine.home()} {study.id}", study)
 
 
+def is_share(study: engine.Study) -> bool:
+    """Return whether the answers are shares, and their widths percentage points."""
+    return dataset(study).classes is not None
+
+
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _has_labels(key: str, _study: engine.Study) -> bool:
     try:

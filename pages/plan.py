@@ -48,7 +48,7 @@ def chosen_pilot(store: engine.Store, study: engine.Study, known: tuple[engine.R
     def words(run_id: str) -> str:
         run = options[run_id]
         plan = parts.results_of(store, run).plan
-        width = advice.half_width(plan[plan.recommended].half_width, is_share(study))
+        width = advice.half_width(plan[plan.recommended].half_width, parts.is_share(study))
         return f"{laws.name(run, options.values())}: {width}"
 
     if len(options) > 1:
@@ -96,7 +96,7 @@ def other_pilots(store: engine.Store, study: engine.Study, run: engine.Run) -> N
 def planner(run: engine.Run, study: engine.Study, stored: engine.Plan, details: dict[str, Any]) -> None:
     """The wishes and what the plan says under them; only this part is drawn anew."""
     with parts.explained():
-        share, unit = is_share(study), parts.plain(study.roles.label)
+        share, unit = parts.is_share(study), parts.plain(study.roles.label)
         recommendation = st.container()
         with st.container(border=True):
             wished, plan = wishes.ask(stored, f"{engine.home()} {run.id} {run.finished}", share)
@@ -127,7 +127,7 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan, details: 
 def splitter(run: engine.Run, study: engine.Study, plan: engine.Plan, wished: wishes.Wishes) -> None:
     """The slider with the curve and the cards; a move of it draws nothing else."""
     with parts.explained():
-        share, label = is_share(study), study.roles.label
+        share, label = parts.is_share(study), study.roles.label
         s = wishes.ask_split(plan)
         alt = f"Half-width over the split: best at {plan['split'].finetune} fine-tuning labels, yours at {s}."
         parts.chart(drawn(plan, s, "share" if share else label), "plan", alt, height=400)
@@ -145,11 +145,6 @@ def drawn(plan: engine.Plan, s: int, unit: str) -> Any:
     figure = known[2]
     engine.move_split(figure, plan, s)
     return figure
-
-
-def is_share(study: engine.Study) -> bool:
-    """Whether widths are those of shares."""
-    return parts.dataset(study).classes is not None
 
 
 def main() -> None:

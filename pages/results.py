@@ -18,13 +18,12 @@ COLUMNS = {
     "n": "Labels",
     "m": "Pool",
     "n_effective": "Effective labels",
-    "labels_saved": "Labels saved",
     "power": "Lambda",
     "correlation": "Correlation",
 }
 
 OF_SHARES = {"estimate", "ci_low", "ci_high", "standard_error"}
-OF_PREDICTIONS = {"m", "n_effective", "labels_saved", "power", "correlation"}
+OF_PREDICTIONS = {"m", "n_effective", "power", "correlation"}
 
 
 def single_metrics(estimate: engine.Estimate) -> Iterable[tuple[str, str, str, str]]:
@@ -35,11 +34,12 @@ def single_metrics(estimate: engine.Estimate) -> Iterable[tuple[str, str, str, s
     if estimate.is_labels_alone:
         yield "Labels", f"{used_labels(estimate):,.0f}", "no model", "No model has a part in this answer."
         return
-    saved = float(estimate.labels_saved)
-    ratio = "1 − (width / width by labels alone)². Of these texts it is not the ratio of the two numbers of labels."
-    yield "Labels saved", f"{max(saved, 0.0):.0%}", narrower(saved), ratio
+    used, effective = used_labels(estimate), float(estimate.n_effective)
+    fewer = "How many fewer labels there were than labels alone would need for the same standard error."
+    saved = f"{max(1 - used / effective, 0.0):.0%}" if effective else "none"
+    yield "Labels saved", saved, narrower(float(estimate.labels_saved)), fewer
     worth = "So many labels alone would give the same standard error."
-    yield "Effective labels", f"{float(estimate.n_effective):,.0f}", f"from {used_labels(estimate):,.0f}", worth
+    yield "Effective labels", f"{effective:,.0f}", f"from {used:,.0f}", worth
     if estimate.model_only is not None:
         said = f"The model's predictions alone say {written(float(estimate.model_only))}."
         yield "Bias of the model alone", estimate.bias(), "corrected here", said
@@ -154,8 +154,7 @@ def half_width(estimate: engine.Estimate) -> float:
 
 def show_table(estimate: engine.Estimate, run: engine.Run, name: str, share: bool) -> None:
     """Show all figures as a table with its download; `share`: the answers are shares, shown in per cent."""
-    percent = {"labels_saved"} | (OF_SHARES if share else set())
-    formats = {key: "percent" if key in percent else "%.4g" for key in list(COLUMNS)[2:]}
+    formats = {key: "percent" if share and key in OF_SHARES else "%.4g" for key in list(COLUMNS)[2:]}
     frame = estimate.to_frame()
     left_out = {"name"} if (frame["name"] == "").all() else set()
     left_out |= OF_PREDICTIONS if estimate.is_labels_alone else set()
@@ -179,15 +178,15 @@ def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
         st.error("This run holds no estimate; start a new run on the Run page.")
         return
     st.session_state["seen_results"] = True
-    show_words(estimate)
+    share = parts.is_share(study)
+    show_words(estimate, share)
     groups = parts.group_count(estimate) if study.question.estimand == "groups" else 0
-    share = study.question.estimand == "shares" or (groups > 0 and parts.dataset(study).classes is not None)
     if groups:
         show_groups(estimate, share)
         show_comparison(estimate, groups, share)
     else:
         (show_single if estimate.names is None else show_shares)(estimate)
-        parts.chart(engine.estimate_figure(estimate, share=share), "estimate", estimate.summary())
+        parts.chart(engine.estimate_figure(estimate, share=share), "estimate", estimate.summary(share=share))
     for note in estimate.notes:
         st.warning(parts.plain(note), icon=":material/info:")
     show_promise(results, estimate, study.question, share)
@@ -197,9 +196,9 @@ def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
             st.markdown("\n".join(f"- {parts.plain(name)}: {parts.plain(value)}" for name, value in facts))
 
 
-def show_words(estimate: engine.Estimate) -> None:
+def show_words(estimate: engine.Estimate, share: bool) -> None:
     """Say the answer, what it was worth and how far off the model alone would have been; the notes stand below."""
-    said = [line for line in estimate.summary().split("\n") if line not in estimate.notes]
+    said = [line for line in estimate.summary(share=share).split("\n") if line not in estimate.notes]
     first, *rest = [line for line in said if not line.startswith("  ") and not line.endswith(":")] or said
     st.markdown(f"#### {parts.plain(first)}")
     if rest:
@@ -209,13 +208,13 @@ def show_words(estimate: engine.Estimate) -> None:
 def show_comparison(estimate: engine.Estimate, groups: int, share: bool) -> None:
     """Draw the groups, and in another tab their differences."""
     if groups < 2:
-        parts.chart(engine.estimate_figure(estimate, share=share), "estimate", estimate.summary())
+        parts.chart(engine.estimate_figure(estimate, share=share), "estimate", estimate.summary(share=share))
         return
     pairs = len(estimate.names) - groups
     for tab, part in zip(st.tabs([f"{groups} groups", f"{pairs} differences"]), ("groups", "differences"), strict=True):
         with tab:
             figure = engine.estimate_figure(estimate, share=share, part=part)
-            parts.chart(figure, f"estimate_{part}", estimate.summary())
+            parts.chart(figure, f"estimate_{part}", estimate.summary(share=share))
 
 
 def main() -> None:

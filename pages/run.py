@@ -282,7 +282,8 @@ def show_finished(store: engine.Store, run: engine.Run) -> None:
     """Show that a run is done, and the way to its result."""
     results = parts.results_of(store, run)
     took = (run.finished - run.started).total_seconds() if run.finished and run.started else None
-    words = results.estimate.summary() if results.estimate is not None else "It has its result."
+    share = parts.is_share(store.study(run.study_id))
+    words = "It has its result." if results.estimate is None else results.estimate.summary(share=share)
     # Several answers are a list; what is said of them stands below it.
     lines = (("-" if line.startswith("  ") else "\n") + parts.plain(line) for line in words.split("\n"))
     st.success("\n".join(lines), title=f"Finished in {parts.duration(took)}", icon=":material/check_circle:")

@@ -101,7 +101,7 @@ def finish(options: Arguments, store: Store, run: Run) -> None:
         return
     if run.settings.strategy == "auto" and results.plan:
         print(results.plan.why)
-    print(results.estimate.summary())
+    print(results.estimate.summary(share=store.study(run.study_id).dataset().classes is not None))
     print(f"Report, estimate and predictions are in {folder}.")
 
 

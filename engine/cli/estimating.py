@@ -36,7 +36,7 @@ def estimate(options: Arguments) -> None:
         estimand=question.estimand,
         q=question.q,
     )
-    print(json.dumps(answer.to_dict()) if options.json else answer.summary())
+    print(json.dumps(answer.to_dict()) if options.json else answer.summary(share=data.classes is not None))
 
 
 def _may_stream(options: Arguments) -> bool:

@@ -43,7 +43,10 @@ def show(options: Arguments) -> None:
         return
     print(f"Run {run.id} ({run.kind}) is {run.state}: {run.stage}, {run.progress:.0%}.")
     said = [run.error, results.selection and results.selection.why, results.plan and results.plan.why]
-    said += [found.summary() for found in (results.efficiency, results.estimate) if found]
+    if results.efficiency:
+        said.append(results.efficiency.summary())
+    if results.estimate:
+        said.append(results.estimate.summary(share=store.study(run.study_id).dataset().classes is not None))
     for sentence in said:
         if sentence:
             print(sentence)

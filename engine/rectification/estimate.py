@@ -76,11 +76,11 @@ class Estimate:
 
         return draw(self, title)
 
-    def summary(self) -> str:
-        """Plain words: the answer, what it is worth in labels, how biased the model alone would have been."""
+    def summary(self, *, share: bool = False) -> str:
+        """Plain words: the answer, what it is worth in labels, how biased the model alone was; shares in per cent."""
         from engine.rectification.wording import summarise
 
-        return summarise(self)
+        return summarise(self, share=share)
 
     def bias(self, place: int = 0, *, share: bool = False) -> str:
         """How far off the model alone would have been at a place, in words such as "+0.43", of shares in per cent."""

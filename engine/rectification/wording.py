@@ -14,41 +14,52 @@ _MOST_CLAUSES = 4  # groups that a sentence sets above others
 _MOST_NAMES = 6  # names in one list
 
 
-def summarise(estimate: Estimate) -> str:
+def summarise(estimate: Estimate, *, share: bool) -> str:
     """The answer, what it was worth, how far off the model alone would have been, and the notes."""
-    sentences = _answers(estimate) + _worth(estimate) + _bias(estimate) + list(estimate.notes)
+    sentences = _answers(estimate, share) + _worth(estimate) + _bias(estimate, share) + list(estimate.notes)
     return "\n".join(sentences)
 
 
-def _answers(estimate: Estimate) -> list[str]:
+def _answers(estimate: Estimate, share: bool) -> list[str]:
     level = f"{100 * estimate.confidence:g}% confidence interval"
     if estimate.names is None:
-        value, interval = _said(estimate, 0)
+        value, interval = _said(estimate, 0, share)
         return [f"The answer is {value} ({level} {interval})."]
     groups = group_count(estimate)
     shown = estimate.names[: groups or None]
-    lines = [f"  {name}: {value} ({interval})" for name, (value, interval) in _all_said(estimate, shown)]
+    lines = [f"  {name}: {value} ({interval})" for name, (value, interval) in _all_said(estimate, shown, share)]
     heading = f"The answers, each with its {level}:"
     if groups < 2:
         return [heading, *lines]
     order = group_order(estimate)
-    top, bottom = (f"{shown[place]} ({_said(estimate, place)[0]})" for place in (order[0], order[-1]))
+    top, bottom = (f"{shown[place]} ({_said(estimate, place, share)[0]})" for place in (order[0], order[-1]))
     return [f"Highest is {top}, lowest {bottom}.", heading, *lines, comparison_words(estimate)]
 
 
-def _all_said(estimate: Estimate, names: Sequence[str]) -> Iterator[tuple[str, tuple[str, str]]]:
-    return ((name, _said(estimate, place)) for place, name in enumerate(names))
+def _all_said(estimate: Estimate, names: Sequence[str], share: bool) -> Iterator[tuple[str, tuple[str, str]]]:
+    return ((name, _said(estimate, place, share)) for place, name in enumerate(names))
 
 
-def _said(estimate: Estimate, place: int) -> tuple[str, str]:
-    """Value and interval at a place, with two digits of the half-width."""
-    value, low, high = (_entry(part, place) for part in (estimate.estimate, estimate.ci_low, estimate.ci_high))
+def _said(estimate: Estimate, place: int, share: bool) -> tuple[str, str]:
+    """Value and interval at a place, with two digits of the half-width; of shares in per cent."""
+    value, low, high = _ends(estimate, place, share)
     ends = [end for end in (value, low, high) if np.isfinite(end)]
     digits = _digits(_entry(interval_width(value, low, high), 0) / 2, ends)
-    said, lower, upper = (number(part, digits) for part in (value, low, high))
+    said, lower, upper = (_with_unit(part, digits, share) for part in (value, low, high))
     if np.isinf(high):
         return said, f"{lower} or more"
     return said, f"{upper} or less" if np.isinf(low) else f"{lower} to {upper}"
+
+
+def _ends(estimate: Estimate, place: int, share: bool) -> tuple[float, float, float]:
+    """Value and ends of the interval at a place; of shares in per cent."""
+    factor = 100 if share else 1
+    value, low, high = (_entry(part, place) for part in (estimate.estimate, estimate.ci_low, estimate.ci_high))
+    return factor * value, factor * low, factor * high
+
+
+def _with_unit(value: float, digits: int | None, share: bool) -> str:
+    return number(value, digits) + ("%" if share else "")
 
 
 def _entry(values: object, place: int) -> float:
@@ -184,7 +195,7 @@ def _worth(estimate: Estimate) -> list[str]:
     return ["Rectifying made little difference: labels alone give about the same interval."]
 
 
-def _bias(estimate: Estimate) -> list[str]:
+def _bias(estimate: Estimate, share: bool) -> list[str]:
     if estimate.model_only is None:
         return []
     count = group_count(estimate) or None
@@ -194,26 +205,27 @@ def _bias(estimate: Estimate) -> list[str]:
     )
     off = (model < low) | (model > high)
     if estimate.names is None:
-        gap, said = _gap_words(estimate, 0, float(model[0]), "the answer")
+        gap, said = _gap_words(estimate, 0, share)
         verdict = "outside" if off[0] else "inside"
         return [f"The model alone would have said {said}, {gap} and {verdict} its interval."]
     place = int(np.argmax(np.abs(model - values)))
-    gap, said = _gap_words(estimate, place, float(model[place]), "the answer")
+    gap, said = _gap_words(estimate, place, share)
     where = f"outside the interval for {int(off.sum())} of {len(values)}" if off.any() else "inside every interval"
     return [f"The model alone would have been {where}; furthest off for {estimate.names[place]}, {said}, {gap}."]
 
 
-def _gap_words(estimate: Estimate, place: int, model: float, of: str) -> tuple[str, str]:
+def _gap_words(estimate: Estimate, place: int, share: bool) -> tuple[str, str]:
     """How far the model's own answer is off, and the answer itself."""
-    value, low, high = (_entry(part, place) for part in (estimate.estimate, estimate.ci_low, estimate.ci_high))
+    value, low, high = _ends(estimate, place, share)
+    model = (100 if share else 1) * _entry(estimate.model_only, place)
     half = _entry(interval_width(value, low, high), 0) / 2
-    said, gap = number(model, _digits(half, [model])), rounded(abs(model - value), half)
+    said, gap = _with_unit(model, _digits(half, [model]), share), rounded(abs(model - value), half)
     if _is_zero(gap):
         digits = _digits(half, [model, value])
         alike = number(model, digits) == number(value, digits)
-        return f"{'the same as' if alike else 'nearly the same as'} {of}", said
-    gap = gap.removesuffix(".0")
-    return f"{gap} {'above' if model > value else 'below'} {of}", said
+        return f"{'the same as' if alike else 'nearly the same as'} the answer", said
+    gap = gap.removesuffix(".0") + (" points" if share else "")
+    return f"{gap} {'above' if model > value else 'below'} the answer", said
 
 
 def bias_words(estimate: Estimate, place: int, *, share: bool) -> str:

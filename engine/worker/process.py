@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from time import sleep
 
+from engine.allocation import Plan
 from engine.data import Dataset
 from engine.data.sealing import Sealing
 from engine.errors import DataError, LabelwiseError, RunStopped
@@ -62,6 +63,11 @@ def _stages(run: Run, dataset: Dataset, sealing: Sealing) -> dict[str, float]:
     return stages
 
 
+def _tell(job: Job, made: Plan | None) -> None:
+    """Carry the strategy out and write the answer into the log."""
+    print(f"         {answer(job, made).summary(share=job.classes is not None)}")
+
+
 def _untrained(run: Run) -> bool:
     """Whether the run asks for no model: then there is nothing to pilot and nothing to plan."""
     return run.kind == "run" and run.settings.strategy in UNTRAINED
@@ -72,7 +78,7 @@ def _work(job: Job) -> None:
         select(job)
         return
     if _untrained(job.run):
-        print(f"         {answer(job, None).summary()}")
+        _tell(job, None)
         if job.settings.strategy == "zero-shot" and job.dataset.predictions is None:
             job.record("details run", {"texts_cut": texts_cut(job), "model": job.settings.model})
         return
@@ -84,7 +90,7 @@ def _work(job: Job) -> None:
         law, seconds_per_label = run_pilot(job, coslow)
         made = make_plan(job, law, seconds_per_label)
         if job.run.kind == "run":
-            print(f"         {answer(job, made).summary()}")
+            _tell(job, made)
     facts = {"cores": os.cpu_count(), "pilot_labels": job.sealing.pilot_size}
     if job.run.kind == "run":
         facts["texts_cut"] = texts_cut(job)

@@ -241,6 +241,8 @@ def test_the_answer_with_its_figures(visit: Visit, store: engine.Store, planned:
         "Effective labels",
         "Bias of the model alone",
     ]
+    # As on the Plan page, a share of the labels that labels alone would need.
+    assert app.metric[1].value == f"{1 - estimate.labels_only.n / estimate.n_effective:.0%}"
     assert app.metric[3].value == estimate.bias()
     assert "- Strategy carried out: Cross-fit\n- Compute time: pilot: 3.1, predict: 2" in words(app)
     assert len(app.dataframe[0].value) == 3
@@ -256,7 +258,7 @@ def test_an_answer_by_labels_only_claims_no_model(visit: Visit, store: engine.St
         assert "Rectif" not in words(app)
     assert [metric.label for metric in app.metric] == ["Estimate", "Labels"]
     assert list(app.dataframe[0].value["Answer"]) == ["labels-only"]
-    assert "Labels saved" not in app.dataframe[0].value
+    assert "Effective labels" not in app.dataframe[0].value
     assert "The answer, by labels only" in visit("report", study=planned.id).pills[0].options
 
 
@@ -268,7 +270,10 @@ def test_shares_are_shown_by_class(visit: Visit, store: engine.Store) -> None:
     assert re.search(r"predicted ± \d+\.\d points .* for labels-only; the run achieved ± 7\.0 points", words(app))
     assert visit("report", study=study.id).get("iframe")
     said = visit("run", study=study.id).success[0].value
-    assert re.search(r"interval\\:\n-\s+bad\\: .*\n-\s+good\\: .*\n\n", said)
+    share = r"[\d.]+% \([\d.]+% to [\d.]+%\)"
+    assert re.search(
+        rf"interval\\:\n-\s+bad\\: {share}\n-\s+good\\: {share}\n\n", said.replace("\\(", "(").replace("\\)", ")")
+    )
 
 
 def test_groups_are_compared(visit: Visit, store: engine.Store) -> None:

@@ -116,6 +116,18 @@ def test_numbers_are_as_exact_as_the_interval(shift, side):
     assert f"{'0.42' if shift > 0 else '0.38'} {side} the answer and outside its interval" in words
 
 
+def test_shares_are_told_in_per_cent():
+    alone = Estimate(0.2208, 0.175, 0.275, 0.025, 0.95, "labels-only", 0.0, 0.0, 240, 0, 240.0, 0.0, None, None)
+    values = (0.2224, 0.178, 0.272, 0.024, 0.95, "rectified", 0.9, 0.6, 240, 1960, 270.0, 0.12, alone, 0.295)
+    words = Estimate(*values).summary(share=True)
+    assert "The answer is 22.2% (95% confidence interval 17.8% to 27.2%)." in words
+    assert "would have said 29.5%, 7 points above the answer and outside" in words
+    several = {**results()["shares"].to_dict(), "notes": []}
+    first, told = (Estimate.from_dict(several).summary(share=share).split("\n") for share in (False, True))
+    assert len(first) == len(told)
+    assert all(line.count("%") == 3 for line in told if line.startswith("  "))
+
+
 @pytest.mark.parametrize(
     ("model", "said", "bias"),
     [

@@ -7,14 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_models import reader_of
+from tiny_models import QUICK, reader_of
 
 from engine.learning.checkpoints import Checkpoints
 from engine.learning.finetuning import fine_tune
 from engine.learning.folds import Fold
-from engine.learning.recipe import Recipe
-
-QUICK = Recipe(rank=4, epochs=2, steps=1, folds=2, learning_rate=5e-3, head_rate=2e-2)
 
 
 def state(model):

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tiny_models import as_the_card_says, reader_of
+from tiny_models import QUICK, as_the_card_says, reader_of
 from transformers import BertModel
 
 from engine.errors import ArgumentError, ModelError
 from engine.learning import finetuning
-from engine.learning.averaging import Adapters, adapted
-from engine.learning.below import Below, layers_of
+from engine.learning.averaging import adapted
+from engine.learning.below import layers_of
 from engine.learning.blending import outcomes
 from engine.learning.checkpoints import Checkpoints
 from engine.learning.finetuning import fine_tune
 from engine.learning.folds import folds
-from engine.learning.fused import fuse
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.learners import FineTuning
 from engine.learning.recipe import Recipe
-from engine.learning.regressor import Pooled, TrainedHead
-from engine.learning.together import Together
-from engine.learning.training import Training, Watch, copy_for_training, has_half_products, residual_loss
-
-QUICK = Recipe(rank=4, epochs=2, steps=1, folds=2, learning_rate=5e-3, head_rate=2e-2)
-
+from engine.learning.regressor import TrainedHead
+from engine.learning.training import Training, Watch, copy_for_training, residual_loss
 
 # ------------------------------------------------------------ one step by hand
 
@@ -280,143 +273,3 @@ def test_the_card_of_a_fine_tuned_copy_says_how_to_load_what_writes(decoder, phr
     model.save(tmp_path)
     loaded = as_the_card_says(tmp_path)["model"]
     torch.testing.assert_close(loaded.state_dict(), dict(model.module.backbone.state_dict()))
-
-
-# --------------------------------------------------------------- states computed once
-
-
-@pytest.mark.usefixtures("in_single_precision")
-def test_states_computed_once_train_to_the_same_model(tiny_encoder, phrases, y, monkeypatch):
-    reader, recipe = reader_of(tiny_encoder, phrases), replace(QUICK, frozen=0.5)
-    quick = fine_tune(reader, phrases, y, classes=None, recipe=recipe, seed=0)
-    monkeypatch.setattr(Pooled, "below", lambda *_: None)
-    slow = fine_tune(reader, phrases, y, classes=None, recipe=recipe, seed=0)
-    np.testing.assert_allclose(quick.outputs(phrases), slow.outputs(phrases), atol=1e-4)
-    adapter = [name for name in quick.module.state_dict() if "lora" in name]
-    assert adapter
-    assert all("layer.0." not in name for name in adapter)
-
-
-def test_the_layers_are_back_after_training_and_after_a_fault(tiny_encoder, phrases):
-    ids = tiny_encoder.tokenize(phrases)
-    below, stack = Below.of(tiny_encoder, ids, 1), layers_of(tiny_encoder.model)[1]
-    layers = list(stack)
-
-    def fail():
-        with below.standing_in(tiny_encoder.model):
-            assert list(stack) != layers
-            assert stack[0].attention is layers[0].attention
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail()
-    assert list(stack) == layers
-
-
-# ----------------------------------------------------------- many adapters in one batch
-
-
-@pytest.mark.usefixtures("in_single_precision")
-@pytest.mark.parametrize("count", [60, 53])  # with 53 the folds' batches are of other sizes
-@pytest.mark.parametrize("classes", [None, 2])
-def test_adapters_side_by_side_end_as_one_after_another(tiny_encoder, phrases, y, count, classes):
-    labels = (y > 0).astype(int)[:count] if classes else y[:count]
-    texts, reader = phrases[:count], reader_of(tiny_encoder, phrases[:count])
-    options = {"classes": classes, "seed": 4}
-    recipe = replace(QUICK, folds=3, frozen=0.0)
-    alone = fine_tune(reader, texts, labels, recipe=recipe, **options)
-    beside = fine_tune(reader, texts, labels, recipe=replace(recipe, side_by_side=True), **options)
-    np.testing.assert_allclose(beside.left_out, alone.left_out, atol=2e-3)
-    np.testing.assert_allclose(beside.outputs(phrases), alone.outputs(phrases), atol=2e-3)
-
-
-@pytest.mark.usefixtures("in_single_precision")
-@pytest.mark.parametrize("fits", [0, 3])  # batches before the memory runs out
-def test_where_the_memory_is_too_little_for_all_adapters_one_trains_after_another(
-    tiny_encoder, phrases, y, monkeypatch, fits, tmp_path
-):
-    reader, recipe = reader_of(tiny_encoder, phrases), replace(QUICK, folds=3, frozen=0.0)
-    alone = fine_tune(reader, phrases, y, classes=None, recipe=recipe, seed=4)
-    backward, batches, seen = Together._backward, [], []
-
-    def tight(together, rows):
-        batches.append(rows)
-        if len(batches) > fits:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return backward(together, rows)
-
-    monkeypatch.setattr(Together, "_backward", tight)
-    found = fine_tune(
-        reader, phrases, y, classes=None, recipe=replace(recipe, side_by_side=True), seed=4,
-        progress=seen.append, checkpoints=tmp_path / "kept",
-    )  # fmt: skip
-    assert len(batches) == fits + 1
-    np.testing.assert_allclose(found.left_out, alone.left_out, atol=1e-5)
-    np.testing.assert_allclose(found.outputs(phrases), alone.outputs(phrases), atol=1e-5)
-    assert seen[fits:] == sorted(seen[fits:])
-    assert seen[-1] == 1.0
-
-
-@pytest.mark.usefixtures("in_single_precision")
-def test_decoders_train_side_by_side_too(decoder, phrases, y):
-    ratings = np.clip(y, -1, 1) + 2
-    reader, recipe = ask(decoder, Choices.of(ratings)), replace(QUICK, frozen=0.0)
-    alone = fine_tune(reader, phrases, ratings, classes=None, recipe=recipe, seed=1)
-    beside = fine_tune(reader, phrases, ratings, classes=None, recipe=replace(recipe, side_by_side=True), seed=1)
-    np.testing.assert_allclose(beside.left_out, alone.left_out, atol=2e-3)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device.")
-def test_on_a_gpu_adapters_side_by_side_end_as_one_after_another(tiny_encoder, phrases, y, monkeypatch):
-    for module in ("training", "together"):
-        monkeypatch.setattr(f"engine.learning.{module}.half_precision", lambda *_: nullcontext())
-    there = replace(tiny_encoder, model=copy.deepcopy(tiny_encoder.model).to("cuda"), device=torch.device("cuda"))
-    reader, recipe = reader_of(there, phrases), replace(QUICK, folds=3, frozen=0.0)
-    alone = fine_tune(reader, phrases, y, classes=None, recipe=recipe, seed=4)
-    beside = fine_tune(reader, phrases, y, classes=None, recipe=replace(recipe, side_by_side=True), seed=4)
-    np.testing.assert_allclose(beside.left_out, alone.left_out, atol=2e-3)
-    on_the_cpu = fine_tune(reader_of(tiny_encoder, phrases), phrases, y, classes=None, recipe=recipe, seed=4)
-    np.testing.assert_allclose(beside.left_out, on_the_cpu.left_out, atol=2e-3)
-
-
-# ----------------------------------------------------------- adapters in the product's own pass
-
-
-HALF = pytest.param(
-    True, marks=pytest.mark.skipif(not has_half_products(), reason="This processor has no bfloat16 products.")
-)
-
-
-@pytest.mark.parametrize("half", [False, HALF])
-def test_fused_adapters_answer_and_learn_as_pefts_do(tiny_encoder, half):
-    def answers(fused):
-        model = Adapters(tiny_encoder.model, rank=4, seed=3).start()
-        for module in model.modules():
-            vars(module).pop("forward", None)
-        if fused:
-            fuse(model, half=half)
-        torch.manual_seed(1)
-        for name, p in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(p, std=0.1)
-        inputs, mask = tiny_encoder.pad([[5, 6, 7, 8], [9, 10]])
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            states = model(input_ids=inputs, attention_mask=mask).last_hidden_state
-        (states.float() ** 3 * mask[:, :, None]).sum().backward()  # a layer norm's squares sum to a constant
-        gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-        with torch.autocast("cpu", torch.bfloat16, enabled=not half):
-            otherwise = model(input_ids=inputs, attention_mask=mask).last_hidden_state
-        return states.detach().float()[mask.bool()], gradients, otherwise
-
-    ours, theirs = answers(True), answers(False)
-    close = 0.02 if half else 1e-5  # half precision: two digits
-    assert float((ours[0] - theirs[0]).norm() / theirs[0].norm()) < close
-    assert float((ours[1] - theirs[1]).norm() / theirs[1].norm()) < close
-    # In the other precision PEFT itself answers.
-    torch.testing.assert_close(ours[2], theirs[2])
-
-
-def test_adapters_in_training_answer_through_the_fused_maps(tiny_encoder):
-    model = Adapters(tiny_encoder.model, rank=4, seed=3).start()
-    assert sum("forward" in vars(module) for module in model.modules()) == len(adapted(tiny_encoder.model, 0.0))

@@ -10,7 +10,10 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.learning.dialogues import instruction
 from engine.learning.embeddings import pooled_states
+from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled
+
+QUICK = Recipe(rank=4, epochs=2, steps=1, folds=2, learning_rate=5e-3, head_rate=2e-2)
 
 TURNS = ["<|system|>", "<|user|>", "<|assistant|>"]
 TEMPLATE = (

@@ -34,12 +34,14 @@ with warnings.catch_warnings():
     from engine.rectification import (
         Estimate,
         PoolSummary,
+        interval_words,
         rectified_groups,
         rectified_logistic,
         rectified_mean,
         rectified_ols,
         rectified_quantile,
         rectified_shares,
+        worth,
     )
     from engine.report import (
         REPORT_FIGURES,
@@ -51,6 +53,7 @@ with warnings.catch_warnings():
         loss_figure,
         move_split,
         plan_figure,
+        promised,
         run_facts,
         settings_json,
         trials_figure,
@@ -133,6 +136,7 @@ __all__ = [
     "guess_roles",
     "home",
     "html_report",
+    "interval_words",
     "label_histogram",
     "labelled_study",
     "labellings",
@@ -146,6 +150,7 @@ __all__ = [
     "plan_figure",
     "preflight",
     "prepare",
+    "promised",
     "read_results",
     "read_table",
     "reconcile",
@@ -168,5 +173,6 @@ __all__ = [
     "stop_run",
     "strategy_words",
     "trials_figure",
+    "worth",
     "write_report",
 ]

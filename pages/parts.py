@@ -103,6 +103,11 @@ def dataset(study: engine.Study) -> Any:
     return _prepared(f"{engine.home()} {study.id}", study)
 
 
+def level(confidence: float) -> str:
+    """Write a confidence level, such as 95% or 99.9%."""
+    return f"{100 * confidence:g}%"
+
+
 def is_share(study: engine.Study) -> bool:
     """Return whether the answers are shares, and their widths percentage points."""
     return dataset(study).classes is not None

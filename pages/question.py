@@ -84,7 +84,7 @@ def ask_question(data: Any, preset: engine.Question, suffix: str) -> engine.Ques
             "Confidence",
             sorted({0.90, 0.95, 0.99, preset.confidence}),
             default=preset.confidence,
-            format_func=lambda level: f"{level:.0%}",
+            format_func=parts.level,
             key=f"confidence_{suffix}",
             required=True,
             help="How often intervals made this way hold the true value.",

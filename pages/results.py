@@ -29,25 +29,20 @@ OF_PREDICTIONS = {"m", "n_effective", "power", "correlation"}
 def single_metrics(estimate: engine.Estimate) -> Iterable[tuple[str, str, str, str]]:
     """Return name, value, addition and explanation of each figure for a single quantity."""
     value, low, high = (written(end) for end in (estimate.estimate, estimate.ci_low, estimate.ci_high))
-    level = f"{estimate.confidence:.0%} interval from {low} to {high}."
+    level = f"{parts.level(estimate.confidence)} interval from {low} to {high}."
     yield "Estimate", value, f"{low} to {high}", level
     if estimate.is_labels_alone:
-        yield "Labels", f"{used_labels(estimate):,.0f}", "no model", "No model has a part in this answer."
+        yield "Labels", f"{engine.worth(estimate)[0]:,.0f}", "no model", "No model has a part in this answer."
         return
-    used, effective = used_labels(estimate), float(estimate.n_effective)
+    used, effective, _ = engine.worth(estimate)
     fewer = "How many fewer labels there were than labels alone would need for the same standard error."
-    saved = f"{max(1 - used / effective, 0.0):.0%}" if effective else "none"
+    saved = f"{1 - used / effective:.0%}" if effective > used else "none"
     yield "Labels saved", saved, narrower(float(estimate.labels_saved)), fewer
     worth = "So many labels alone would give the same standard error."
     yield "Effective labels", f"{effective:,.0f}", f"from {used:,.0f}", worth
     if estimate.model_only is not None:
         said = f"The model's predictions alone say {written(float(estimate.model_only))}."
         yield "Bias of the model alone", estimate.bias(), "corrected here", said
-
-
-def used_labels(estimate: engine.Estimate) -> float:
-    """Return how many labels there were, those that trained too."""
-    return float((estimate.labels_only or estimate).n)
 
 
 def narrower(saved: float) -> str:
@@ -76,13 +71,14 @@ def show_groups(estimate: engine.Estimate, share: bool) -> None:
     groups = rows.head(parts.group_count(estimate))
     cards = []
     for title, place in (("Highest", groups["estimate"].idxmax()), ("Lowest", groups["estimate"].idxmin())):
-        row = groups.loc[place]
-        value, low, high = (written(row[name], share, 3) for name in ("estimate", "low", "high"))
-        cards.append((f"{title}: {parts.plain(row['name'])}", value, f"{low} to {high}", "With its own interval."))
+        value, interval = engine.interval_words(estimate, place, share=share)
+        cards.append((f"{title}: {parts.plain(groups['name'][place])}", value, interval, "With its own interval."))
     pairs = rows.tail(len(rows) - len(groups))
     certain = int(((pairs["low"] >= 0) | (pairs["high"] <= 0)).sum())
     rule = "Intervals of differences that leave 0 out, or end there; they hold together (Holm)."
-    cards.append(("Certain differences", f"{certain} of {len(pairs)}", f"{estimate.confidence:.0%} together", rule))
+    cards.append(
+        ("Certain differences", f"{certain} of {len(pairs)}", f"{parts.level(estimate.confidence)} together", rule)
+    )
     if estimate.labels_only is not None:
         best = groups.loc[groups["saved"].idxmax()]
         worth = f"{best['n']:,.0f} labels of this group did the work of about {best['worth']:,.0f}."
@@ -111,37 +107,32 @@ def answers(estimate: engine.Estimate) -> pd.DataFrame:
     )
 
 
-def written(value: float, share: bool = False, digits: int = 4) -> str:
-    """Write a number, whole ones as such, or a share in per cent."""
-    if share:
-        return f"{value:.1%}"
-    return f"{value:,.0f}" if float(value).is_integer() else parts.number(value, digits)
+def written(value: float) -> str:
+    """Write a number, whole ones as such."""
+    return f"{value:,.0f}" if float(value).is_integer() else parts.number(value, 4)
 
 
 def show_shares(estimate: engine.Estimate) -> None:
     """Show the largest shares as cards."""
     shares = answers(estimate).sort_values("estimate", ascending=False)
-    level = f"With its {estimate.confidence:.0%} interval."
+    level = f"With its {parts.level(estimate.confidence)} interval."
     show_cards(
-        (parts.plain(row.name), f"{row.estimate:.1%}", f"{row.low:.1%} to {row.high:.1%}", level)
-        for row in shares.head(4).itertuples()
+        (parts.plain(name), *engine.interval_words(estimate, place, share=True), level)
+        for place, name in shares["name"].head(4).items()
     )
 
 
-def show_promise(results: engine.Results, estimate: engine.Estimate, question: engine.Question, share: bool) -> None:
+def show_promise(results: engine.Results, run: engine.Run, question: engine.Question, share: bool) -> None:
     """Put the predicted half-width beside the achieved one, where both are of the same thing."""
-    plan = results.plan
-    if plan is None or question.estimand in ("quantile", "groups"):
+    if results.plan is None or question.estimand in ("quantile", "groups"):
         return
-    strategy = str(results.details.get("strategy") or plan.recommended)
-    record = next((record for record in plan.strategies if record.name == strategy), plan[plan.recommended])
-    achieved = half_width(estimate)
-    low, high = record.interval
+    strategy, (predicted, low, high) = engine.promised(run, results)
+    achieved = half_width(results.estimate)
     inside = "inside" if low <= achieved <= high else "outside"
     band = f"80% between {advice.bare(low, share)} and {advice.bare(high, share)}" if high > low else "no band"
-    promised, kept = (advice.half_width(value, share) for value in (record.half_width, achieved))
+    promised, kept = (advice.half_width(value, share) for value in (predicted, achieved))
     st.markdown(
-        f"**Kept promise?** The plan predicted {promised} ({band}) for {record.name}; the run achieved {kept}"
+        f"**Kept promise?** The plan predicted {promised} ({band}) for {strategy}; the run achieved {kept}"
         + (f", {inside} that band." if high > low else ".")
     )
 
@@ -189,7 +180,7 @@ def show(store: engine.Store, study: engine.Study, run: engine.Run) -> None:
         parts.chart(engine.estimate_figure(estimate, share=share), "estimate", estimate.summary(share=share))
     for note in estimate.notes:
         st.warning(parts.plain(note), icon=":material/info:")
-    show_promise(results, estimate, study.question, share)
+    show_promise(results, run, study.question, share)
     show_table(estimate, run, "Group" if groups else "Class", share)
     if facts := engine.run_facts(results):
         with st.expander("How it was done", icon=":material/info:"):

@@ -30,12 +30,13 @@ def plan(options: Arguments) -> None:
         record = {"run": run_record(run), "plan": _plan_record(options, results.plan), "warnings": warnings}
         print(json.dumps(record, ensure_ascii=False))
         return
-    print(_table(results.plan))
-    for line in _advice(options, results.plan):
+    classes = study.dataset().classes
+    print(_table(results.plan, share=classes is not None))
+    for line in _advice(options, results.plan, share=classes is not None):
         print(line)
     for warning in warnings:
         print(warning)
-    if caution := study.question.caution_of_widths(len(study.dataset().classes or ()) or None):
+    if caution := study.question.caution_of_widths(len(classes or ()) or None):
         print(caution)
 
 
@@ -80,21 +81,23 @@ def _asked_split(options: Arguments, made: Plan) -> int | None:
     return None if options.finetune is None else made.nearest_split(options.finetune)
 
 
-def _table(made: Plan) -> str:
-    """The strategies side by side."""
-    table = made.to_frame()
+def _table(made: Plan, *, share: bool) -> str:
+    """The strategies side by side; widths of shares in percentage points."""
+    table, unit = made.to_frame(), 100 if share else 1
+    table["half_width"] *= unit
     table["share_saved"] = [f"{made.share_saved(record):.0%}" for record in made.strategies]
     table["regret"] = [f"{made.wider(record):.0%}" for record in made.strategies]
-    table["interval"] = table["interval"].map(lambda ends: f"{ends[0]:.4g} to {ends[1]:.4g}")
+    table["interval"] = table["interval"].map(lambda ends: f"{unit * ends[0]:.4g} to {unit * ends[1]:.4g}")
     columns = ["name", "finetune", "rectify", "folds", "half_width", "interval", "regret", "share_saved", "cost"]
-    return table[[*columns, "seconds"]].to_string(index=False, float_format="{:.4g}".format)
+    shown = table[[*columns, "seconds"]].rename(columns={"half_width": "half_width (points)"} if share else {})
+    return shown.to_string(index=False, float_format="{:.4g}".format)
 
 
-def _advice(options: Arguments, made: Plan) -> Iterator[str]:
+def _advice(options: Arguments, made: Plan, *, share: bool) -> Iterator[str]:
     """What the plan says, in lines: why, labels saved, the split that was asked for, both directions, the law."""
 
     def written(value: float) -> str:
-        return f"± {width_words(value, value)}"
+        return f"± {width_words(value, value, share=share)}"
 
     yield f"\n{made.why}"
     if saved := saved_words(made):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace as Arguments
 
 from engine.data import Dataset, Roles, Table, guess_roles, prepare, read_table
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, LabelwiseError
 from engine.rectification.dataset import check_estimand, check_population
 from engine.runs import Question, RunSettings, Store, Study
 
@@ -49,6 +49,14 @@ def open_study(options: Arguments, store: Store) -> Study:
     files = [store.save_file(path.name, path) if path else None for path in (options.labels, options.pool)]
     assert files[0] is not None
     return store.create_study(options.labels.stem, files[0], files[1], roles, question)
+
+
+def told_in_shares(study: Study) -> bool:
+    """Whether a study's answers are shares, told in per cent; without its files, as far as the question tells."""
+    try:
+        return study.dataset().classes is not None
+    except LabelwiseError:
+        return study.question.estimand == "shares"
 
 
 def _check_half_width(options: Arguments, data: Dataset) -> None:

@@ -12,14 +12,17 @@ with warnings.catch_warnings():
     from engine.rectification.pool import PoolSummary
     from engine.rectification.quantile import rectified_quantile
     from engine.rectification.shares import rectified_shares
+    from engine.rectification.wording import interval_words, worth
 
 __all__ = [
     "Estimate",
     "PoolSummary",
+    "interval_words",
     "rectified_groups",
     "rectified_logistic",
     "rectified_mean",
     "rectified_ols",
     "rectified_quantile",
     "rectified_shares",
+    "worth",
 ]

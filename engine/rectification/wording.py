@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from engine.rectification.estimate import Estimate, interval_width
 
 LABELS_ALONE = "Labels only: no model has a part in this answer."
+GAINED = 0.01  # an interval that is less narrower than that is about the same
 _MOST_CLAUSES = 4  # groups that a sentence sets above others
 _MOST_NAMES = 6  # names in one list
 
@@ -23,7 +24,7 @@ def summarise(estimate: Estimate, *, share: bool) -> str:
 def _answers(estimate: Estimate, share: bool) -> list[str]:
     level = f"{100 * estimate.confidence:g}% confidence interval"
     if estimate.names is None:
-        value, interval = _said(estimate, 0, share)
+        value, interval = interval_words(estimate, 0, share=share)
         return [f"The answer is {value} ({level} {interval})."]
     groups = group_count(estimate)
     shown = estimate.names[: groups or None]
@@ -32,15 +33,17 @@ def _answers(estimate: Estimate, share: bool) -> list[str]:
     if groups < 2:
         return [heading, *lines]
     order = group_order(estimate)
-    top, bottom = (f"{shown[place]} ({_said(estimate, place, share)[0]})" for place in (order[0], order[-1]))
+    top, bottom = (
+        f"{shown[place]} ({interval_words(estimate, place, share=share)[0]})" for place in (order[0], order[-1])
+    )
     return [f"Highest is {top}, lowest {bottom}.", heading, *lines, comparison_words(estimate)]
 
 
 def _all_said(estimate: Estimate, names: Sequence[str], share: bool) -> Iterator[tuple[str, tuple[str, str]]]:
-    return ((name, _said(estimate, place, share)) for place, name in enumerate(names))
+    return ((name, interval_words(estimate, place, share=share)) for place, name in enumerate(names))
 
 
-def _said(estimate: Estimate, place: int, share: bool) -> tuple[str, str]:
+def interval_words(estimate: Estimate, place: int, *, share: bool) -> tuple[str, str]:
     """Value and interval at a place, with two digits of the half-width; of shares in per cent."""
     value, low, high = _ends(estimate, place, share)
     ends = [end for end in (value, low, high) if np.isfinite(end)]
@@ -166,7 +169,8 @@ def worth(estimate: Estimate) -> tuple[float, float, float]:
     """Labels used, how many labels alone give the same standard error, and how much narrower the interval is.
 
     Over groups labels are added up. Over several entries the narrowing is that of the median interval. Labels and
-    width are ratios of their own: in a finite population no one follows from the other.
+    width are ratios of their own: in a finite population no one follows from the other. Where the interval is hardly
+    narrower, the labels did their own work: the standard error leaves out what learning lambda from few of them costs.
     """
     labels = estimate.labels_only or estimate
     count = group_count(estimate)
@@ -174,7 +178,8 @@ def worth(estimate: Estimate) -> tuple[float, float, float]:
     same = np.atleast_1d(np.asarray(estimate.n_effective, dtype=float))
     saved = np.atleast_1d(np.asarray(estimate.labels_saved, dtype=float))[: count or None]
     narrower = 1 - np.sqrt(1 - min(float(np.median(saved)), 1.0))
-    return float(used), float(same[:count].sum() if count else np.median(same)), float(narrower)
+    same = same[:count].sum() if count else np.median(same)
+    return float(used), float(same if narrower > GAINED else used), float(narrower)
 
 
 def _worth(estimate: Estimate) -> list[str]:
@@ -184,13 +189,13 @@ def _worth(estimate: Estimate) -> list[str]:
         return []
     used, same, narrower = worth(estimate)
     several = estimate.names is not None
-    if narrower > 0.01:
+    if narrower > GAINED:
         width = f"{'intervals are typically' if several else 'the interval is'} {narrower:.0%} narrower than"
         if same > used:
             did = f"the {used:,.0f} labels did the work of about {same:,.0f}"
             return [f"Rectifying was worth it: {did}, and {width} the labels alone would give."]
         return [f"Rectifying was worth it: {width} the labels alone would give."]
-    if narrower < -0.01:
+    if narrower < -GAINED:
         return ["Rectifying was not worth it: all the labels without predictions give a narrower interval."]
     return ["Rectifying made little difference: labels alone give about the same interval."]
 
@@ -263,7 +268,7 @@ def rounded(value: float, scale: float, *, share: bool = False, sign: bool = Fal
         power = int(np.floor(np.log10(size) + 1e-9))
         # A leading 1 or 2 needs a second digit, lest rounding shift the interval by a quarter of itself.
         digits = int(np.clip((1 if size / 10.0**power < 3 else 0) - power, 0, 6))
-    digits = min(digits, 1) if share else digits
+    digits = min(digits, 1) if share and not 0 < size < 0.1 else digits
     amount = round(value * factor, digits) + 0.0  # no minus before a zero
     text = f"{amount:{'+' if sign else ''},.{digits}f}".replace("-", "−")
     return f"{text}%" if share else text

@@ -1,6 +1,6 @@
 """Figures, tables, the HTML report and the slides."""
 
-from engine.report.content import Content, gather
+from engine.report.content import Content, gather, promised
 from engine.report.facts import run_facts
 from engine.report.figures import (
     data_efficiency_figure,
@@ -26,6 +26,7 @@ __all__ = [
     "loss_figure",
     "move_split",
     "plan_figure",
+    "promised",
     "run_facts",
     "settings_json",
     "trials_figure",

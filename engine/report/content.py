@@ -214,8 +214,8 @@ def _achieved(run: Run, results: Results, share: bool) -> Grid | None:
     plan, estimate = results.plan, results.estimate
     if plan is None or estimate is None:
         return None
-    name = strategy_done(run, results)
-    rows = [(wording.strategy_words(plan, name), _predicted(plan, name, run, results), wording.half_width(estimate))]
+    name, predicted = promised(run, results)
+    rows = [(wording.strategy_words(plan, name), predicted, wording.half_width(estimate))]
     if estimate.labels_only is not None and name != "labels-only":
         alone = plan["labels-only"]
         rows.append(("Labels only", (alone.half_width, *alone.interval), wording.half_width(estimate.labels_only)))
@@ -227,7 +227,7 @@ def _achieved(run: Run, results: Results, share: bool) -> Grid | None:
     return Grid(("Strategy", "Predicted", "80% band", "Achieved", "Difference"), tuple(cells))
 
 
-def strategy_done(run: Run, results: Results) -> str:
+def _strategy_done(run: Run, results: Results) -> str:
     """Return the name of the strategy that a run carried out."""
     assert results.plan is not None
     names = [record.name for record in results.plan.strategies]
@@ -238,12 +238,15 @@ def strategy_done(run: Run, results: Results) -> str:
     return results.plan.recommended
 
 
-def _predicted(plan: Plan, name: str, run: Run, results: Results) -> tuple[float, float, float]:
+def promised(run: Run, results: Results) -> tuple[str, tuple[float, float, float]]:
+    """Return the strategy that a run carried out, and the half-width that the plan predicted for it with its band."""
+    plan, name = results.plan, _strategy_done(run, results)
+    assert plan is not None
     finetune = results.details.get("finetune", run.settings.finetune)
     if name == "split" and isinstance(finetune, int | float) and finetune > 0:
-        return (plan.width(finetune), *plan.width_interval(finetune))
+        return name, (plan.width(finetune), *plan.width_interval(finetune))
     record = plan[name]
-    return record.half_width, *record.interval
+    return name, (record.half_width, *record.interval)
 
 
 def _run_warnings(run: Run) -> list[str]:

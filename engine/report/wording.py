@@ -10,6 +10,7 @@ import numpy as np
 from engine.allocation import Plan
 from engine.rectification import Estimate
 from engine.rectification.wording import (
+    GAINED,
     LABELS_ALONE,
     certain_differences,
     comparison_words,
@@ -191,11 +192,11 @@ def worth_words(estimate: Estimate) -> tuple[str, str]:
     """The figure and the note that say what the predictions were worth."""
     used, same, narrower = worth(estimate)
     several = estimate.names is not None
-    if narrower > 0.01:
+    if narrower > GAINED:
         # Told as a width: labels and width are ratios of their own.
         width = f"{'intervals are typically' if several else 'the interval is'} {narrower:.0%} narrower"
         return f"{same:,.0f}", f"{used:,.0f} labels did the work of {same:,.0f}; {width} than by labels alone"
-    if narrower < -0.01:
+    if narrower < -GAINED:
         return f"{used:,.0f}", "The predictions did not help: labels alone give a narrower interval"
     return f"{used:,.0f}", "The predictions made little difference to the width of the interval"
 

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from command_line import ON_SAMPLE, fault
+from command_line import HEADER, ON_SAMPLE, ROW, fault
 
 from engine.allocation import Costs, plan
 from engine.cli import main, planning
@@ -43,6 +43,16 @@ def test_the_plan_says_what_a_target_takes(capsys, piloted):
     assert "Target" not in said
     assert "\nAll 37 are “no”.\n" in said
     assert "The next 100 labels. They would narrow the interval from ± 0.0" in said
+
+
+def test_widths_of_shares_are_told_in_points(capsys, piloted, files):
+    labels, pool = files
+    labels.write_text(HEADER + "".join(ROW.format(i, ("bad", "good")[i % 2]) for i in range(60)))
+    assert main(["plan", str(labels), str(pool), "--text", "text", "--label", "rating"]) == 0
+    said = capsys.readouterr().out
+    assert "half_width (points)" in said
+    assert f" {100 * piloted['cross-fit'].half_width:.4g} " in said
+    assert re.search(r"narrow the interval from ± [\d.]+ points to ± [\d.]+ points", said)
 
 
 def test_the_plan_is_told_as_the_page_tells_it(capsys, piloted):

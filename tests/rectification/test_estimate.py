@@ -16,7 +16,7 @@ from engine.rectification import (
     rectified_shares,
 )
 from engine.rectification.drawing import draw
-from engine.rectification.wording import certain_differences, group_count, group_pairs
+from engine.rectification.wording import certain_differences, group_count, group_pairs, rounded, worth
 
 rng = np.random.default_rng(4)
 N, M = 80, 600
@@ -105,6 +105,20 @@ def test_what_labels_were_worth_is_told_with_the_width_it_gave():
     assert int(found[1]) == round(got.n_effective)
     assert int(found[2]) == round(100 * (1 - got.width / got.labels_only.width))
     assert "saved" not in words
+
+
+def test_labels_whose_interval_is_no_narrower_did_their_own_work():
+    alone = Estimate(3.3, 3.19, 3.41, 0.055, 0.95, "labels-only", 0.0, 0.0, 40, 0, 40.0, 0.0, None, None)
+    values = (3.3, 3.188, 3.412, 0.053, 0.95, "rectified", 0.2, 0.3, 40, 4000, 45.0, -0.036, alone, 3.4)
+    used, same, narrower = worth(Estimate(*values))
+    assert used == same == 40
+    assert narrower == pytest.approx(1 - 1.036**0.5)
+
+
+def test_shares_that_are_known_well_keep_their_digits():
+    assert rounded(0.99892, 0.0005, share=True) == "99.89%"
+    assert rounded(0.0005, 0.0005, share=True) == "0.05%"
+    assert rounded(0.2224, 0.047, share=True) == "22%"
 
 
 @pytest.mark.parametrize(("shift", "side"), [(0.4, "above"), (-0.4, "below")])

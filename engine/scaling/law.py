@@ -43,7 +43,8 @@ class Law:
 
     Attributes:
         a, alpha, b, shift: Posterior medians of the parameters; use `predict` and `interval` for figures, not these.
-        r2: Share of the variance of the log residual variances that the median curve explains; nan-free, at most 1.
+        r2: Share of the variance of the log residual variances that the median curve explains, within the trials of
+            each hold-out, whose level they share; nan-free, at most 1, and 0 where one size was tried.
         sizes: Numbers of fine-tuning labels of the trials, shape (t,).
         variances: Residual variances of the trials, shape (t,), in squared units of the label.
         label_variance: Var(Y), which no prediction exceeds; None where unknown.
@@ -127,6 +128,11 @@ class Law:
         largest = float(self.sizes.max())
         now, later = float(self.predict(largest)), float(self.predict(2 * largest))
         low, high = self.interval(2 * largest)
+        if np.ptp(self.sizes) == 0:
+            return (
+                f"Only one size was tried: residual variance is {now:.3g} at {largest:.0f} fine-tuning labels, and "
+                f"probably {later:.3g} (80% between {low:.3g} and {high:.3g}) at {2 * largest:.0f}."
+            )
         if self.r2 <= 0 or later > (1 - _NO_GAIN) * now:
             return (
                 f"No gain from more training labels is seen yet: residual variance is {now:.3g} at {largest:.0f} "
@@ -142,6 +148,8 @@ class Law:
         """Say how well the law fits its trials, as many as there are; one or two tell nothing of that."""
         if trials < _FEWEST:
             return f"So far from {trials} trial{'' if trials == 1 else 's'} only."
+        if np.ptp(self.sizes) == 0:
+            return f"The {trials} trials are of one size, which tells nothing of the curve."
         if self.r2 < 0:
             return f"R² below 0 over {trials} trials: their mean fits them better."
         return f"R² {self.r2:.2f} over {trials} trials."
@@ -223,10 +231,24 @@ def fit_law(
 
     a, alpha, b, shift = np.median(draws, axis=0)
     fitted = np.log(np.median(draws[:, 0] * (s[:, None] + draws[:, 3]) ** -draws[:, 1] + draws[:, 2], axis=1))
-    log_v = np.log(v)
-    total = float(((log_v - log_v.mean()) ** 2).sum())
-    r2 = 1 - float(((log_v - fitted) ** 2).sum()) / total if total > 0 else 0.0
+    r2 = _explained(s, np.log(v), fitted, names)
     return Law(float(a), float(alpha), float(b), float(shift), r2, s, v, label_variance, zero_shot_variance, draws)
+
+
+def _explained(s: Floats, log_v: Floats, fitted: Floats, names: NDArray[np.intp] | None) -> float:
+    """The share of the variance within hold-outs that the curve explains; trials without names are taken together."""
+    shared = names is not None and len(np.unique(names)) < len(names)
+    groups = names if names is not None and shared else np.zeros(len(s), dtype=np.intp)
+    counts = np.bincount(groups)
+
+    def within(values: Floats) -> Floats:
+        means = np.bincount(groups, values) / np.maximum(counts, 1)
+        return np.asarray(values - means[groups])
+
+    total = float((within(log_v) ** 2).sum())
+    if np.ptp(s) == 0 or total <= 0:
+        return 0.0
+    return 1 - float((within(log_v - fitted) ** 2).sum()) / total
 
 
 def _checked(sizes: ArrayLike, variances: ArrayLike) -> tuple[Floats, Floats]:

@@ -154,7 +154,21 @@ def test_the_summary_speaks_of_a_fall_where_there_is_one():
     law = fit_law(*trials(np.random.default_rng(6)), degrees_of_freedom=80)
     assert law.r2 > 0
     assert law.summary().startswith("Residual variance falls as labels grow: ")
-    assert "No gain" in fit_law([29], [0.225]).summary()
+    one = fit_law([29] * 4, [0.225, 0.23, 0.21, 0.22])
+    assert one.summary().startswith("Only one size was tried: residual variance is 0.22")
+    assert one.fit_summary(4) == "The 4 trials are of one size, which tells nothing of the curve."
+
+
+def test_a_fall_that_every_hold_out_saw_is_told_although_their_levels_differ():
+    rng = np.random.default_rng(2)
+    sizes, names = np.repeat([20, 40], 5), np.tile(np.arange(5), 2)
+    levels = np.exp(rng.normal(0, 0.5, 5))[names]  # far apart, as those of twelve labels are
+    variances = levels * np.where(sizes == 20, 0.7, 0.5)
+    law = fit_law(sizes, variances, degrees_of_freedom=10, holdouts=names, label_variance=1.0)
+    assert law.r2 > 0.7
+    assert law.summary().startswith("Residual variance falls as labels grow: ")
+    mixed = variances * np.where(sizes == 20, 1.0, np.array([1.4, 2.0, 1.1, 1.5, 1.6])[names])
+    assert "No gain" in fit_law(sizes, mixed, degrees_of_freedom=10, holdouts=names, label_variance=1.0).summary()
 
 
 def test_how_well_the_law_fits_is_told_of_three_trials_or_more():

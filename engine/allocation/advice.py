@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from engine.allocation.needs import most_labels
 from engine.allocation.plan import Plan
-from engine.allocation.strategies import StrategyPlan
+from engine.allocation.wording import strategy_words
 from engine.errors import ArgumentError
 
 _MORE = 100
 Written = Callable[[float], str]  # a half-width in words: units are the user's
-
-
-def strategy_words(record: StrategyPlan) -> str:
-    """Name a strategy with what it does to the labels."""
-    if record.name == "split":
-        return f"split, {record.finetune:,} labels to fine-tune and {record.rectify:,} to rectify"
-    if record.name == "cross-fit":
-        return f"cross-fit with {record.folds} folds"
-    return "labels only" if record.name == "labels-only" else record.name
 
 
 def saved_words(made: Plan) -> str:
@@ -35,8 +27,10 @@ def saved_words(made: Plan) -> str:
 
 def split_words(made: Plan, s: int) -> str:
     """Say what s labels to fine-tune leave to rectify, and how far that is from the best split."""
-    record, regret = made.at(s), float(made.regret(s))
-    where = "at the best split" if regret < 0.005 else f"{regret:.0%} wider than at the best split"
+    record, regret, best = made.at(s), float(made.regret(s)), made["split"].finetune
+    where = f"{regret:.0%} wider than at the best split"
+    if regret < 0.005:
+        where = "at the best split" if s == best else f"about as narrow as at the best split, {best:,}"
     return f"{record.finetune:,} fine-tune, {record.rectify:,} rectify; {where}"
 
 
@@ -85,6 +79,8 @@ def _target_words(made: Plan, written: Written) -> str:
     needed, without = made.labels_needed(target), made.labels_only_needed(target)
     if needed is None:
         return f"No number of labels reaches {written(target)} with this pool."
+    if needed > most_labels(made.design):
+        return f"Only labelling all {needed:,} texts reaches {written(target)}: then the answer is exact."
     words = f"About {needed:,} labels reach {written(target)}"
     words += f", without a model {without:,}." if without is not None else "; labels alone never do."
     return words + (" You have enough." if needed <= made.n else f" That is {needed - made.n:,} more than you have.")

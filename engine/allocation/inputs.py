@@ -36,12 +36,18 @@ def check_options(
         raise ArgumentError(f"confidence is {confidence}; it must lie between 0 and 1, such as 0.95.")
     if finetune_minimum < 0:
         raise ArgumentError(f"finetune_minimum is {finetune_minimum}; it cannot be negative.")
-    if zero_shot_variance is not None and not (np.isfinite(zero_shot_variance) and zero_shot_variance >= 0):
-        raise ArgumentError(f"zero_shot_variance is {zero_shot_variance}; it must be finite and not negative.")
+    if zero_shot_variance is not None and not (np.isfinite(zero_shot_variance) and zero_shot_variance > 0):
+        raise ArgumentError(f"zero_shot_variance is {zero_shot_variance}; it must be finite and above zero.")
     if not (np.isfinite(design_effect) and design_effect >= 1):
         raise ArgumentError(f"design_effect is {design_effect}; it is 1 without weights and larger with them.")
     if half_width is not None:
         check_half_width(half_width)
+
+
+def check_labels(n: int, texts: int) -> None:
+    """Refuse more labels than leave a text to predict."""
+    if n >= texts:
+        raise ArgumentError(f"n is {n}, but there are {texts} texts in all; with all of them labelled nothing is left.")
 
 
 def check_half_width(half_width: float) -> None:

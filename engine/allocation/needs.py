@@ -10,14 +10,18 @@ from engine.allocation.widths import Design
 from engine.errors import ArgumentError
 
 _ENDLESS = 10_000_000
+_ROUNDING = 1e-9  # twenty labels at 0.07 are 1.4000000000000001
 
 
 def fewest_labels(width: Callable[[int], float], target: float, design: Design) -> int | None:
-    """Return the fewest labels whose half-width is at most the target; None if none is."""
+    """Return the fewest labels whose half-width is at most the target; None if none is.
+
+    All texts, where they are everything, reach any: then the answer is exact.
+    """
     check_half_width(target)
     low, high = FEWEST, most_labels(design)
     if width(high) > target:
-        return None
+        return high + 1 if design.population == "these" else None
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if width(middle) <= target else (middle + 1, high)
@@ -25,7 +29,7 @@ def fewest_labels(width: Callable[[int], float], target: float, design: Design) 
 
 
 def most_labels(design: Design) -> int:
-    """Return the most labels there can be."""
+    """Return the most labels there can be that leave a text to predict."""
     texts = design.n + design.m - 1
     return texts if design.population == "these" else max(texts, _ENDLESS)
 
@@ -40,9 +44,12 @@ def narrowest_for(
     """
     if not per_label > 0:
         raise ArgumentError("Labels have no price in this plan; give costs with per_label to plan for a sum of money.")
+    money *= 1 + _ROUNDING
     most = min(int(money / per_label), most_labels(design)) if money > 0 else 0
     if most < FEWEST:
-        raise ArgumentError(f"money is {money}; {FEWEST} labels, the fewest to plan with, cost {FEWEST * per_label:g}.")
+        raise ArgumentError(
+            f"money is {money:g}; {FEWEST} labels, the fewest to plan with, cost {FEWEST * per_label:g}."
+        )
     best = records_at(most)[0]
     for name in [record.name for record in records_at(most)[1:]]:
         bought = _affordable(name, money, records_at, most)

@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from engine.allocation.inputs import check_numbers, check_options
-from engine.allocation.needs import fewest_labels, narrowest_for
+from engine.allocation.inputs import check_labels, check_numbers, check_options
+from engine.allocation.needs import fewest_labels, most_labels, narrowest_for
 from engine.allocation.strategies import (
     Costs,
     StrategyPlan,
@@ -29,7 +29,7 @@ from engine.allocation.strategies import (
     zero_shot_bands,
 )
 from engine.allocation.widths import Design, Floats
-from engine.allocation.wording import label_first, labels_for_compute, may_gain_nothing, reason_for
+from engine.allocation.wording import for_compute, for_target, labels_for_compute, may_gain_nothing, reason_for
 from engine.errors import ArgumentError
 from engine.scaling import Law
 
@@ -125,6 +125,8 @@ class Plan:
             half_width: The user's target; None for no target.
             costs: Prices and times.
         """
+        if n is not None and self.design.population == "these":
+            check_labels(n, self.n + self.m)
         design = self.design.with_labels(self.n if n is None else n)
         return plan(
             self.law,
@@ -176,6 +178,8 @@ class Plan:
 
     def labels_needed(self, half_width: float) -> int | None:
         """Return the fewest labels with which the best strategy reaches a half-width; None if none does.
+
+        Where the texts are everything, all of them do.
 
         Raises:
             ArgumentError: The half-width is not above zero.
@@ -348,16 +352,31 @@ def plan(
 
 def _with_labelling(made: Plan) -> Plan:
     """Say so where more labels are needed, or a better buy than compute."""
-    if made.half_width is not None:
-        if made[made.recommended].half_width <= made.half_width:
-            return made
-        needed = made.labels_needed(made.half_width)
-        more = None if needed is None else max(needed - made.n, 0)
-    else:
-        more = labels_for_compute(made[made.recommended], made.strategies, made.costs, made.design)
-    if more == 0:
+    now = made[made.recommended]
+    if made.half_width is None:
+        more = labels_for_compute(now, made.strategies, made.costs, made.design)
+        return replace(made, label_more=more, why=f"{made.why} {for_compute(more)}") if more else made
+    if now.half_width <= made.half_width:
         return made
-    return replace(made, label_more=more, why=made.why + label_first(more, made.n, target=made.half_width is not None))
+    labels, then = _towards(made, made.half_width)
+    if labels is not None and labels <= made.n:
+        return made
+    why = for_target(made.why, now, then, labels, made.design)
+    return replace(made, label_more=None if labels is None else labels - made.n, why=why)
+
+
+def _towards(made: Plan, target: float) -> tuple[int | None, StrategyPlan | None]:
+    """The labels that reach a target, and by which strategy: the fewest, or those alone where compute costs more."""
+    labels, alone = made.labels_needed(target), made.labels_only_needed(target)
+    if labels is None or labels > most_labels(made.design):
+        return labels, None
+    reaching = [record for record in made._records(labels) if record.half_width <= target]
+    then = min(reaching, key=lambda record: (record.cost, record.half_width))
+    if made.costs.prices_compute and alone is not None and alone <= most_labels(made.design):
+        cheap = made._records(alone)[0]
+        if cheap.cost <= then.cost:
+            return alone, cheap
+    return labels, then
 
 
 def _narrowest(records: tuple[StrategyPlan, ...]) -> float:

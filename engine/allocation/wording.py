@@ -32,22 +32,47 @@ def reason_for(chosen: StrategyPlan, records: tuple[StrategyPlan, ...]) -> str:
     )
 
 
+def strategy_words(record: StrategyPlan) -> str:
+    """Name a strategy with what it does to the labels."""
+    if record.name == "split":
+        return f"split, {record.finetune:,} labels to fine-tune and {record.rectify:,} to rectify"
+    if record.name == "cross-fit":
+        return f"cross-fit with {record.folds} folds"
+    return "labels only" if record.name == "labels-only" else record.name
+
+
 def may_gain_nothing(chosen: StrategyPlan, records: tuple[StrategyPlan, ...]) -> bool:
     """Return whether the 80% interval of a strategy's half-width reaches that of labels-only."""
     alone = next(record for record in records if record.name == "labels-only")
     return chosen.name != "labels-only" and chosen.interval[1] >= alone.half_width
 
 
-def label_first(more: int | None, n: int, *, target: bool) -> str:
-    """Say that labelling comes first; `more` is None where no number of labels reaches the target.
+def for_compute(more: int) -> str:
+    """Say that labels are the better buy."""
+    return f"Label more first: what the compute costs buys {more:,} labels, which narrow the interval more."
 
-    The target is not repeated: its user gave it in a unit of their own, of shares perhaps in percentage points.
+
+def for_target(reason: str, now: StrategyPlan, then: StrategyPlan | None, labels: int | None, design: Design) -> str:
+    """Say why, and how many labels reach the target; it is not repeated, for its unit is the user's.
+
+    Args:
+        reason: Why the strategy is recommended that does not reach it.
+        now: That strategy.
+        then: What reaches it with so many labels; None where only the labels of all texts do.
+        labels: They; None where no number reaches it.
+        design: What is at hand.
     """
-    if not target:
-        return f" Label more first: what the compute costs buys {more:,} labels, which narrow the interval more."
-    if more is None:
-        return " No number of labels reaches your target half-width with this pool."
-    return f" Label {more:,} more first: your target half-width takes {n + more:,} labels."
+    if labels is None:
+        return f"{reason} No number of labels reaches your target half-width with this pool."
+    first = f"Label {labels - design.n:,} more first:"
+    if then is None:
+        return f"{reason} {first} only all {labels:,} texts reach your target half-width, and then the answer is exact."
+    if then.name == now.name:
+        return f"{reason} {first} your target half-width takes {labels:,} labels."
+    # Why the model is left out, or taken, with the labels at hand says nothing of the way to the target.
+    how = "without a model" if then.name == "labels-only" else f"by {strategy_words(then)}"
+    least = ", which costs least" if then.cost else ""
+    return f"{first} {labels:,} labels reach your target half-width {how}{least}."
 
 
 def labels_for_compute(chosen: StrategyPlan, records: tuple[StrategyPlan, ...], costs: Costs, design: Design) -> int:

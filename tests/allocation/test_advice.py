@@ -47,6 +47,10 @@ def test_the_target_is_answered_by_the_labels_that_it_takes(population, target):
     asked = made(population=population, half_width=target, m=4000 if population == "these" else 30)
     said = plan_directions(asked, written)["Target"]
     needed, without = asked.labels_needed(target), asked.labels_only_needed(target)
+    if population == "these" and needed == 4400:
+        assert without == 4400
+        assert said == f"Only labelling all 4,400 texts reaches {written(target)}: then the answer is exact."
+        return
     if needed is None:
         assert said == f"No number of labels reaches {written(target)} with this pool."
         return

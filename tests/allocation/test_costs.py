@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from engine.allocation import Costs, Plan, plan
+from engine.allocation import Costs, Plan, plan, split_words
 from engine.errors import ArgumentError
 from engine.scaling import Law
 
@@ -149,6 +149,44 @@ def test_a_target_out_of_reach_asks_for_the_labels_that_are_missing():
     never = plan(certain(1.5, 0.5, 0.2), n=400, m=4000, label_variance=1.0, half_width=1e-7)
     assert never.label_more is None
     assert "No number of labels" in never.why
+
+
+def test_a_small_pool_can_be_labelled_to_the_last():
+    few = plan(certain(1.5, 0.5, 0.2), n=60, m=40, label_variance=1.0, population="these", half_width=0.01)
+    assert few.label_more == 40
+    assert "Label 40 more first: only all 100 texts reach your target" in few.why
+    with pytest.raises(ArgumentError, match="n is 100, but there are 100 texts"):
+        few.replanned(n=100)
+
+
+@pytest.mark.parametrize(("hour", "said"), [(2.5, "takes 72 labels"), (3.0, "by cross-fit"), (3.5, "takes 174 labels")])
+def test_the_way_to_a_target_is_the_one_that_costs_least(hour, said):
+    options = {"label_variance": 1.0, "population": "larger", "half_width": 0.15}
+    times = {"seconds_per_label": 1.0, "seconds_per_thousand": 40.0, "averaged": 3, "fewest": 80}
+    costs = Costs(per_label=0.02, per_gpu_hour=hour, **times)
+    one = plan(certain(1.5, 0.5, 0.2), n=64, m=50_000, costs=costs, **options)
+    assert said in one.why
+    assert f"Label {one.label_more} more first: " in one.why
+    assert ("Do not fine-tune" in one.why) == (hour == 3.5)
+    # What is bought reaches the target; neither the fewest labels with a model nor those without one cost less.
+    labels, without = 64 + one.label_more, one.labels_only_needed(0.15)
+    reaching = [record.cost for record in one._records(labels) if record.half_width <= 0.15]
+    with_a_model = [record.cost for record in one._records(one.labels_needed(0.15)) if record.half_width <= 0.15]
+    assert min(reaching) <= min([*with_a_model, 0.02 * without]) + 1e-9
+
+
+@pytest.mark.parametrize(("price", "money", "labels"), [(0.07, 1.4, 20), (0.07, 21.0, 300), (0.01, 4.35, 435)])
+def test_money_buys_the_last_label_that_it_pays_for(price, money, labels):
+    bought = made(costs=Costs(per_label=price)).affordable(money)
+    assert bought.rectify + (bought.finetune if bought.name == "split" else 0) == labels
+
+
+def test_only_the_best_split_is_called_so():
+    one = made()
+    best = one["split"].finetune
+    assert split_words(one, best).endswith("; at the best split")
+    near = next(s for s in range(best + 1, best + 60) if 0 < one.regret(s) < 0.005)
+    assert split_words(one, near).endswith(f"; about as narrow as at the best split, {best:,}")
 
 
 def test_labels_alone_are_those_that_labels_only_would_need():

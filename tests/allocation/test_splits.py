@@ -293,7 +293,7 @@ def test_the_labels_needed_are_those_of_counting_up(population):
 
 
 def test_a_target_out_of_reach_is_said_to_be():
-    assert made(population="these", n=60, m=240).labels_needed(1e-6) is None
+    assert made(population="these", n=60, m=240).labels_needed(1e-9) == 300  # all of them: nothing is left to estimate
     assert made(population="larger").labels_needed(1e-9) is None
     for nonsense in (0, -1, float("nan")):
         with pytest.raises(ArgumentError, match="half_width"):
@@ -307,7 +307,7 @@ def test_a_target_out_of_reach_is_said_to_be():
     n=st.integers(20, 3000),
     m=st.integers(1, 10**6),
     label_variance=st.floats(1e-4, 1e4),
-    share=st.floats(0, 1.2),
+    share=st.floats(1e-6, 1.2),
     population=st.sampled_from(["these", "larger"]),
     minimum=st.integers(0, 400),
     confidence=st.sampled_from([0.8, 0.95, 0.99]),
@@ -351,6 +351,7 @@ def test_a_plan_survives_json():
         ({"confidence": 95}, "confidence is 95"),
         ({"confidence": float("nan")}, "confidence is nan"),
         ({"zero_shot_variance": -0.1}, "zero_shot_variance"),
+        ({"zero_shot_variance": 0.0}, "zero_shot_variance"),
         ({"zero_shot_variance": float("nan")}, "zero_shot_variance"),
         ({"half_width": 0.0}, "half_width"),
         ({"finetune_minimum": -1}, "finetune_minimum"),

@@ -236,13 +236,26 @@ def _weights(parts: Parts) -> Iterator[Check]:
         elif len(weights) and not weights.any():
             finding = f"{table.name}, column '{name}': every weight is 0."
             yield Check("error", finding, "Choose another column for the weight, or none.")
+        elif table is parts.labels and (weighed := int(_counting(parts).sum())) < 2 <= (n := len(parts.labelled)):
+            finding = f"{table.name}, column '{name}': the weight is above 0 for {weighed} of {n:,} labels."
+            yield Check(
+                "error", finding, "Choose another column for the weight, or none; at least 2 labels must count."
+            )
+
+
+def _counting(parts: Parts) -> np.ndarray:
+    """Which labels count: those of positive weight, all without weights."""
+    name = parts.roles.weight
+    if name is None:
+        return np.ones(len(parts.labelled), dtype=bool)
+    return as_numbers(parts.labels.frame[name].iloc[parts.labelled]) > 0
 
 
 def _groups(parts: Parts) -> Iterator[Check]:
     name = parts.roles.group
     if name is None:
         return
-    counts = collections.Counter(as_text(parts.labels.frame[name].iloc[parts.labelled]).tolist())
+    counts = collections.Counter(as_text(parts.labels.frame[name].iloc[parts.labelled[_counting(parts)]]).tolist())
     everywhere = {group for table, positions in parts.used for group in as_text(table.frame[name].iloc[positions])}
     where = f"column '{name}'"
     if len(everywhere) > MOST_CLASSES:
@@ -251,7 +264,8 @@ def _groups(parts: Parts) -> Iterator[Check]:
         return
     few = sorted(group or "(blank)" for group in everywhere if counts[group] < FEW_OF_A_CLASS)
     if few:
-        finding = f"The {where} has fewer than {FEW_OF_A_CLASS} labels for {listed(few)}."
+        weighed = "" if parts.roles.weight is None else " of positive weight"
+        finding = f"The {where} has fewer than {FEW_OF_A_CLASS} labels{weighed} for {listed(few)}."
         yield Check("warning", finding, "Label more texts of these groups, or merge them.")
     else:
         yield Check(

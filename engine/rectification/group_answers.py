@@ -23,11 +23,11 @@ from engine.rectification.contrasts import Multiplicity, all_differences
 from engine.rectification.design import Moments, Sample, cluster_totals, moments
 from engine.rectification.estimate import Estimate
 from engine.rectification.inputs import Codes, Floats, Question
-from engine.rectification.layout import Layout
+from engine.rectification.layout import Layout, counting_pool, scarce
 from engine.rectification.pool import PoolSummary, summarise
 from engine.rectification.tuning import Tuned
 
-LEFT_OUT = "Group {name} is left out: it has {count} label{s}, and at least 2 are needed."
+LEFT_OUT = "Group {name} is left out: it has {found}, and at least 2 are needed."
 NO_POOL = "Group {name} has too few predictions in the pool, so this is its labels-only answer."
 BORROWED = "The labels of group {name} are all the same, so it borrows the spread of the other groups."
 
@@ -65,15 +65,14 @@ class Group:
 
 def answer_groups(table: GroupTable, question: Question, multiplicity: Multiplicity, shares: bool) -> Estimate:
     """Means, then differences; labels-only beside them."""
-    sizes = np.bincount(table.codes, minlength=len(table.names))
-    notes = [
-        LEFT_OUT.format(name=name, count=sizes[k], s="s" * int(sizes[k] != 1))
-        for k, name in enumerate(table.names)
-        if sizes[k] < 2
-    ]
-    kept = [k for k in range(len(table.names)) if sizes[k] >= 2]
+    lacks = [scarce(table.layout, table.codes == k) for k in range(len(table.names))]
+    notes = [LEFT_OUT.format(name=name, found=found) for name, found in zip(table.names, lacks, strict=True) if found]
+    kept = [k for k, found in enumerate(lacks) if not found]
     if not kept:
-        raise ArgumentError("No group has 2 labels or more: label more rows, or use fewer groups.")
+        raise ArgumentError(
+            f"No group has enough labels: {table.names[0]} has {lacks[0]}, and at least 2 are needed. Label more rows, "
+            "or use fewer groups."
+        )
     spread = _pooled_spread(table, kept)
     groups = [_group(table, k, question, shares, spread) for k in kept]
     alone = _estimate(groups, table, question, multiplicity, shares, None)
@@ -109,6 +108,8 @@ def _sample(table: GroupTable, k: int, here: NDArray[np.bool_]) -> Sample:
     if layout.clusters is not None:
         clusters = np.asarray(pd.factorize(layout.clusters[here])[0], dtype=np.int64)
     weights = None if layout.weights is None else layout.weights[here]
+    counting = counting_pool(layout, there)
+    there = counting if counting.sum() < 2 else there  # rows of weight 0 make no pool
     pool = summarise(table.pool[there], None if layout.pool_weights is None else layout.pool_weights[there])
     # A group without a pool in a finite population is known exactly; its interval then speaks of more such rows.
     return Sample(

@@ -45,7 +45,8 @@ def rectified_groups(
 
     Returns:
         Estimate with arrays in the order of names: the k groups, sorted, then k (k - 1) / 2 differences. Each group
-        has a lambda of its own; a group with fewer than 2 labels is left out with a note.
+        has a lambda of its own; a group with fewer than 2 labels of positive weight, or with labels of a single
+        cluster, is left out with a note.
 
     Raises:
         ArgumentError: naming every argument at fault.

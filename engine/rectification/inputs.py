@@ -102,8 +102,8 @@ class Faults:
             return np.zeros((length or 2, array.shape[1]))
         return self.finite(name, array)
 
-    def weights(self, name: str, values: object | None, length: int, of: str) -> Floats | None:
-        """Weights that are not negative and not all zero, or None."""
+    def weights(self, name: str, values: object | None, length: int, of: str, *, least: int = 1) -> Floats | None:
+        """Weights that are not negative and not all zero, at least so many of them positive, or None."""
         if values is None:
             return None
         array = self.numbers(name, values, length=length, of=of)
@@ -112,6 +112,8 @@ class Faults:
             self.add(f"{name} must not be negative; {array[place]:g} stands at position {place}.")
         elif not array.any() and not self.sentences:
             self.add(f"{name} are all zero: give at least some rows a positive weight.")
+        elif (positive := np.count_nonzero(array)) < least and not self.sentences:
+            self.add(f"{name} has {positive} positive value; at least {least} are needed: weigh more rows.")
         return array
 
     def marks(self, name: str, values: object | None, length: int, of: str) -> NDArray[np.object_] | None:

@@ -92,15 +92,16 @@ def pool_rows(pool: Pool) -> int:
 def read_layout(faults: Faults, design: Design, n: int, pool: Pool, finite: bool) -> Layout:
     """Check the design against n labels and the pool."""
     m = pool_rows(pool)
-    weights = faults.weights("weights", design.weights, n, "y")
-    pool_weights = faults.weights("pool_weights", design.pool_weights, m, "pool_predictions")
+    weights = faults.weights("weights", design.weights, n, "y", least=2)
+    least = 1 if finite else 2
+    pool_weights = faults.weights("pool_weights", design.pool_weights, m, "pool_predictions", least=least)
     chosen = _probabilities(faults, design, n)
     if finite and (weights is None) != (pool_weights is None) and not isinstance(pool, PoolSummary):
         absent = "weights" if weights is None else "pool_weights"
         faults.add(f"finite_population with weights needs them for every row: give {absent} too.")
     if isinstance(pool, PoolSummary):
         _refuse(faults, design, ("pool_weights", "pool_strata", "pool_clusters"), "a PoolSummary, which has no rows")
-    strata, pool_strata, names = _strata(faults, design, n, m, finite)
+    strata, pool_strata, names = _strata(faults, design, n, m)
     clusters, pool_clusters = _clusters(faults, design, n, m)
     if design.trained is not None:
         _refuse(faults, design, ("strata", "clusters", "pool_clusters", "probabilities"), "trained labels")
@@ -108,9 +109,50 @@ def read_layout(faults: Faults, design: Design, n: int, pool: Pool, finite: bool
             faults.add("trained labels and y need weights alike: give both weights and trained_weights, or neither.")
     if strata is not None and pool_clusters is not None:
         faults.add("pool_clusters cannot be combined with strata: leave one of them out.")
-    if clusters is not None and strata is None and len(np.unique(clusters)) < 2:
+    layout = Layout(finite, weights, pool_weights, strata, pool_strata, names, clusters, pool_clusters, chosen)
+    _check_strata(faults, layout)
+    if clusters is not None and strata is None and scarce(layout, np.ones(n, dtype=bool)):
         faults.add("clusters names a single cluster; at least 2 are needed.")
-    return Layout(finite, weights, pool_weights, strata, pool_strata, names, clusters, pool_clusters, chosen)
+    return layout
+
+
+def scarce(layout: Layout, here: NDArray[np.bool_]) -> str:
+    """What these of the n labels have fewer than 2 of, such as "1 label" or "a single cluster"; "" if nothing.
+
+    Labels of weight 0 do not count, and those of one cluster do not show how clusters differ: the variance of their
+    mean would come out as zero, or as nothing at all.
+    """
+    counting = _counting(layout.weights, here)
+    if counting.sum() < 2:
+        return _counted(counting, here, "label")
+    clusters = layout.clusters
+    return "a single cluster" if clusters is not None and len(np.unique(clusters[counting])) < 2 else ""
+
+
+def counting_pool(layout: Layout, there: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of these of the m pool rows have a positive weight."""
+    return _counting(layout.pool_weights, there)
+
+
+def _counting(weights: Floats | None, here: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return here if weights is None else here & (weights > 0)
+
+
+def _counted(counting: NDArray[np.bool_], here: NDArray[np.bool_], noun: str) -> str:
+    count, weighed = int(counting.sum()), counting.sum() < here.sum()
+    return f"{count} {noun}{'s' * (count != 1)}{' of positive weight' * bool(weighed)}"
+
+
+def _check_strata(faults: Faults, layout: Layout) -> None:
+    """Every stratum is answered by itself, so that each needs labels, clusters of them and pool rows of its own."""
+    for k, name in enumerate(layout.strata_names):
+        there = np.asarray(layout.pool_strata == k)
+        pool = counting_pool(layout, there)
+        found = scarce(layout, np.asarray(layout.strata == k))
+        if not found and not layout.finite and pool.sum() < 2:
+            found = _counted(pool, there, "pool row")
+        if found:
+            faults.add(f"Stratum {name!r} has {found}; at least 2 are needed: merge it.")
 
 
 def _probabilities(faults: Faults, design: Design, n: int) -> Floats | None:
@@ -130,23 +172,14 @@ def _refuse(faults: Faults, design: Design, names: tuple[str, ...], other: str) 
             faults.add(f"{name} cannot be combined with {other}: leave {name} out.")
 
 
-def _strata(
-    faults: Faults, design: Design, n: int, m: int, finite: bool
-) -> tuple[Codes | None, Codes | None, tuple[str, ...]]:
+def _strata(faults: Faults, design: Design, n: int, m: int) -> tuple[Codes | None, Codes | None, tuple[str, ...]]:
     if (design.strata is None) != (design.pool_strata is None):
         faults.add("strata and pool_strata go together: give both or neither.")
     own = faults.marks("strata", design.strata, n, "y")
     there = faults.marks("pool_strata", design.pool_strata, m, "pool_predictions")
     if own is None or there is None or faults.sentences:
         return None, None, ()
-    codes, pool_codes, names = codes_of(own, there)
-    for k, name in enumerate(names):
-        count, others = int((codes == k).sum()), int((pool_codes == k).sum())
-        if count < 2:
-            faults.add(f"Stratum {name!r} has {count} label{'s' * (count != 1)}; at least 2 are needed: merge it.")
-        elif others < 2 and not finite:
-            faults.add(f"Stratum {name!r} has {others} pool row{'s' * (others != 1)}; at least 2 are needed: merge it.")
-    return codes, pool_codes, names
+    return codes_of(own, there)
 
 
 def _clusters(faults: Faults, design: Design, n: int, m: int) -> tuple[Codes | None, Codes | None]:

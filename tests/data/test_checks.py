@@ -183,6 +183,15 @@ def test_weights_that_are_all_zero() -> None:
     assert "every weight is 0" in errors(labels(w=0), pool(w=1), Roles("text", "label", weight="w"))
 
 
+def test_labels_that_count_for_nothing() -> None:
+    roles = Roles("text", "label", weight="w", group="g")
+    table = labels(62, label=[1, 2] * 30 + [None] * 2, w=[0.0] * 59 + [1.0] * 3, g=["a", "b"] * 31)
+    assert "column 'w': the weight is above 0 for 1 of 60 labels." in errors(table, pool(w=1, g="a"), roles)
+    half = labels(w=[1, 0] * 30, g=["a", "b"] * 30)
+    assert errors(half, pool(w=1, g="a"), roles) == ""
+    assert "fewer than 5 labels of positive weight for 'b'." in warnings(half, pool(w=1, g="a"), roles)
+
+
 def test_groups_with_few_labels() -> None:
     table = labels(g=["a"] * 30 + ["b"] * 27 + ["c"] * 3)
     message = warnings(table, pool(g=["a", "d"] * 50), Roles("text", "label", group="g"))

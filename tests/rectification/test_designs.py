@@ -58,6 +58,42 @@ def test_strata_add_up(rows):
     assert got.standard_error == pytest.approx(np.sqrt(variance), rel=1e-9)
 
 
+@pytest.mark.parametrize("finite", [False, True])
+def test_labels_of_no_weight_are_as_if_they_were_not_there(rows, finite):
+    y, f, pool, w, v = rows
+    code, there = np.arange(len(y)) % 3, np.arange(len(pool)) % 3
+    options = {"pool_weights": v, "pool_strata": there, "finite_population": finite, "power_tuning": False}
+    some = np.where((code == 1) & (np.arange(len(y)) > 6), 0.0, w)  # two labels of this stratum count
+    got = rectified_mean(y, f, pool, weights=some, strata=code, **options)
+    kept = some > 0
+    left = rectified_mean(y[kept], f[kept], pool, weights=w[kept], strata=code[kept], **options)
+    assert got.estimate == pytest.approx(left.estimate, rel=1e-12)
+    if not finite:
+        assert got.standard_error == pytest.approx(left.standard_error, rel=1e-9)
+    few = np.where((code == 1) & (np.arange(len(y)) > 3), 0.0, w)
+    with pytest.raises(ArgumentError, match="Stratum '1' has 1 label of positive weight; at least 2 are needed"):
+        rectified_mean(y, f, pool, weights=few, strata=code, **options)
+
+
+def test_a_stratum_is_refused_that_has_too_little_of_what_counts(rows):
+    y, f, pool, w, v = rows
+    code, there = np.arange(len(y)) % 2, np.arange(len(pool)) % 2
+    clusters = np.where(code == 1, "one", np.arange(len(y)).astype(str))
+    strata = {"strata": code, "pool_strata": there}
+    with pytest.raises(ArgumentError, match="Stratum '1' has a single cluster; at least 2 are needed: merge it"):
+        rectified_mean(y, f, pool, clusters=clusters, **strata)
+    two = np.where((code == 1) & (np.arange(len(y)) == 1), "two", clusters)
+    assert rectified_mean(y, f, pool, clusters=two, **strata).standard_error > 0
+    with pytest.raises(ArgumentError, match="single cluster"):  # the other cluster has no weight
+        rectified_mean(y, f, pool, clusters=two, weights=w * (two != "two"), pool_weights=v, **strata)
+    with pytest.raises(ArgumentError, match="single cluster"):
+        rectified_mean(y, f, pool, clusters=code, weights=w * code, pool_weights=v)
+    with pytest.raises(ArgumentError, match="Stratum '1' has 0 pool rows of positive weight"):
+        rectified_mean(y, f, pool, weights=w, pool_weights=v * (there == 0), **strata)
+    with pytest.raises(ArgumentError, match="weights has 1 positive value; at least 2 are needed"):
+        rectified_mean(y, f, pool, weights=np.eye(len(y))[0], pool_weights=v)
+
+
 def test_clusters_enter_by_their_totals(rows):
     y, f, pool, _, _ = rows
     code = np.arange(len(y)) % 12

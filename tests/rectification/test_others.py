@@ -138,6 +138,31 @@ class TestGroups:
         assert together.covariance[0, 1] > 0
         assert together.standard_error[2] < np.hypot(together.standard_error[0], together.standard_error[1])
 
+    @pytest.mark.parametrize("shares", [False, True])
+    def test_a_group_without_labels_that_count_is_left_out(self, shares):
+        y, f, pool = rows(17)
+        y = (y > 0) * 1.0 if shares else y
+        g, gp, c = np.arange(60) % 3, np.arange(300) % 3, np.arange(60) // 6
+        w, v = np.where((g == 1) & (np.arange(60) > 1), 0.0, 1.0), np.ones(300)
+        got = rectified_groups(y, f, pool, groups=g, pool_groups=gp, weights=w, pool_weights=v)
+        kept, there = g != 1, gp != 1
+        more = {"groups": g[kept], "pool_groups": gp[there], "weights": w[kept], "pool_weights": v[there]}
+        left = rectified_groups(y[kept], f[kept], pool[there], **more)
+        assert got.names == left.names == ("0", "2", "0 - 2")
+        assert np.allclose([got.estimate, got.ci_low, got.ci_high], [left.estimate, left.ci_low, left.ci_high])
+        assert got.notes[0] == "Group 1 is left out: it has 1 label of positive weight, and at least 2 are needed."
+        alone = rectified_groups(y, f, pool, groups=g, pool_groups=gp, clusters=np.where(g == 2, 0, 1 + c))
+        assert alone.names == ("0", "1", "0 - 1")
+        assert alone.notes[0] == "Group 2 is left out: it has a single cluster, and at least 2 are needed."
+
+    def test_a_pool_of_no_weight_is_none(self):
+        y, f, pool = rows(18)
+        g, gp = np.arange(60) % 2, np.arange(300) % 2
+        w, v = np.ones(60), np.where((gp == 1) & (np.arange(300) > 1), 0.0, 1.0)
+        got = rectified_groups(y, f, pool, groups=g, pool_groups=gp, weights=w, pool_weights=v)
+        assert got.notes == ("Group 1 has too few predictions in the pool, so this is its labels-only answer.",)
+        assert got.estimate[1] == pytest.approx(y[g == 1].mean())
+
     def test_trained_labels_of_a_group(self):
         y, f, pool = rows(10)
         g, gp = np.arange(60) % 2, np.arange(300) % 2

@@ -144,8 +144,12 @@ def standard_error(answer: Answer, shares: bool) -> Any:
 
 
 def saved(estimate: tuple[Value, Value, Value], labels: Estimate) -> Value:
-    """1 - (width / labels-only width)^2; nothing where neither has a width."""
-    return 1 - ((interval_width(*estimate) + TINY) / (labels.width + TINY)) ** 2
+    """1 - (width / labels-only width)^2; nothing where either has no width, as a share of 0 that is bounded below."""
+    width, alone = interval_width(*estimate, labels.alternative), labels.width
+    if isinstance(width, float) and isinstance(alone, float):
+        return 1 - (width / alone) ** 2 if width > 0 and alone > 0 else 0.0
+    both = np.greater(width, 0) & np.greater(alone, 0)
+    return np.asarray(1 - np.divide(width, alone, out=np.ones(np.shape(width)), where=both) ** 2)
 
 
 def effective_labels(plain: Value, labels: Value, n: int, left: float, population: float | None) -> Any:

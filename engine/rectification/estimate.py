@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Estimate:
     """A rectified answer. Numbers for one quantity; arrays in the order of `names` for shares, groups, coefficients.
 
-    estimate, ci_low, ci_high: the answer and its interval (an open side of a one-sided interval is infinite).
+    estimate, ci_low, ci_high: the answer and its interval (an open side of a one-sided interval is infinite, that of a
+    share 0 or 1).
     standard_error: of the estimate, in units of the label. confidence: nominal level, between 0 and 1.
     method: "rectified", "labels-only", or the strategy that made the predictions. power: lambda.
     correlation: of labels and predictions. n, m: labels and pool rows. n_effective: how many labels alone would
@@ -58,8 +59,8 @@ class Estimate:
 
     @property
     def width(self) -> Value:
-        """Width of the interval; of a one-sided one the distance from estimate to bound."""
-        return interval_width(self.estimate, self.ci_low, self.ci_high)
+        """Width of the interval; of a one-sided one the distance from estimate to its closed bound."""
+        return interval_width(self.estimate, self.ci_low, self.ci_high, self.alternative)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per name and way of answering: name, answer, estimate, ci_low, ci_high, standard_error, n, m, ..."""
@@ -115,8 +116,9 @@ class Estimate:
             ) from None
 
 
-def interval_width(estimate: Value, low: Value, high: Value) -> Value:
-    """high - low, or from the estimate to the finite bound."""
+def interval_width(estimate: Value, low: Value, high: Value, alternative: Alternative = "two-sided") -> Value:
+    """high - low; of a one-sided interval from the estimate to the closed bound, whatever the open side ends at."""
+    low, high = estimate if alternative == "smaller" else low, estimate if alternative == "larger" else high
     if isinstance(low, float) and isinstance(high, float) and isinstance(estimate, float):
         return (estimate if math.isinf(high) else high) - (estimate if math.isinf(low) else low)
     return np.asarray(np.where(np.isinf(high), estimate, high) - np.where(np.isinf(low), estimate, low))

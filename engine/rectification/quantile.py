@@ -136,7 +136,8 @@ def _answer(rows: Rows, question: Question, q: float) -> Estimate:
     shares = np.array([p.share for p in parts])
     rho = float(shares @ np.array([t.correlation[0] for t in tuned]))
     notes = tuple(dict.fromkeys(t.note for t in tuned if t.note))
-    return replace(result, power=float(shares @ powers), correlation=rho, notes=result.notes + notes)
+    result = replace(result, power=float(shares @ powers), correlation=rho, notes=result.notes + notes)
+    return _opened(result, question.alternative)
 
 
 def _labels_only(rows: Rows, question: Question, q: float) -> tuple[Estimate, float]:
@@ -156,16 +157,17 @@ def _estimate(
     answer: Answer,
     labels_only: Estimate | None,
 ) -> Estimate:
-    """Point, interval and p-value from one curve and the number of labels that F is worth at the point."""
+    """Point, interval and p-value from one curve and the number of labels that F is worth at the point.
+
+    Both ends of the interval are closed, each as far off as the question has it of a side.
+    """
     point = curve.crossing(q)
     trials, freedom = max(float(answer.trials[0]), 2.0), answer.score_freedom[:1]
     reach = float(quantile(question, freedom)[0]) * np.sqrt(q * (1 - q) / trials) + QUARTER / trials
     _check_reach(question, q, reach, len(rows.y))
     low, high = curve.first_reaching(q - reach), curve.last_within(q + reach)
     low, high, notes = _half_step(rows, min(low, point), max(high, point))
-    error = (high - low) / (2 * float(quantile(replace(question, alternative="two-sided"), freedom)[0]))
-    if question.alternative != "two-sided":
-        low, high = (low, np.inf) if question.alternative == "larger" else (-np.inf, high)
+    error = (high - low) / (2 * float(quantile(question, freedom)[0]))
     p = None if question.null is None else _p_value(curve, question, q, trials, freedom)
     n = len(rows.y)
     width = (point, low, high)
@@ -191,9 +193,20 @@ def _estimate(
         labels_only=labels_only,
         model_only=None if labels_only is None else _model_quantile(rows, q),
         notes=notes,
-        alternative=question.alternative,
         p_value=p,
     )
+
+
+def _opened(estimate: Estimate, alternative: Alternative) -> Estimate:
+    """The estimate, and labels-only beside it, with the open side of a one-sided interval.
+
+    What they are worth was told from both ends: of ratings, one alone often lies on the estimate itself.
+    """
+    if alternative == "two-sided":
+        return estimate
+    alone = None if estimate.labels_only is None else _opened(estimate.labels_only, alternative)
+    low, high = (estimate.ci_low, np.inf) if alternative == "larger" else (-np.inf, estimate.ci_high)
+    return replace(estimate, ci_low=low, ci_high=high, alternative=alternative, labels_only=alone)
 
 
 def _check_reach(question: Question, q: float, reach: float, n: int) -> None:

@@ -230,3 +230,36 @@ def test_one_sided_has_an_open_side():
     assert np.isinf(got.ci_high)
     assert "or more" in got.summary()
     assert got.labels_saved > 0
+
+
+@pytest.mark.parametrize("side", ["larger", "smaller"])
+def test_the_open_side_of_a_share_has_no_width(side):
+    def reach(estimate):
+        gaps = (estimate.estimate - estimate.ci_low, estimate.ci_high - estimate.estimate)
+        return gaps[side == "smaller"]
+
+    p = np.column_stack([1 / (1 + np.exp(Z)), 1 / (1 + np.exp(-Z))])
+    for got in (
+        rectified_mean(Y > 3, F, POOL, alternative=side),
+        rectified_shares(np.where(Y > 3, "up", "down"), p[:N], p[N:], alternative=side),
+        rectified_groups(Y > 3, F, POOL, groups=G, pool_groups=GP, alternative=side),
+    ):
+        assert np.allclose(got.width, reach(got))
+        assert np.allclose(got.labels_saved, 1 - (reach(got) / reach(got.labels_only)) ** 2)
+        assert Estimate.from_dict(got.to_dict()).width == pytest.approx(got.width)
+    words = rectified_mean(Y > 3, F, POOL, alternative=side)
+    narrower = 1 - reach(words) / reach(words.labels_only)
+    assert f"{narrower:.0%} narrower" in words.summary()
+
+
+def test_a_bound_on_the_estimate_saves_nothing():
+    never = np.zeros(N)
+    got = rectified_mean(never, F, POOL, alternative="larger")
+    assert (got.estimate, got.ci_low, got.width, got.labels_saved) == (0, 0, 0, 0)
+    several = rectified_shares(["a"] * N, ["a"] * N, ["a"] * M, classes=["a", "b"], alternative="larger")
+    assert several.labels_saved[1] == 0
+    once = np.arange(N) == 0  # the share of the rectified answer is cut off at 0, that of the labels is not
+    f = np.where(once, 1.0, 0.0) + 0.9
+    clipped = rectified_mean(once, f, np.zeros(M), alternative="larger", power_tuning=False)
+    assert clipped.estimate == clipped.ci_low == 0 < clipped.labels_only.width
+    assert clipped.labels_saved == 0

@@ -137,9 +137,39 @@ def test_higher_confidence_is_wider(seed):
 
 def test_two_sided_is_two_one_sided():
     y, f, pool = draw(1)
-    both = rectified_mean(y, f, pool, confidence=0.9)
-    assert rectified_mean(y, f, pool, confidence=0.95, alternative="larger").ci_low == pytest.approx(both.ci_low)
-    assert rectified_mean(y, f, pool, confidence=0.95, alternative="smaller").ci_high == pytest.approx(both.ci_high)
+    for call, values in ((rectified_mean, y), (rectified_mean, (y > 0) * 1.0), (rectified_quantile, y)):
+        both = call(values, f, pool, confidence=0.9)
+        larger, smaller = (call(values, f, pool, alternative=side) for side in ("larger", "smaller"))
+        assert (larger.ci_low, smaller.ci_high) == pytest.approx((both.ci_low, both.ci_high))
+        assert larger.ci_high in (1.0, np.inf)
+        assert smaller.ci_low in (0.0, -np.inf)
+        for one in (larger, smaller):
+            assert one.standard_error == pytest.approx(both.standard_error)
+            assert one.n_effective == pytest.approx(both.n_effective)
+        if call is rectified_quantile:
+            assert larger.labels_saved == smaller.labels_saved == pytest.approx(both.labels_saved)
+
+
+@given(
+    seed=seeds,
+    q=st.sampled_from([0.3, 0.5, 0.7, 0.9]),
+    side=st.sampled_from(["larger", "smaller"]),
+    finite=st.booleans(),
+)
+@few
+def test_one_sided_quantiles_of_ratings(seed, q, side, finite):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(1, 6, 660) * 1.0
+    f = np.clip(y + rng.integers(-1, 2, 660), 1, 5)
+    got = rectified_quantile(y[:60], f[:60], f[60:], q=q, alternative=side, finite_population=finite)
+    assert got.ci_low <= got.estimate <= got.ci_high
+    assert got.width >= 0
+    assert np.isinf(got.ci_high if side == "larger" else got.ci_low)
+    assert np.isinf(got.labels_only.ci_high if side == "larger" else got.labels_only.ci_low)
+    for value in (got.standard_error, got.n_effective):
+        assert 0 < value < np.inf
+    assert -np.inf < got.labels_saved < 1
+    assert got.summary()
 
 
 def test_logistic_does_not_mind_the_order():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.errors import ArgumentError
-from engine.rectification.assembly import Answer, labels_answer, rectified_answer, saved
+from engine.rectification.assembly import Answer, effective_labels, labels_answer, rectified_answer, saved
 from engine.rectification.calibration import calibrate_scores
 from engine.rectification.design import Moments, Sample, moments
 from engine.rectification.distribution import Curve, SortedPool, rectified_curve
@@ -172,11 +172,7 @@ def _estimate(
     n = len(rows.y)
     width = (point, low, high)
     saving = 0.0 if labels_only is None else float(saved(width, labels_only))
-    worth = (
-        n
-        if labels_only is None
-        else float(labels_only.n) * (float(labels_only.width) / float(interval_width(*width))) ** 2
-    )
+    worth = n if labels_only is None else _worth(float(interval_width(*width)), labels_only, rows)
     return Estimate(
         estimate=point,
         ci_low=low,
@@ -195,6 +191,14 @@ def _estimate(
         notes=notes,
         p_value=p,
     )
+
+
+def _worth(width: float, labels_only: Estimate, rows: Rows) -> float:
+    """How many labels alone would give this width; of a finite population always fewer than it holds."""
+    count = int(labels_only.n)
+    every = count + len(rows.pool)
+    population = float(every) if rows.layout.finite else None
+    return float(effective_labels(width**2, float(labels_only.width) ** 2, count, 1 - count / every, population))
 
 
 def _opened(estimate: Estimate, alternative: Alternative) -> Estimate:

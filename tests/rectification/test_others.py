@@ -223,6 +223,21 @@ class TestQuantile:
         larger = rectified_quantile(y, f, pool, trained=trained)
         assert larger.ci_low == rectified_quantile(y, f, pool).ci_low
 
+    @pytest.mark.parametrize("trained", [0, 200])
+    def test_labels_are_worth_no_more_than_the_population_holds(self, trained):
+        z = np.random.default_rng(19).normal(size=(2, 1000))
+        y, f = z[0, :500], z[0] + 0.3 * z[1]
+        s, r = y[:trained], slice(trained, 500)
+        got = rectified_quantile(y[r], f[r], f[500:], finite_population=True, trained=s)
+        # A width goes with the root of 1/n - 1/M, whose solution for n is sought on a grid.
+        grid = np.linspace(1, 1000, 999_001)
+        ratio = (got.width / got.labels_only.width) ** 2
+        wanted = grid[np.argmin(np.abs((1 / grid - 1 / 1000) - ratio * (1 / 500 - 1 / 1000)))]
+        assert got.n_effective == pytest.approx(wanted, abs=2e-3)
+        assert 500 < got.n_effective < 1000
+        larger = rectified_quantile(y, f[:500], f[500:])
+        assert larger.n_effective == pytest.approx(500 * (larger.labels_only.width / larger.width) ** 2)
+
 
 class TestRegression:
     def draw(self, n: int = 120, m: int = 500) -> tuple[np.ndarray, ...]:

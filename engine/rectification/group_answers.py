@@ -50,7 +50,10 @@ class GroupTable:
 
 @dataclass(frozen=True)
 class Group:
-    """One group: its sample and moments, its place among the labels, and the answers with and without predictions."""
+    """One group: its sample and moments, its place among the labels, and the answers with and without predictions.
+
+    notes: of the answer with predictions. own_notes: those among them that hold for the labels alone too.
+    """
 
     name: str
     rows: NDArray[np.bool_]
@@ -61,12 +64,15 @@ class Group:
     rectified: Answer
     tuned: Tuned | None
     notes: tuple[str, ...]
+    own_notes: tuple[str, ...]
 
 
 def answer_groups(table: GroupTable, question: Question, multiplicity: Multiplicity, shares: bool) -> Estimate:
     """Means, then differences; labels-only beside them."""
     lacks = [scarce(table.layout, table.codes == k) for k in range(len(table.names))]
-    notes = [LEFT_OUT.format(name=name, found=found) for name, found in zip(table.names, lacks, strict=True) if found]
+    left = tuple(
+        LEFT_OUT.format(name=name, found=found) for name, found in zip(table.names, lacks, strict=True) if found
+    )
     kept = [k for k, found in enumerate(lacks) if not found]
     if not kept:
         raise ArgumentError(
@@ -76,8 +82,10 @@ def answer_groups(table: GroupTable, question: Question, multiplicity: Multiplic
     spread = _pooled_spread(table, kept)
     groups = [_group(table, k, question, shares, spread) for k in kept]
     alone = _estimate(groups, table, question, multiplicity, shares, None)
+    # A run of the labels alone hands on this answer, so what it has to say of the data must stand in it too.
+    alone = replace(alone, notes=left + tuple(note for g in groups for note in g.own_notes))
     result = _estimate(groups, table, question, multiplicity, shares, alone)
-    return replace(result, notes=tuple(notes) + tuple(note for g in groups for note in g.notes))
+    return replace(result, notes=left + tuple(note for g in groups for note in g.notes))
 
 
 def _group(table: GroupTable, k: int, question: Question, shares: bool, spread: float) -> Group:
@@ -91,6 +99,7 @@ def _group(table: GroupTable, k: int, question: Question, shares: bool, spread: 
     trained = table.trained_marks == name
     joined = _joined(sample, table.trained[trained], table.trained_weights[trained], layout)
     alone = labels_answer([part if joined is None else moments(joined)], shares)
+    own_notes = tuple(notes) if joined is None else ()
     if sample.pool.count < 2 and not (sample.finite and sample.pool.count):
         core, tuned = labels_answer([part], shares), None
         notes.append(NO_POOL.format(name=name))
@@ -99,7 +108,7 @@ def _group(table: GroupTable, k: int, question: Question, shares: bool, spread: 
         core = labels_answer([part], shares) if tuned.power == 0 else core
         notes += [f"Group {name}: {tuned.note[0].lower()}{tuned.note[1:]}"] if tuned.note else []
     exact = with_trained(core, _exact(sample, table.trained[trained], table.trained_weights[trained]))
-    return Group(name, here, sample, part, sample.n + int(trained.sum()), alone, exact, tuned, tuple(notes))
+    return Group(name, here, sample, part, sample.n + int(trained.sum()), alone, exact, tuned, tuple(notes), own_notes)
 
 
 def _sample(table: GroupTable, k: int, here: NDArray[np.bool_]) -> Sample:

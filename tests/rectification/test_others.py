@@ -155,6 +155,23 @@ class TestGroups:
         assert alone.names == ("0", "1", "0 - 1")
         assert alone.notes[0] == "Group 2 is left out: it has a single cluster, and at least 2 are needed."
 
+    def test_labels_only_keeps_the_notes_that_speak_of_the_labels(self):
+        y, f, pool = rows(20, n=61)
+        g, gp = np.append(np.arange(60) % 2, 2), np.arange(300) % 3
+        y[g == 1] = 4.0
+        got = rectified_groups(y, f * 0, pool * 0, groups=g, pool_groups=gp)
+        said = (
+            "Group 2 is left out: it has 1 label, and at least 2 are needed.",
+            "The labels of group 1 are all the same, so it borrows the spread of the other groups.",
+        )
+        assert got.labels_only.notes == said
+        assert set(said) < set(got.notes)
+        assert "Group 0: the predictions are all the same, so this is the labels-only answer." in got.notes
+        trained = {"trained": [1.0, 4.0, 5.0], "trained_groups": [0, 1, 1]}
+        more = rectified_groups(y, f * 0, pool * 0, groups=g, pool_groups=gp, **trained)
+        assert more.labels_only.notes == said[:1]  # with the labels that trained, group 1 has a spread of its own
+        assert said[1] in more.notes
+
     def test_a_pool_of_no_weight_is_none(self):
         y, f, pool = rows(18)
         g, gp = np.arange(60) % 2, np.arange(300) % 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace as Arguments
 from dataclasses import replace
 
@@ -37,6 +38,8 @@ def estimate(options: Arguments) -> None:
         q=question.q,
     )
     print(json.dumps(answer.to_dict()) if options.json else answer.summary(share=data.classes is not None))
+    for remark in data.remarks:
+        print(remark, file=sys.stderr if options.json else sys.stdout)
 
 
 def _may_stream(options: Arguments) -> bool:

@@ -33,7 +33,8 @@ def read_delimited(data: bytes, name: str, *, tabs: bool = False) -> tuple[pd.Da
     remarks += _said_of(delimiter)
     header = cells.iloc[0].fillna("").astype(str).tolist()
     body = cells.iloc[1:].reset_index(drop=True)
-    frame, commas = _typed(body, decimal_comma=delimiter in (";", "\t"))
+    # A semicolon leaves the comma to the decimals; a tab stands beside 1,5 and beside 1,200.
+    frame, commas = _typed(body, decimal_comma=delimiter in (";", "\t"), thousands=delimiter == "\t")
     frame.columns = pd.Index(header)
     if commas:
         listed = ", ".join(f"'{' '.join(header[position].split())}'" for position in commas)
@@ -134,8 +135,11 @@ def _ragged(text: str, delimiter: str, name: str, header_row: int) -> DataError 
     return None
 
 
-def _typed(body: pd.DataFrame, *, decimal_comma: bool) -> tuple[pd.DataFrame, list[int]]:
-    columns = {position: typed(body[position], decimal_comma=decimal_comma) for position in range(body.shape[1])}
+def _typed(body: pd.DataFrame, *, decimal_comma: bool, thousands: bool) -> tuple[pd.DataFrame, list[int]]:
+    columns = {
+        position: typed(body[position], decimal_comma=decimal_comma, thousands=thousands)
+        for position in range(body.shape[1])
+    }
     commas = [
         position for position, column in columns.items() if decimal_comma and _lost_commas(body[position], column)
     ]

@@ -22,6 +22,7 @@ FOREIGN_BREAK = r"\r+\n|\r"
 _LEADING_ZERO = r"[+-]?0\d"
 _LONG_INTEGER = r"[+-]?\d{16,}$"
 _DECIMAL_COMMA = r"[+-]?\d*,\d+$"
+_THOUSANDS = r"[+-]?[1-9]\d{0,2}(?:,\d{3})+"
 
 
 def as_text(column: "pd.Series[Any]") -> Objects:
@@ -71,17 +72,17 @@ def strays(column: "pd.Series[Any]") -> Ints:
     return np.flatnonzero(filled & ~finite)
 
 
-def typed(column: "pd.Series[Any]", *, decimal_comma: bool = False) -> "pd.Series[Any]":
+def typed(column: "pd.Series[Any]", *, decimal_comma: bool = False, thousands: bool = False) -> "pd.Series[Any]":
     """A column of strings as numbers where every filled cell is one, otherwise as it is; blank cells become missing.
 
     Codes such as 007 and integers too long for a float stay strings. With `decimal_comma`, 1,5 is read as 1.5 in
-    columns that hold numbers.
+    columns that hold numbers; with `thousands` too, not where each may as well be a thousand such as 1,200.
     """
     column = column.mask(column.str.strip() == "", other=np.nan)
     filled = column.dropna().str.strip()
     if filled.empty or not _may_be_number(filled.head(50)):
         return column
-    if decimal_comma and _has_decimal_commas(filled):
+    if decimal_comma and _has_decimal_commas(filled, thousands):
         column = column.str.replace(r"^(\s*[+-]?\d*),(\d+\s*)$", r"\1.\2", regex=True)
         filled = column.dropna().str.strip()
     if filled.str.match(_LEADING_ZERO).any() or filled.str.match(_LONG_INTEGER).any():
@@ -95,7 +96,8 @@ def _may_be_number(cells: "pd.Series[Any]") -> bool:
     return bool(cells.str.fullmatch(r"[+-]?[\d.,]+(?:[eE][+-]?\d+)?").any())
 
 
-def _has_decimal_commas(filled: "pd.Series[Any]") -> bool:
+def _has_decimal_commas(filled: "pd.Series[Any]", thousands: bool) -> bool:
     commas = filled.str.match(_DECIMAL_COMMA)
+    certain = commas & ~filled.str.fullmatch(_THOUSANDS) if thousands else commas
     whole = filled.str.fullmatch(r"[+-]?\d+")
-    return bool(commas.any() and (commas | whole).sum() >= NUMBERS_SHARE * len(filled))
+    return bool(certain.any() and (commas | whole).sum() >= NUMBERS_SHARE * len(filled))

@@ -132,6 +132,26 @@ def test_estimate_needs_no_text_column(capsys, tmp_path):
     assert record["ci_low"] <= truth.mean() <= record["ci_high"]
 
 
+def test_estimate_tells_what_was_done_to_the_data(capsys, tmp_path):
+    frame = pd.DataFrame({"score": np.arange(60) / 4, "llm": np.arange(60) / 4 + np.arange(60) % 3})
+    for name, rows in (("labels.tsv", frame.assign(score=frame["score"].mask(frame.index > 50))), ("pool.tsv", frame)):
+        rows.to_csv(tmp_path / name, index=False, sep="\t", decimal=",")
+    files = [str(tmp_path / "labels.tsv"), str(tmp_path / "pool.tsv")]
+    command = ["estimate", *files, "--label", "score", "--prediction", "llm"]
+    remarks = [
+        "labels.tsv: Decimal commas were read as decimal points in 'score', 'llm'.",
+        "labels.tsv: 9 rows without a label joined the pool.",
+    ]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert set(remarks) < set(told.out.splitlines())
+    assert told.err == ""
+    assert main([*command, "--json"]) == 0
+    told = capsys.readouterr()
+    assert set(remarks) < set(told.err.splitlines())
+    assert json.loads(told.out)["n"] == 51
+
+
 @pytest.mark.slow
 def test_plan_run_report_and_delete(capsys, tmp_path):
     # The model reads every text once; a part of the pool speaks of the larger population as well.

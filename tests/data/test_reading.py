@@ -99,6 +99,30 @@ def test_decimal_commas(tmp_path: Path, delimiter: str) -> None:
     assert "Decimal commas were read as decimal points in 'y'." in table.remarks
 
 
+@pytest.mark.parametrize("delimiter", [",", "\t", "|"])
+def test_thousands_are_no_decimals_whatever_the_delimiter(tmp_path: Path, delimiter: str) -> None:
+    rows = [("text", "y"), ("good", "950"), ("fine", '"1,200"'), ("well", '"-12,300,000"'), ("so so", '"1,450"')]
+    table = read(tmp_path, "\n".join(delimiter.join(row) for row in rows))
+    assert table.frame["y"].tolist() == ["950", "1,200", "-12,300,000", "1,450"]
+    assert not any("Decimal commas" in remark for remark in table.remarks)
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "cells", "numbers"),
+    [
+        ("\t", ["1,200", "0,950", "2"], [1.2, 0.95, 2]),
+        ("\t", ["1,200", "1,45"], [1.2, 1.45]),
+        (";", ["1,200", "950"], [1.2, 950]),
+    ],
+)
+def test_a_cell_that_is_no_thousand_or_the_semicolon_tells_of_decimal_commas(
+    tmp_path: Path, delimiter: str, cells: list[str], numbers: list[float]
+) -> None:
+    table = read(tmp_path, "\n".join(delimiter.join(row) for row in [("text", "y"), *(("a", cell) for cell in cells)]))
+    assert table.frame["y"].tolist() == numbers
+    assert "Decimal commas were read as decimal points in 'y'." in table.remarks
+
+
 def test_codes_and_long_numbers_stay_strings(tmp_path: Path) -> None:
     table = read(tmp_path, "code,long,number\n007,12345678901234567890,1e3\n010,12345678901234567891,-.5\n")
     assert table.frame["code"].tolist() == ["007", "010"]

@@ -43,9 +43,15 @@ def estimate(options: Arguments) -> None:
 
 
 def _may_stream(options: Arguments) -> bool:
-    """Whether the pool can be summed batch by batch: a mean needs its sums alone where no texts are compared."""
+    """Whether the pool can be summed batch by batch: a mean needs its sums alone where no rows are compared."""
     parquet = options.pool is not None and options.pool.suffix.lower() in (".parquet", ".pq")
-    return parquet and options.estimand in (None, "mean") and not options.text and not options.group
+    compared = options.text or options.group or _one_file(options)
+    return parquet and options.estimand in (None, "mean") and not compared
+
+
+def _one_file(options: Arguments) -> bool:
+    """Whether the labels file is the pool as well, so that its rows are the same rows."""
+    return options.pool is not None and bool(options.labels.resolve() == options.pool.resolve())
 
 
 def _pool(options: Arguments, streamed: bool) -> Table | None:
@@ -62,14 +68,16 @@ def _prepared(options: Arguments, labels: Table, pool: Table | None) -> tuple[Da
     named = Arguments(**{**vars(options), "prediction": prediction, "text": options.text or _ROW})
     if options.text is None:
         # Predictions can be rectified without the texts they were made for.
-        labels, pool = _named_rows(labels), pool and _named_rows(pool)
+        labels = _named_rows(labels, "labels")
+        pool = pool and _named_rows(pool, "labels" if _one_file(options) else "pool")
     data = prepare(labels, pool, chosen_roles(named, labels, pool))
     options.prediction = prediction
     return data, chosen_question(options, data)
 
 
-def _named_rows(table: Table) -> Table:
-    names = [f"{table.name} row {table.row(i)}" for i in range(len(table.frame))]
+def _named_rows(table: Table, part: str) -> Table:
+    """The table with a name for each row in place of a text; the files' own names may be the same."""
+    names = [f"{part} row {table.row(i)}" for i in range(len(table.frame))]
     return replace(table, frame=table.frame.assign(**{_ROW: names}))
 
 

@@ -132,6 +132,25 @@ def test_estimate_needs_no_text_column(capsys, tmp_path):
     assert record["ci_low"] <= truth.mean() <= record["ci_high"]
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_estimate_takes_two_files_of_one_name_for_two_and_one_file_for_one(capsys, tmp_path, ending):
+    rng = np.random.default_rng(2)
+    pool = pd.DataFrame({"llm": np.sort(rng.normal(size=1500))})
+    labels = pool.sample(200, random_state=0).reset_index(drop=True)
+    labels["score"] = (labels["llm"] + rng.normal(size=200)).mask(labels.index < 20)
+    (tmp_path / "other").mkdir()
+    paths = [tmp_path / f"data.{ending}", tmp_path / "other" / f"data.{ending}", tmp_path / "other" / f"pool.{ending}"]
+    for frame, path in zip((labels, pool, pool), paths, strict=True):
+        frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path)
+    answers = []
+    for path in (*paths[1:], paths[0]):
+        assert main(["estimate", str(paths[0]), str(path), "--label", "score", "--prediction", "llm", "--json"]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    assert answers[0] == answers[1]
+    assert [answer["n"] for answer in answers] == [180, 180, 180]
+    assert [answer["m"] for answer in answers] == [1520, 1520, 20]
+
+
 def test_estimate_tells_what_was_done_to_the_data(capsys, tmp_path):
     frame = pd.DataFrame({"score": np.arange(60) / 4, "llm": np.arange(60) / 4 + np.arange(60) % 3})
     for name, rows in (("labels.tsv", frame.assign(score=frame["score"].mask(frame.index > 50))), ("pool.tsv", frame)):

@@ -94,7 +94,7 @@ def prepare(labels: Table, pool: Table | None, roles: Roles, *, needs_pool: bool
     weights = _pair(parts, roles.weight, as_numbers)
     groups = _pair(parts, roles.group, lambda column: np.where(as_text(column) == "", "(blank)", as_text(column)))
     texts = _pair(parts, roles.text, as_text)
-    ids = _pair(parts, roles.id, _names)
+    ids = _pair(parts, roles.id, as_text)
     return Dataset(
         labels.name, tuple(texts[0]), y, classes, tuple(texts[1]), *predictions, *weights, *groups, _remarks(parts),
         *ids,
@@ -140,11 +140,6 @@ def _pair(
         rest.append(parts.pool.frame.reindex(columns=[name])[name].iloc[parts.pool_rows])
     pool = np.concatenate([values(cells) for cells in rest])
     return values(column.iloc[parts.labelled]), pool
-
-
-def _names(column: "pd.Series[Any]") -> Objects:
-    """Identifiers as strings; a whole number keeps all of its digits."""
-    return column.astype(str).to_numpy(dtype=object) if pd.api.types.is_integer_dtype(column) else as_text(column)
 
 
 def _predicted(column: "pd.Series[Any]", classes: tuple[str, ...] | None) -> Floats:

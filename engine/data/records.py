@@ -13,9 +13,11 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.data.encodings import decode
+from engine.data.values import SIXTEEN_DIGITS
 from engine.errors import DataError
 
 # A workbook that unpacks to more than this would fill the memory; such a table belongs in Parquet.
@@ -36,6 +38,9 @@ def read_excel(data: bytes, name: str) -> Read:
     frame = pd.DataFrame({position: settled(body[position]) for position in body.columns})
     frame.columns = pd.Index(header)
     remarks = [f"Read the sheet '{title}'; {others} more were left alone."] if others else []
+    if rounded := [title for place, title in enumerate(header) if _is_rounded(body[place])]:
+        listed = ", ".join(f"'{' '.join(title.split())}'" for title in rounded)
+        remarks.append(f"Excel keeps 15 digits of a number; those in {listed} may have lost some: keep them as text.")
     return frame, header_row + 1, remarks
 
 
@@ -54,7 +59,7 @@ def read_json(data: bytes, name: str) -> Read:
     text, remark = decode(data, name)
     try:
         records = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as fault:
+    except (ValueError, RecursionError) as fault:
         if text.lstrip().startswith("{") and getattr(fault, "msg", "") == "Extra data":
             return read_jsonl(data, name)
         line = getattr(fault, "lineno", 1)
@@ -96,25 +101,36 @@ def _unreadable(name: str) -> DataError:
 
 
 def settled(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """A column of mixed Python values as numbers where all are numbers, otherwise as strings; blanks are missing."""
+    """A column of mixed Python values as numbers where all are numbers, otherwise as strings; blanks are missing.
+
+    Integers too long for a float make it one of strings.
+    """
     missing = column.isna()
     filled = column[~missing]
     numeric = filled.map(
         lambda cell: isinstance(cell, int | float | np.number) and not isinstance(cell, bool | np.bool_)
     )
-    if len(filled) and numeric.all() and np.isfinite(filled.astype(float)).all():
+    long = filled.map(lambda cell: isinstance(cell, int) and abs(cell) >= SIXTEEN_DIGITS)
+    if len(filled) and numeric.all() and not long.any() and np.isfinite(filled.astype(float)).all():
         return pd.to_numeric(column.where(~missing, np.nan))
     texts = filled.map(_as_string).reindex(column.index)
     return texts.astype("str").mask(texts.isna() | (texts == ""), other=np.nan)
 
 
 def _settled_arrow(column: Any) -> "pd.Series[Any]":
+    if pa.types.is_integer(column.type) and _is_long(column):
+        column = column.cast(pa.string())
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return pd.Series(column.to_pandas())
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         texts = pd.Series(column.to_pandas()).astype("str")
         return texts.mask(texts.str.strip() == "", other=np.nan)
     return settled(pd.Series(column.to_pylist(), dtype=object))
+
+
+def _is_long(column: Any) -> bool:
+    ends = pc.min_max(column).as_py()
+    return any(abs(end) >= SIXTEEN_DIGITS for end in ends.values() if end is not None)
 
 
 def _as_string(cell: Any) -> str:
@@ -172,6 +188,12 @@ def _first_sheet(data: bytes, name: str) -> tuple[str, int, list[tuple[Any, ...]
     raise DataError(f"{name} is empty: its sheets hold no cell; save it again with a header and one row per text.")
 
 
+def _is_rounded(column: "pd.Series[Any]") -> bool:
+    """Whether numbers of 16 digits or more are all such as a workbook has from rounding: floats, or with a last 0."""
+    long = [cell for cell in column if isinstance(cell, int | float) and abs(cell) >= SIXTEEN_DIGITS]
+    return bool(long) and all(isinstance(cell, float) or cell % 10 == 0 for cell in long)
+
+
 def _evened(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     width = max(len(row) for row in rows)
     return [(*map(_with_breaks, row), *itertools.repeat(None, width - len(row))) for row in rows]
@@ -185,7 +207,7 @@ def _with_breaks(cell: Any) -> Any:
 def _object(content: str, name: str, line: int) -> dict[str, Any]:
     try:
         record = json.loads(content)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # Python reads no number of 4,301 digits
         raise DataError(f"{name}, line {line:,} is not valid JSON: each line must be one object like "
                         f'{{"text": "...", "label": 4}}.') from None  # fmt: skip
     if not isinstance(record, dict):

@@ -16,6 +16,9 @@ Kind = Literal["numbers", "classes"]
 # A column in which at least this share of the filled cells are numbers is meant to hold numbers.
 NUMBERS_SHARE = 0.9
 
+# A float keeps 15 digits: columns with longer integers are strings in a file of any format.
+SIXTEEN_DIGITS = 10**15
+
 # A line break of another system; more than one "\r" is left by programs that turn a "\n" into "\r\n" once too often.
 FOREIGN_BREAK = r"\r+\n|\r"
 
@@ -27,6 +30,8 @@ _THOUSANDS = r"[+-]?[1-9]\d{0,2}(?:,\d{3})+"
 
 def as_text(column: "pd.Series[Any]") -> Objects:
     """The cells as stripped strings, "" where blank; 4.0 becomes "4". They are the same from a file of any format."""
+    if pd.api.types.is_integer_dtype(column.dtype):
+        return column.astype(str).where(column.notna(), "").to_numpy(dtype=object)
     if pd.api.types.is_numeric_dtype(column.dtype):
         numbers = column.to_numpy(dtype=float, na_value=np.nan)
         return np.array(["" if np.isnan(number) else f"{number:.15g}" for number in numbers], dtype=object)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data import Table, read_table
+from engine.data.values import as_text
 from engine.errors import DataError
 
 PLAIN = "text,label\nlovely,5\nawful,1\nso so,3\n"
@@ -128,6 +129,34 @@ def test_codes_and_long_numbers_stay_strings(tmp_path: Path) -> None:
     assert table.frame["code"].tolist() == ["007", "010"]
     assert table.frame["long"][1] == "12345678901234567891"
     assert table.frame["number"].tolist() == [1000, -0.5]
+
+
+@pytest.mark.parametrize("blank", [False, True])
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl", "json", "xlsx"])
+def test_whole_numbers_of_16_digits_keep_them_in_files_of_all_formats(tmp_path: Path, ending: str, blank: bool) -> None:
+    numbers = [1790000000000001, 1790000000000002, None if blank else 3]
+    path = tmp_path / f"file.{ending}"
+    frame = pd.DataFrame({"text": ["a", "b", "c"], "no": pd.array(numbers, dtype="Int64")})
+    {
+        "csv": lambda: frame.to_csv(path, index=False),
+        "parquet": lambda: frame.to_parquet(path),
+        "jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+        "json": lambda: frame.to_json(path, orient="records"),
+        "xlsx": lambda: frame.to_excel(path, index=False),
+    }[ending]()
+    table = read_table(path)
+    assert as_text(table.frame["no"]).tolist() == ["" if number is None else str(number) for number in numbers]
+    assert table.remarks == ()
+
+
+@pytest.mark.parametrize("digits", [25, 400, 5000])
+def test_integers_too_long_for_a_float_are_strings_or_a_sentence(tmp_path: Path, digits: int) -> None:
+    record = f'{{"text": "a", "no": {"9" * digits}}}'
+    for content, name in ((record, "file.jsonl"), (f"[{record}]", "file.json")):
+        if digits > 4300:  # Python reads no more
+            assert "line 1" in fault(tmp_path, content, name)
+        else:
+            assert read(tmp_path, content, name).frame["no"].tolist() == ["9" * digits]
 
 
 def test_words_for_missing_stay_as_they_are_written(tmp_path: Path) -> None:
@@ -261,6 +290,15 @@ def test_excel_cells_of_mixed_kinds(tmp_path: Path) -> None:
     frame = read_table(workbook(tmp_path / "file.xlsx", rows)).frame
     assert frame["label"].tolist() == ["1", "n/a", "true", "2.5", "2026-01-02T00:00:00"]
     assert frame["text"].tolist() == ["a", "b", "c", "5", "e"]
+
+
+@pytest.mark.parametrize("rounded", [1790000000000000, 1790000000000000001, 1.23456789012345e18])
+def test_numbers_that_excel_rounded_are_told(tmp_path: Path, rounded: float) -> None:
+    rows = [["text", "tweet\nid", "exact", "short"], ["a", rounded, 1790000000000001, 12], ["b", None, 7, 0.5]]
+    table = read_table(workbook(tmp_path / "file.xlsx", rows))
+    said = "Excel keeps 15 digits of a number; those in 'tweet id' may have lost some: keep them as text."
+    assert said in table.remarks
+    assert table.frame["exact"].tolist() == ["1790000000000001", "7"]
 
 
 def test_empty_and_header_only_workbooks(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ SIXTEEN_DIGITS = 10**15
 # A line break of another system; more than one "\r" is left by programs that turn a "\n" into "\r\n" once too often.
 FOREIGN_BREAK = r"\r+\n|\r"
 
+# A CSV file spells booleans as the program that wrote it does, a file of another format as JSON does.
+_BOOLEANS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
+
 _LEADING_ZERO = r"[+-]?0\d"
 _LONG_INTEGER = r"[+-]?\d{16,}$"
 _DECIMAL_COMMA = r"[+-]?\d*,\d+$"
@@ -29,7 +32,10 @@ _THOUSANDS = r"[+-]?[1-9]\d{0,2}(?:,\d{3})+"
 
 
 def as_text(column: "pd.Series[Any]") -> Objects:
-    """The cells as stripped strings, "" where blank; 4.0 becomes "4". They are the same from a file of any format."""
+    """The cells as stripped strings, "" where blank; 4.0 becomes "4", True "true".
+
+    They are the same from a file of any format.
+    """
     if pd.api.types.is_integer_dtype(column.dtype):
         return column.astype(str).where(column.notna(), "").to_numpy(dtype=object)
     if pd.api.types.is_numeric_dtype(column.dtype):
@@ -39,7 +45,7 @@ def as_text(column: "pd.Series[Any]") -> Objects:
     cells: Objects = texts.str.strip().to_numpy(dtype=object)
     if any("\r" in cell or "\0" in cell for cell in cells):  # looking takes a tenth of the time of replacing
         cells = as_in_csv(texts).str.strip().to_numpy(dtype=object)
-    return cells
+    return np.array([_BOOLEANS.get(cell, cell) for cell in cells], dtype=object)
 
 
 def as_in_csv(texts: "pd.Series[str]") -> "pd.Series[str]":

@@ -119,6 +119,29 @@ def test_texts_are_the_same_from_files_of_all_formats(tmp_path: Path, ending: st
     assert {*data.texts, *data.pool_texts} == {f"line {number}\na further, last line" for number in range(40)}
 
 
+@pytest.mark.parametrize("other", [[], ["?"]])
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl", "xlsx"])
+def test_booleans_are_the_same_from_files_of_all_formats(tmp_path: Path, ending: str, other: list[str]) -> None:
+    cells = pd.Series([True, False, *other] * 20, dtype=object)
+    frame = pd.DataFrame({"text": [f"text {number}" for number in range(len(cells))], "f": cells})
+    frame.assign(label=cells).to_csv(tmp_path / "labels.csv", index=False)
+    frame["text"] = "pool " + frame["text"]
+    path = tmp_path / f"pool.{ending}"
+    if ending == "csv":
+        frame.astype(str).assign(f=cells.astype(str).str.upper()).to_csv(path, index=False)
+    elif ending == "parquet":
+        frame.assign(f=cells.astype(str).str.lower() if other else cells.astype(bool)).to_parquet(path)
+    elif ending == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_excel(path, index=False)
+    data = prepare(read_table(tmp_path / "labels.csv"), read_table(path), replace(ROLES, prediction="f"))
+    assert data.classes == (*other, "false", "true")
+    assert data.pool_predictions is not None
+    assert data.pool_predictions.sum(1).tolist() == [1] * len(cells)
+    assert [data.classes[code] for code in data.pool_predictions.argmax(1)[:2]] == ["true", "false"]
+
+
 def test_the_same_file_as_labels_and_as_pool_counts_each_row_once() -> None:
     both = labels(label=[1, 2, 3, 4, None, None] * 10)
     data = prepare(both, Table(both.frame[["text"]], "pool.csv"), ROLES)

@@ -30,6 +30,7 @@ def check_options(
     zero_shot_variance: float | None,
     half_width: float | None,
     design_effect: float,
+    unit_share: float,
 ) -> None:
     """Refuse options outside their range."""
     if not 0 < confidence < 1:
@@ -40,6 +41,8 @@ def check_options(
         raise ArgumentError(f"zero_shot_variance is {zero_shot_variance}; it must be finite and above zero.")
     if not (np.isfinite(design_effect) and design_effect >= 1):
         raise ArgumentError(f"design_effect is {design_effect}; it is 1 without weights and larger with them.")
+    if not 0 < unit_share <= 1:
+        raise ArgumentError(f"unit_share is {unit_share}; it is 1 without weights and smaller with them.")
     if half_width is not None:
         check_half_width(half_width)
 

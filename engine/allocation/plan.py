@@ -137,6 +137,7 @@ class Plan:
             confidence=design.confidence,
             design_effect=design.design_effect,
             shares=design.shares,
+            unit_share=design.unit_share,
             folds=folds or (None if self.folds_chosen else min(self.folds, design.n)),
             finetune_minimum=self.finetune_minimum,
             zero_shot_variance=self.zero_shot_variance,
@@ -245,6 +246,7 @@ class Plan:
             "population": self.design.population,
             "confidence": self.design.confidence,
             "design_effect": self.design.design_effect,
+            "unit_share": self.design.unit_share,
             "shares": None if self.design.shares is None else list(self.design.shares),
             "law": self.law.to_dict(),
             "costs": asdict(self.costs),
@@ -268,6 +270,7 @@ class Plan:
                 **{key: values[key] for key in ("n", "m", "label_variance", "population", "confidence")},
                 design_effect=values.get("design_effect", 1.0),
                 shares=tuple(values["shares"]) if values.get("shares") else None,
+                unit_share=values.get("unit_share", 1.0),
             ),
             costs=Costs(**values["costs"]),
             folds=values["folds"],
@@ -294,6 +297,7 @@ def plan(
     confidence: float = 0.95,
     design_effect: float = 1.0,
     shares: tuple[float, ...] | None = None,
+    unit_share: float = 1.0,
     folds: int | None = None,
     finetune_minimum: int = 0,
     zero_shot_variance: float | None = None,
@@ -313,6 +317,7 @@ def plan(
         confidence: Confidence level.
         design_effect: How many times as large weights make the variance of a mean; 1 without.
         shares: Share of each class, none of them 0 or 1; None for numbers.
+        unit_share: Share of the labels that vary independently under weights; 1 without.
         folds: Number of folds K under cross-fit; by default that from 2 to 20 whose gain is worth its compute.
         finetune_minimum: Labels already spent on the pilot; they can fine-tune but not rectify.
         zero_shot_variance: Residual variance of predictions that came with the data, where there are any.
@@ -326,8 +331,9 @@ def plan(
         ArgumentError: n, m or a variance is too small to plan with, or another value lies outside its range.
     """
     check_numbers(n, m, label_variance, population, folds)
-    check_options(confidence, finetune_minimum, zero_shot_variance, half_width, design_effect)
-    design, costs = Design(n, m, label_variance, population, confidence, design_effect, shares), costs or Costs()
+    check_options(confidence, finetune_minimum, zero_shot_variance, half_width, design_effect, unit_share)
+    design = Design(n, m, label_variance, population, confidence, design_effect, shares, unit_share)
+    costs = costs or Costs()
     zero_shot = zero_shot_bands(zero_shot_variance, zero_shot_degrees_of_freedom)
     used = folds or best_folds(law, design, costs)
     records = strategy_records(law, design, costs, used, finetune_minimum, zero_shot, label_degrees_of_freedom)

@@ -32,6 +32,8 @@ class Design:
         confidence: Confidence level of the interval.
         design_effect: How many times as large weights of the rows make the variance: n sum w^2 / (sum w)^2 (Kish).
         shares: Share of each class, none of them 0 or 1; None for numbers.
+        unit_share: Share of the labels that vary independently where weights let some count more: a variance of
+            weighted rows is known as well as that of so many, (sum w^2)^2 / (n sum w^4).
     """
 
     n: int
@@ -41,6 +43,7 @@ class Design:
     confidence: float
     design_effect: float = 1.0
     shares: tuple[float, ...] | None = None
+    unit_share: float = 1.0
 
     def rectified(self, finetune: int | Floats, residual_variance: float | Floats) -> Floats:
         """Return the half-width when `finetune` labels train the predictor and the others rectify it."""
@@ -67,7 +70,10 @@ class Design:
         else:
             explained = 1 - residual / label_variance
             variance = label_variance / rectify * (1 - explained * self.m / (rectify + self.m))
-        return np.asarray(self._quantile(rectify - 2) * np.sqrt(self.design_effect * variance))
+        freedom, rows = np.maximum(rectify * self.unit_share - 2, 1.0), rectify - 2
+        # What the tuned lambda has learnt from few labels; the residual variance has it of labels that count alike.
+        variance = variance * (1 + 1 / freedom) / (1 + 1 / rows)
+        return np.asarray(self._quantile(freedom) * np.sqrt(self.design_effect * variance))
 
     def _unseen(self, rectify: Floats) -> Floats | float:
         """The part of what predictions explain that the estimate leaves in its variance, since the labels are few."""
@@ -80,15 +86,15 @@ class Design:
         """Return the half-width of the plain mean of the n labels."""
         share = self.n / (self.n + self.m) if self.population == "these" else 0.0
         variance = (1 - share) * self.label_variance / self.n
-        return float(self._quantile(np.asarray(self.n - 1.0)) * np.sqrt(self.design_effect * variance))
+        freedom = np.asarray(self.n * self.unit_share - 1.0)
+        return float(self._quantile(freedom) * np.sqrt(self.design_effect * variance))
 
     def labels_alone(self, half_width: float | Floats) -> Floats:
         """Return about how many labels labels-only would need for half-widths, at most all texts."""
         labels = np.full(np.shape(half_width), float(self.n))
         for _ in range(2):  # the second time with the quantile of the labels that they are
-            variance = (
-                (np.asarray(half_width) / self._quantile(labels - 1)) ** 2 / self.label_variance / self.design_effect
-            )
+            reach = np.asarray(half_width) / self._quantile(labels * self.unit_share - 1)
+            variance = reach**2 / self.label_variance / self.design_effect
             if self.population == "these":
                 variance = variance + 1 / (self.n + self.m)
             labels = 1 / np.maximum(variance, 1e-300)

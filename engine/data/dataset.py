@@ -65,6 +65,17 @@ class Dataset:
         # Equal weights give 1, which rounding may miss from below.
         return max(float(self.n * (self.weights**2).sum() / self.weights.sum() ** 2), 1.0)
 
+    @property
+    def unit_share(self) -> float:
+        """The share of labels that vary independently where weights let some count more; 1 without weights.
+
+        It is (sum w^2)^2 / (n sum w^4): a variance of weighted labels is known as well as that of so many.
+        """
+        if self.weights is None or not self.weights.any():
+            return 1.0
+        squares = (self.weights / self.weights.max()) ** 2
+        return min(float(squares.sum() ** 2 / (self.n * (squares**2).sum())), 1.0)
+
     @cached_property
     def key(self) -> str:
         """SHA-256 of the contents, the file names aside: equal data have equal keys on any machine."""

@@ -184,7 +184,7 @@ def _weigh(job: Job, law: Law, following: int | None, pace: float, zero_shot: fl
     further = job.sealing.opened(following).trials(SEEDS[settings.learner]) if following else []
     design = Design(
         data.n, data.m, _label_variance(job), question.population, question.confidence, data.design_effect,
-        _estimated_shares(job),
+        _estimated_shares(job), data.unit_share,
     )  # fmt: skip
     costs = costs_of(settings, pace, asks=data.predictions is None)
     return weigh(
@@ -223,6 +223,7 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         population=question.population,
         confidence=question.confidence,
         design_effect=data.design_effect,
+        unit_share=data.unit_share,
         shares=_estimated_shares(job),
         folds=_folds(job),
         # Neither what this pilot opened nor what an earlier one did can rectify a split.

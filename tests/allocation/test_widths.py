@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from engine.allocation.widths import Design
-from engine.rectification import rectified_shares
+from engine.learning.trials import residual_variance, weighed
+from engine.rectification import rectified_mean, rectified_shares
 
 RHO = 0.8
 
@@ -105,6 +106,29 @@ def test_weights_widen_every_interval_by_the_root_of_the_design_effect():
     assert weighted.rectified(50, 1.2) == pytest.approx(3.4**0.5 * plain.rectified(50, 1.2))
     assert weighted.labels_alone(weighted.labels_only()) == pytest.approx(300)
     assert weighted.with_labels(400).design_effect == 3.4
+
+
+@pytest.mark.parametrize("n", [60, 300])
+def test_weighted_rows_are_planned_as_they_are_estimated(n):
+    """Few labels of much weight tell less of a variance than their number says."""
+    m, rng, found = 10 * n, np.random.default_rng(0), []
+    for _ in range(100):
+        w, f = rng.lognormal(0, 0.6, n + m), rng.normal(size=n + m)
+        y = 0.85 * f + np.sqrt(1 - 0.85**2) * rng.normal(size=n + m)
+        own, half = w[:n], n // 2
+        effect, units = n * (own**2).sum() / own.sum() ** 2, (own**2).sum() ** 2 / (own**4).sum()
+        labels, guesses = weighed(y[:n, None], own), weighed(f[:n, None], own)
+        left, spread = residual_variance(labels, guesses)[0], float(labels.var(ddof=1))
+        design = Design(n, m, spread, "these", 0.95, effect, unit_share=units / n)
+        options = {"pool_weights": w[n:], "finite_population": True}
+        every = rectified_mean(y[:n], f[:n], f[n:], weights=own, **options)
+        other = rectified_mean(
+            y[half:n], f[half:n], f[n:], weights=own[half:], trained=y[:half], trained_weights=own[:half], **options
+        )
+        planned = design.rectified(0, left), design.labels_only(), design.rectified(half, left)
+        achieved = every.width / 2, every.labels_only.width / 2, other.width / 2
+        found.append(np.divide(achieved, planned))
+    assert np.median(found, 0) == pytest.approx(1, abs=0.06)
 
 
 @pytest.mark.parametrize("kind", ["these", "larger"])

@@ -240,4 +240,5 @@ def test_the_design_effect_is_that_of_kish() -> None:
     weights = np.random.default_rng(0).lognormal(size=60)
     data = prepare(labels(w=weights), pool(w=1.0), replace(ROLES, weight="w"))
     assert data.design_effect == pytest.approx(1 + (weights.std() / weights.mean()) ** 2)
-    assert prepare(labels(), pool(), ROLES).design_effect == 1
+    assert data.unit_share == pytest.approx((weights**2).sum() ** 2 / (weights**4).sum() / 60)
+    assert prepare(labels(), pool(), ROLES).design_effect == prepare(labels(), pool(), ROLES).unit_share == 1

@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 
 from engine.cli.following import follow, not_written, run_record, writing_told
 from engine.cli.processes import started
-from engine.cli.studies import chosen_roles, chosen_settings, open_study, read_tables, told_in_shares
+from engine.cli.studies import answer_told, chosen_roles, chosen_settings, open_study, read_tables
 from engine.data import check_data
 from engine.errors import DataError
 from engine.report import html_report, settings_json, write_report
@@ -101,7 +101,7 @@ def finish(options: Arguments, store: Store, run: Run) -> None:
         return
     if run.settings.strategy == "auto" and results.plan:
         print(results.plan.why)
-    print(results.estimate.summary(share=told_in_shares(store.study(run.study_id))))
+    print(answer_told(results.estimate, store.study(run.study_id)))
     print(f"Report, estimate and predictions are in {folder}.")
 
 

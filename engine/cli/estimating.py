@@ -7,7 +7,7 @@ import sys
 from argparse import Namespace as Arguments
 from dataclasses import replace
 
-from engine.cli.studies import chosen_question, chosen_roles
+from engine.cli.studies import chosen_question, chosen_roles, told
 from engine.data import Dataset, Table, guess_roles, prepare, read_parquet_start, read_table
 from engine.errors import ArgumentError
 from engine.rectification import PoolSummary
@@ -37,7 +37,7 @@ def estimate(options: Arguments) -> None:
         estimand=question.estimand,
         q=question.q,
     )
-    print(json.dumps(answer.to_dict()) if options.json else answer.summary(share=data.classes is not None))
+    print(json.dumps(answer.to_dict()) if options.json else told(answer, question, data.classes))
     for remark in data.remarks:
         print(remark, file=sys.stderr if options.json else sys.stdout)
 

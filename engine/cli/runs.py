@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.cli import commands, selecting
 from engine.cli.following import run_record
-from engine.cli.studies import told_in_shares
+from engine.cli.studies import answer_told
 from engine.errors import ArgumentError, RunError
 from engine.runs import Run, RunState, Store, open_store, read_results, reconcile, resume_run, stop_run
 
@@ -47,7 +47,7 @@ def show(options: Arguments) -> None:
     if results.efficiency:
         said.append(results.efficiency.summary())
     if results.estimate:
-        said.append(results.estimate.summary(share=told_in_shares(store.study(run.study_id))))
+        said.append(answer_told(results.estimate, store.study(run.study_id)))
     for sentence in said:
         if sentence:
             print(sentence)

@@ -6,6 +6,7 @@ from argparse import Namespace as Arguments
 
 from engine.data import Dataset, Roles, Table, guess_roles, prepare, read_table
 from engine.errors import ArgumentError, LabelwiseError
+from engine.rectification import Estimate
 from engine.rectification.dataset import check_estimand, check_population
 from engine.runs import Question, RunSettings, Store, Study
 
@@ -51,12 +52,20 @@ def open_study(options: Arguments, store: Store) -> Study:
     return store.create_study(options.labels.stem, files[0], files[1], roles, question)
 
 
-def told_in_shares(study: Study) -> bool:
-    """Whether a study's answers are shares, told in per cent; without its files, as far as the question tells."""
+def answer_told(estimate: Estimate, study: Study) -> str:
+    """The answer of a run in words; where the study's files are gone, as far as its question tells."""
     try:
-        return study.dataset().classes is not None
+        classes = study.dataset().classes
     except LabelwiseError:
-        return study.question.estimand == "shares"
+        return estimate.summary(share=study.question.estimand == "shares")
+    return told(estimate, study.question, classes)
+
+
+def told(estimate: Estimate, question: Question, classes: tuple[str, ...] | None) -> str:
+    """The answer in words; of groups, what the shares are shares of."""
+    words = estimate.summary(share=classes is not None)
+    of = f"\nThe shares are those of “{classes[1]}”." if classes and question.estimand == "groups" else ""
+    return words + of
 
 
 def _check_half_width(options: Arguments, data: Dataset) -> None:

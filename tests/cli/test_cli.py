@@ -395,6 +395,19 @@ def test_estimate_sums_a_parquet_pool_batch_by_batch(capsys, tmp_path, monkeypat
     assert "row 4,322" in sentence
 
 
+def test_the_answer_of_groups_says_what_the_shares_are_shares_of(capsys, tmp_path):
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"said": rng.choice(["no", "yes"], 400), "shop": rng.choice(["east", "west"], 400)})
+    frame["llm"] = np.where(rng.random(400) < 0.8, frame["said"], "no")
+    frame[:200].to_csv(tmp_path / "labels.csv", index=False)
+    frame[200:].drop(columns="said").to_csv(tmp_path / "pool.csv", index=False)
+    files = [str(tmp_path / "labels.csv"), str(tmp_path / "pool.csv")]
+    assert main(["estimate", *files, "--label", "said", "--prediction", "llm", "--by", "shop"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"  east: \d+(\.\d)?% \(\d+(\.\d)?% to \d+(\.\d)?%\)\n", said)
+    assert "\nThe shares are those of “yes”.\n" in said
+
+
 def test_estimate_answers_groups_and_quantiles(capsys):
     files = [str(SAMPLE / "labels.csv"), str(SAMPLE / "pool.csv"), "--label", "rating", "--prediction", "model_rating"]
     truth = json.loads((SAMPLE / "truth.json").read_text())["mean_rating_by_product"]

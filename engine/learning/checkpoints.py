@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -55,15 +56,21 @@ class Checkpoints:
         return self.folder is not None and monotonic() - self._written >= self.seconds
 
     def write(self, name: str, state: dict[str, Any]) -> None:
-        """Keep a state under a name; one that was there is replaced at once, or not at all."""
+        """Keep a state under a name; one that was there is replaced at once, or not at all.
+
+        Where the disk has no room for it training goes on: what is lost is the time that it would have saved.
+        """
         path = self._path(name)
         if path is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, path)
-        self._written = monotonic()
+        part, self._written = path.with_suffix(".part"), monotonic()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, part)
+            os.replace(part, path)
+        except (OSError, RuntimeError):  # torch tells a full disk as the latter
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
     def drop(self, names: Iterable[str]) -> None:
         """Delete some, and the folder once it is empty."""

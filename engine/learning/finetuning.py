@@ -152,19 +152,19 @@ def fine_tune(
     kept = Checkpoints(checkpoints)
     counts = [len(texts) - len(part) for part in parts]
     watch = Watch(sum(n * recipe.passes(n) for n in counts), progress, report_loss)
-    models: Models = (
-        Copies(reader.base, checkpointing=recipe.checkpointing)
-        if recipe.method == "full"
-        else Adapters(reader.base, recipe.rank, seed, frozen=recipe.frozen, checkpointing=recipe.checkpointing)
-    )
     ids = reader.tokenize(texts)
-    lora, below = isinstance(models, Adapters), None
-    beside = lora and recipe.side_by_side and stand_apart(reader, adapted(reader.base, recipe.frozen))
-    if lora and not (recipe.patience or recipe.checkpointing or beside):
-        below = reader.below(ids, int(recipe.frozen * len(layers_of(reader.base)[1])))
     common = [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, _COMMON).astype(int))]
     left_out, made = np.empty_like(columns), []
     with memory_told(f"fine-tune model {reader.name}"):
+        models: Models = (
+            Copies(reader.base, checkpointing=recipe.checkpointing)
+            if recipe.method == "full"
+            else Adapters(reader.base, recipe.rank, seed, frozen=recipe.frozen, checkpointing=recipe.checkpointing)
+        )
+        lora, below = isinstance(models, Adapters), None
+        beside = lora and recipe.side_by_side and stand_apart(reader, adapted(reader.base, recipe.frozen))
+        if lora and not (recipe.patience or recipe.checkpointing or beside):
+            below = reader.below(ids, int(recipe.frozen * len(layers_of(reader.base)[1])))
         for number, part in enumerate(parts):
             rest = np.setdiff1d(np.arange(len(texts)), part)
             own = columns[rest]

@@ -68,7 +68,8 @@ class Choices:
     def between(cls, low: float, high: float, about: str = "") -> Self:
         """Return the whole numbers from low to high (or beyond them), or 11 at equal distances where they are more."""
         low, high = floor(low), max(ceil(high), floor(low) + 1)
-        values = np.linspace(low, high, int(min(high - low + 1, _MOST_NUMBERS)))
+        # Tenths of whole numbers, without what rounding adds: nobody writes -0.0999999999999996.
+        values = np.linspace(low, high, int(min(high - low + 1, _MOST_NUMBERS))).round(1) + 0.0
         return cls(tuple(answers(values, None)), tuple(values.tolist()), about)
 
     @property

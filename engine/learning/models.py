@@ -61,7 +61,9 @@ class Encoder:
     @property
     def width(self) -> int:
         """Length of a pooled embedding."""
-        return int(self.model.config.get_text_config().hidden_size)
+        config = self.model.config.get_text_config()
+        # Some kinds of OPT work in one width and answer in another.
+        return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
         """Return token ids with special tokens, cut at `most` tokens."""
@@ -167,6 +169,8 @@ def load(name: str, kind: Any, keep: Kept = "beginning") -> tuple[str, Any, Any]
         options: dict[str, Any] = {"device_map": "auto"} if _must_spread(kind, config) else {}
         key = key_of(name)
         model, random = load_weights(kind, folder, config=config, dtype=precision(device()), **options)
+        if not options:
+            model = model.to(device())
     unfit = [key for key in random if "pooler" not in key]  # no embedding and no answer goes through a pooler
     if unfit:
         raise ModelError(
@@ -174,9 +178,7 @@ def load(name: str, kind: Any, keep: Kept = "beginning") -> tuple[str, Any, Any]
             "first of them, and random numbers would stand in their place; save or download it again, or choose "
             "another model."
         )
-    if not options:
-        model = model.to(device())
-    elif any(p.device.type != "cuda" for p in model.parameters()):
+    if options and any(p.device.type != "cuda" for p in model.parameters()):
         raise ModelError(f"There was not enough memory on all GPUs together for model {name}; choose a smaller model.")
     # Some tokenizers pad with a token that the model was never given a place for.
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
+from engine.learning.faults import memory_told
 from engine.learning.models import Encoder, Kept, Progress, batches, load_encoder, load_weights, silent
 from engine.learning.probe import Head, fit_logistic
 
@@ -38,6 +39,10 @@ class Classifier:
 
         Where each label holds or not by itself, it is the mean over labels of the larger of both probabilities.
         """
+        with memory_told(f"read texts with model {self.encoder.name}", "choose a smaller model"):
+            return self._confidence(texts, progress)
+
+    def _confidence(self, texts: list[str], progress: Progress) -> Floats:
         ids = self.encoder.tokenize(texts) if texts else []
         out, done = np.empty(len(texts)), 0
         for batch in batches(ids):
@@ -76,7 +81,8 @@ def load_classifier(name: str, keep: Kept = "beginning") -> Classifier | None:
     # A decoder's head reads the last token that is no padding, which its configuration may not know.
     module.config.get_text_config().pad_token_id = encoder.tokenizer.pad_token_id or 0
     names = tuple(str(config.id2label[k]) for k in range(config.num_labels))
-    return Classifier(encoder, module.to(encoder.device), names)
+    with memory_told(f"load model {name}", "choose a smaller model"):
+        return Classifier(encoder, module.to(encoder.device), names)
 
 
 def fifths(y: Floats) -> tuple[NDArray[np.int64], int]:

@@ -52,7 +52,10 @@ def gpu_name() -> str | None:
     if tool is None:
         return None
     query = [tool, "--query-gpu=name", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.SubprocessError):  # a driver that hangs is none
+        return None
     names = answer.stdout.strip().splitlines()
     return names[0] if answer.returncode == 0 and names else None
 

@@ -20,7 +20,7 @@ from engine.worker.job import COSLOW, Job
 def measure_coslow(job: Job) -> float | None:
     """CoS-Low of the pilot's labels, and the curve it predicts; nothing is trained for it."""
     job.report.stage(COSLOW)
-    measured = job.step("details coslow", ["coslow"], lambda: _measured(job))
+    measured = job.step("details coslow", ["coslow", len(job.sealing.pilot)], lambda: _measured(job))
     # Without training an encoder explains nothing; a decoder answers already.
     scores = {0: measured.get("zero_shot", 0.0)}
     kind = ACCURACY if job.can_be_asked else EXPLAINED_VARIANCE

@@ -97,6 +97,22 @@ def test_a_checkpoint_that_cannot_be_read_is_passed_over(tmp_path, content):
     assert kept.read("another") is None
 
 
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), RuntimeError("basic_ios::clear")])
+def test_where_no_checkpoint_can_be_written_training_goes_on(tmp_path, monkeypatch, fault):
+    kept = Checkpoints(tmp_path / "kept")
+    kept.write("first", {"step": 1})
+
+    def full(_state, path):
+        path.write_bytes(b"half")
+        raise fault
+
+    monkeypatch.setattr(torch, "save", full)
+    kept.write("first", {"step": 2})
+    assert kept.read("first")["step"] == 1
+    kept.drop(["first"])
+    assert not (tmp_path / "kept").exists()
+
+
 # --------------------------------------------------------------- models in common
 
 

@@ -13,6 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tiny_models import made
+from transformers import OPTConfig, OPTModel
 
 from engine.learning import embeddings
 from engine.learning.embeddings import EmbeddingCache, pooled_states
@@ -42,6 +44,17 @@ def test_nothing_is_computed_twice(tiny_encoder, phrases, tmp_path, monkeypatch)
     assert asked == phrases[:40]
     np.testing.assert_array_equal(again[:30], first[:30])
     np.testing.assert_allclose(again, embed(tiny_encoder, phrases[:40]), atol=1e-5)
+
+
+def test_states_of_a_model_that_answers_in_another_width_are_read_back(tiny_encoder, tmp_path):
+    config = OPTConfig(
+        vocab_size=len(tiny_encoder.tokenizer), hidden_size=32, word_embed_proj_dim=16, ffn_dim=32,
+        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=256,
+    )  # fmt: skip
+    encoder = replace(tiny_encoder, model=made(OPTModel, config))
+    first = EmbeddingCache(tmp_path, encoder).states(["good", "bad food"])
+    np.testing.assert_array_equal(EmbeddingCache(tmp_path, encoder).states(["good", "bad food"]), first)
+    assert first.shape[-1] == encoder.width == 16
 
 
 def test_states_are_those_of_the_last_layers(tiny_encoder, phrases, tmp_path):

@@ -12,11 +12,13 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from huggingface_hub.utils import httpx
+from tiny_models import QUICK, reader_of
 
 from engine.errors import ModelError
 from engine.learning.decoders import cos_low, load_decoder
 from engine.learning.embeddings import pooled_states
 from engine.learning.faults import loading_told, memory_told
+from engine.learning.finetuning import fine_tune
 from engine.learning.label_tokens import Choices, zero_shot
 from engine.learning.models import load_encoder
 
@@ -70,6 +72,28 @@ def test_other_faults_pass_as_they_are():
 def test_a_gpu_without_memory_is_told():
     with pytest.raises(ModelError, match="on the GPU to predict"), memory_told("predict"):
         torch.empty(10**13, device="cuda")
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_fine_tuning_tells_of_memory_from_the_start(tiny_encoder, phrases, y, monkeypatch, method):
+    def full(*_arguments, **_options):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("engine.learning.averaging.copy_for_training", full)
+    with pytest.raises(ModelError, match="not enough memory on the GPU to fine-tune model tiny; "):
+        fine_tune(reader_of(tiny_encoder, phrases), phrases, y, classes=None, recipe=QUICK, seed=0)
+
+
+def test_a_model_that_does_not_fit_on_the_gpu_is_told(tiny_encoder, tmp_path, monkeypatch):
+    tiny_encoder.model.save_pretrained(tmp_path)
+    tiny_encoder.tokenizer.save_pretrained(tmp_path)
+
+    def full(*_arguments, **_options):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(ModelError, match=r"not enough memory on the GPU to load model .*; choose a smaller model"):
+        load_encoder(str(tmp_path))
 
 
 def test_asking_a_model_tells_of_memory(decoder):

@@ -181,6 +181,9 @@ def test_the_scale_is_that_of_the_ratings():
     assert Choices.of(np.array([0.2, 0.7])).names == ("0", "1")
     assert Choices.of(np.array([3.0, 3.0])).names == ("3", "4")
     assert Choices.between(-1, 1).names == ("-1", "0", "1")
+    assert Choices.between(-12, 5).names[6:9] == ("-1.8", "-0.1", "1.6")
+    scales = [Choices.between(low, high) for low in range(-20, 0) for high in range(1, 21)]
+    assert all(len(name) <= 5 for scale in scales for name in scale.names)
     assert Choices.between(1234567, 1234571).names == tuple(str(number) for number in range(1234567, 1234572))
     assert Choices.of(np.array([0, 1]), ("no", "yes")) == Choices(("no", "yes"))
     assert "a whole number from 1 to 5." in RATINGS.instruction

@@ -131,6 +131,20 @@ def test_a_seed_that_no_generator_takes_starts_no_run(store, study, monkeypatch)
     assert {run.settings.seed for run in store.runs()} == {-1, largest.settings.seed}
 
 
+@pytest.mark.parametrize("fault", [subprocess.TimeoutExpired("nvidia-smi", 20), FileNotFoundError(2, "No such file")])
+def test_a_driver_that_hangs_is_no_gpu(monkeypatch, fault):
+    told_before = sys.modules["engine.runs.preflight"]  # the package has a function of this name
+
+    def hang(*_arguments, **_options):
+        raise fault
+
+    monkeypatch.setattr(told_before.shutil, "which", lambda _name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(told_before.subprocess, "run", hang)
+    told_before.gpu_name.cache_clear()
+    assert told_before.gpu_name() is None
+    told_before.gpu_name.cache_clear()
+
+
 def test_long_texts_need_more_memory(study):
     data = study.dataset()
     longer = replace(data, pool_texts=tuple(text * 50 for text in data.pool_texts))

@@ -15,7 +15,7 @@ from engine.data.sealing import Sealing
 from engine.report import html_report, settings_json
 from engine.runs import Question, RunSettings
 from engine.runs.progress import ProgressReport
-from engine.worker import process
+from engine.worker import coslow, process
 from engine.worker.job import PILOT, Job
 
 
@@ -32,6 +32,16 @@ def test_the_law_is_there_before_the_pilot_has_ended(in_process, store, monkeypa
     assert drawn[0] == 10  # five seeds of two sizes
     assert drawn[-1] == len(results.trials)
     assert drawn.count(10) == 2  # as the second size landed, and at the end of the step
+
+
+def test_cos_low_is_that_of_the_labels_that_a_run_looks_at(in_process, store, monkeypatch):
+    monkeypatch.setattr(coslow, "cos_low", lambda _encoder, texts, *_more, **_options: len(texts) / 1000)
+    monkeypatch.setattr(process, "measure_curve", lambda _job: None)
+    study, seen = make_study(store, labels=400), []
+    for kind in ("efficiency", "calibration", "efficiency"):
+        _, results, _ = finished(in_process, study, kind)
+        seen.append(results.details["coslow"])
+    assert seen == [0.05, 0.32, 0.05]
 
 
 def test_the_pilots_labels_never_rectify_under_split(in_process, quick_coslow, store):

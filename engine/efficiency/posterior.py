@@ -74,7 +74,9 @@ def _predicted(calibration: Calibration, seen: Seen, law: Floats | None) -> tupl
     """Draws of the normalised curve and their areas, after the law of the area where CoS-Low gives one."""
     sizes, scores, ceilings = calibration.draws(seen, _POOL)
     known = np.asarray(sizes) <= LARGEST
-    curves = np.minimum(normalised(scores, np.maximum(ceilings, scores[:, known].max(axis=1))), 1.0)
+    top = np.maximum(ceilings, scores[:, known].max(axis=1))
+    # What a curve gains beyond 5,000 labels is cut off: its ceiling is the best up to there.
+    curves = normalised(np.minimum(scores, top[:, None]), top)
     found = areas(sizes, curves, 1.0)
     order = np.argsort(found)
     if law is None:

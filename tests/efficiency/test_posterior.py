@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.efficiency import COEFFICIENTS, area, efficiency, shipped
 from engine.efficiency.levels import tails
-from engine.efficiency.process import DEGREES_OF_FREEDOM
+from engine.efficiency.process import DEGREES_OF_FREEDOM, Seen
 from engine.efficiency.scale import to_score
 from engine.errors import ArgumentError
 
@@ -37,6 +37,19 @@ def test_a_prediction_is_normalised_and_its_curves_have_the_areas_of_the_link():
     np.testing.assert_allclose(
         np.quantile(areas, tails(found.levels.area)), [found.interval[0], found.auc, found.interval[1]], atol=0.01
     )
+
+
+@pytest.mark.parametrize("family", sorted(shipped()))
+def test_what_is_gained_beyond_5000_labels_does_not_raise_the_ceiling_of_a_prediction(family):
+    found = efficiency(0.2, family=family)
+    calibration = shipped()[family]
+    sizes, scores, ceilings = calibration.draws(Seen.of(calibration.kind, {}), 8192)
+    known = scores[:, np.asarray(sizes) <= 5000]
+    way = np.maximum(ceilings, known.max(axis=1)) - known[:, 0]
+    ends = (known.max(axis=1) - known[:, 0]) / np.where(way > 0, way, 1)
+    at_5000 = found.draws[:, found.sizes.index(5000)]
+    assert np.isin(at_5000, ends).all()
+    assert (found.draws <= 1).all()
 
 
 def test_an_unknown_model_is_uncalibrated_and_less_certain():

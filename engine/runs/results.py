@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import pandas as pd
@@ -73,10 +74,12 @@ def _of_last_step(trials: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _losses(run: Run) -> pd.DataFrame:
     path = run.folder / "losses.csv"
-    if not path.exists():
+    text = path.read_text("utf-8") if path.exists() else ""
+    # A full disk, or a moment in which the file is begun, leaves less than its first line.
+    if not text.startswith("fit,step,"):
         return Results().losses
     # Of a run of an earlier day the rates were not kept; of a line that is being written the step may be missing.
-    losses = pd.read_csv(path, dtype={"fit": str, "step": float}).reindex(columns=Results().losses.columns)
+    losses = pd.read_csv(StringIO(text), dtype={"fit": str, "step": float}).reindex(columns=Results().losses.columns)
     # A fit that was broken off has told steps that it took again.
     last = losses[::-1].groupby("fit")["step"].cummin() == losses["step"][::-1]
     losses = losses[last[::-1]].drop_duplicates(["fit", "step"], keep="last")

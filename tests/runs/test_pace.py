@@ -118,6 +118,14 @@ def test_a_line_that_is_being_written_is_left_for_later(store):
         assert read_results(store, run).losses["fit"].tolist() == ["model 1"]
 
 
+@pytest.mark.parametrize("begun", ["", "f", "fit,", "fit,step", "fit,step,loss,rate", "fit,step,loss,rate\n"])
+def test_a_file_of_losses_that_is_only_begun_holds_none(store, begun):
+    run, *_ = made(store)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "losses.csv").write_text(begun, encoding="utf-8")
+    assert read_results(store, run).losses.empty
+
+
 def test_losses_of_an_earlier_day_have_no_rate(store):
     run, *_ = made(store)
     run.folder.mkdir(parents=True, exist_ok=True)

@@ -142,7 +142,7 @@ def define(store: engine.Store, study: engine.Study) -> None:
         unlabelled.offer_labelling(labels_file)
         return
     pool = files.read_stored(pool_file.hash + pool_file.name, pool_file) if pool_file else None
-    suffix = f"{labels_file.hash[:5]}{pool_file.hash[:5] if pool_file else ''}"
+    suffix = f"{labels_file.short}{pool_file.short if pool_file else ''}"
     st.subheader("Columns", anchor=False)
     roles = choose_roles(labels, pool, preset_roles(labels, pool, study), suffix)
     files.show_tables(labels, pool, roles)

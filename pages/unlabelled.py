@@ -47,7 +47,7 @@ def define_pool(store: engine.Store, opened: engine.Study) -> None:
     file = store.file(st.query_params["pool"])
     files.show_files(None, file, opened)
     pool = files.read_stored(file.hash + file.name, file)
-    suffix, columns = file.hash[:5], [str(name) for name in pool.frame.columns]
+    suffix, columns = file.short, [str(name) for name in pool.frame.columns]
     guess = engine.guess_roles(pool) if len(columns) > 1 else engine.Roles(columns[0], NEW_LABEL)
     text = files.role_box(st.columns(2)[0], "Text", "text", columns, guess.text, suffix)
     files.show_tables(None, pool, engine.Roles(text, NEW_LABEL))
@@ -73,7 +73,7 @@ def start(
     store: engine.Store, file: Any, roles: engine.Roles, answers: engine.Answers | None, checks: list[Any]
 ) -> None:
     """Show what was found in the file, and begin the labelling."""
-    suffix = file.hash[:5]
+    suffix = file.short
     with st.expander("Model and number of texts", icon=":material/tune:"):
         wishes = selecting.ask_draw(suffix, model=None)
     files.show_checks(checks)

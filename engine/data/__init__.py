@@ -2,7 +2,7 @@
 
 from engine.data.checks import Check, check_data
 from engine.data.dataset import Dataset, prepare, prepare_pool
-from engine.data.reading import Table, read_parquet_start, read_table
+from engine.data.reading import Table, ending_of, read_parquet_start, read_table
 from engine.data.roles import Roles, guess_roles
 from engine.data.sealing import fewest_to_finetune
 
@@ -12,6 +12,7 @@ __all__ = [
     "Roles",
     "Table",
     "check_data",
+    "ending_of",
     "fewest_to_finetune",
     "guess_roles",
     "prepare",

@@ -13,6 +13,7 @@ from engine.data.records import Read, first_rows, read_excel, read_json, read_js
 from engine.errors import DataError
 
 _DELIMITED = (".csv", ".tsv", ".tab", ".txt")
+_ALIKE = {".txt": ".csv", ".tab": ".tsv", ".xlsm": ".xlsx", ".ndjson": ".jsonl", ".pq": ".parquet"}
 _READABLE = "CSV, TSV, Excel (.xlsx), JSONL, JSON or Parquet"
 _SIGNATURES = (
     (b"PAR1", "a Parquet file", (".parquet", ".pq")),
@@ -61,6 +62,12 @@ def read_table(path: str | os.PathLike[str], *, name: str | None = None) -> Tabl
     if frame.empty:
         raise DataError(f"{name} has a header and no row below it: add one row per text.")
     return Table(frame, name, (*remarks, *header_remarks), header_row)
+
+
+def ending_of(name: str) -> str:
+    """The ending by which a file of this name is read, in lower case; of endings that are read alike the usual one."""
+    suffix = Path(name).suffix.lower()
+    return _ALIKE.get(suffix, suffix)
 
 
 def read_parquet_start(path: str | os.PathLike[str], rows: int = 1000) -> Table:

@@ -65,7 +65,7 @@ def settings_json(store: Store, run_id: str) -> str:
 
 
 def _file(file: StoredFile) -> dict[str, Any]:
-    return {"name": file.name, "sha256": file.hash, "bytes": file.size}
+    return {"name": file.name, "sha256": file.sha256, "bytes": file.size}
 
 
 def versions() -> dict[str, str]:
@@ -158,7 +158,7 @@ def settings_rows(study: Study, run: Run) -> list[tuple[str, str]]:
     rows = [("Study", f"{study.name} ({study.id})"), ("Run", f"{run.id}, {run.kind}, {run.state.value}")]
     for name, file in files:
         if file is not None:
-            rows.append((name, f"{file.name}, {file.size:,} bytes, SHA-256 {file.hash}"))
+            rows.append((name, f"{file.name}, {file.size:,} bytes, SHA-256 {file.sha256}"))
     roles = [f"{part}: {column}" for part, column in study.roles.to_dict().items() if column]
     rows.append(("Columns", ", ".join(roles)))
     question = study.question

@@ -16,7 +16,7 @@ class Base(DeclarativeBase):
 
 
 class FileRow(Base):
-    """A user's file, kept under the SHA-256 of its content."""
+    """A user's file, kept under the SHA-256 of its content, and its ending where that content has another one too."""
 
     __tablename__ = "files"
     hash: Mapped[str] = mapped_column(primary_key=True)

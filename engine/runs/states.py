@@ -208,12 +208,22 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A user's file, kept under the hash of its content."""
+    """A user's file, kept under the hash of its content, and its ending where the same content has another one too."""
 
     hash: str
     name: str
     path: Path
     size: int
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the content, without an ending."""
+        return self.hash[:64]
+
+    @property
+    def short(self) -> str:
+        """A few letters that tell the file from others, for keys of what a page asks about it."""
+        return f"{self.hash[:5]}{self.hash[65:]}"
 
     def read(self) -> Table:
         """Read the file as a table."""

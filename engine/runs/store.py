@@ -21,7 +21,7 @@ from sqlalchemy import Engine, create_engine, delete, event, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from engine.data import Roles
+from engine.data import Roles, ending_of
 from engine.errors import DataError, RunError
 from engine.runs.schema import AnswerRow, Base, FileRow, LabellingRow, ResultRow, RunResultRow, RunRow, StudyRow
 from engine.runs.states import Question, Run, RunKind, RunSettings, RunState, StoredFile, Study, home
@@ -52,7 +52,7 @@ class Store:
     # ---------------------------------------------------------------- files
 
     def save_file(self, name: str, content: bytes | Path) -> StoredFile:
-        """Keep a file under the hash of its content; the same content is kept once.
+        """Keep a file under the hash of its content; the same content is kept once for each way of reading it.
 
         Args:
             name: The file's name as the user knows it.
@@ -66,13 +66,24 @@ class Store:
         except OSError as error:
             raise DataError(f"{name} cannot be read ({error.strerror}); check the path and its permissions.") from error
         digest = hashlib.sha256(data).hexdigest()
-        self._insert_once(digest, FileRow(hash=digest, name=name, size=len(data), created=now()))
-        stored = self.file(digest)
+        stored = self._file_of(digest, name, len(data))
         if not stored.path.exists():
             stored.path.parent.mkdir(parents=True, exist_ok=True)
             part = stored.path.with_suffix(f".{secrets.token_hex(4)}.part")
             part.write_bytes(data)
             os.replace(part, stored.path)
+        return stored
+
+    def _file_of(self, digest: str, name: str, size: int) -> StoredFile:
+        """The row of a content that is read by the ending of this name; made where there is none."""
+        with Session(self._engine) as session:
+            known = session.get(FileRow, f"{digest}{ending_of(name)}") is not None
+        # The hash alone is the key of the first ending that a content came with; another one is told by its own.
+        for key in (digest, f"{digest}{ending_of(name)}")[known:]:
+            self._insert_once(key, FileRow(hash=key, name=name, size=size, created=now()))
+            stored = self.file(key)
+            if ending_of(stored.name) == ending_of(name):
+                break
         return stored
 
     def _insert_once(self, key: str | tuple[str, str], row: Base) -> None:
@@ -321,7 +332,7 @@ class Store:
 
 def _file_path(digest: str, name: str) -> Path:
     # The ending is kept: readers tell the format by it.
-    return home() / "files" / f"{digest}{Path(name).suffix.lower()}"
+    return home() / "files" / f"{digest[:64]}{Path(name).suffix.lower()}"
 
 
 def _run(row: RunRow) -> Run:

@@ -260,3 +260,13 @@ def test_predictions_rectified_before_are_not_rectified_again(
 
 def test_the_sample_brings_no_predictions(visit: Callable[..., AppTest]) -> None:
     assert "Your file brings predictions" not in words(visit())
+
+
+def test_a_renamed_file_is_read_by_its_new_ending(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    lines = "\n".join(f'{{"text": "text {i}", "stars": {i % 5}}}' for i in range(40))
+    pool = b"text\none more\nand another\n"
+    assert "stars" not in visit(**with_files(store, lines, pool)).selectbox[0].options
+    app = visit(**with_files(store, lines, pool, name="my.jsonl"))
+    assert app.selectbox[1].value == "stars"
+    app.button(key="continue").click().run()
+    assert app.title[0].value == "Predict"

@@ -38,6 +38,22 @@ def test_the_same_content_is_kept_once(store, labelwise_home, tmp_path):
     assert len(one.read().frame) == 30
 
 
+def test_content_under_an_ending_that_is_read_otherwise_is_a_file_of_its_own(store):
+    lines = b"".join(b'{"text": "text %d", "label": %d}\n' % (i, i % 5) for i in range(30))
+    wrong = store.save_file("labels.csv", lines)
+    assert wrong.hash == wrong.sha256  # as all files were once kept
+    right = store.save_file("labels.jsonl", lines)
+    assert right == store.save_file("the same.NDJSON", lines) == store.file(right.hash)
+    assert list(right.read().frame.columns) == ["text", "label"]
+    assert (right.sha256, right.path.read_bytes()) == (wrong.sha256, lines)
+    assert len({wrong.path, right.path}) == len({wrong.short, right.short}) == 2
+    studies = [store.create_study("A study", file, None, Roles("text", "label"), Question()) for file in (wrong, right)]
+    store.delete_study(studies[0].id)
+    assert not wrong.path.exists()
+    assert store.save_file("labels.jsonl", lines) == right
+    assert store.study(studies[1].id).dataset(needs_pool=False).n == 30
+
+
 def test_a_file_lost_from_the_disk_comes_back_with_the_next_upload(store):
     one = store.save_file("labels.csv", CSV)
     one.path.unlink()

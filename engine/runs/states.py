@@ -14,7 +14,7 @@ import platformdirs
 
 from engine.data import Dataset, Roles, Table, prepare, read_table
 from engine.data.dataset import prepare_pool
-from engine.errors import ArgumentError, DataError
+from engine.errors import ArgumentError, DataError, RunError
 from engine.runs.answers import Answers
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -38,10 +38,18 @@ def application() -> Path:
 
 
 def home() -> Path:
-    """Return the folder that holds everything of the user's: `LABELWISE_HOME`, or the platform's data folder."""
+    """Return the folder that holds everything of the user's: `LABELWISE_HOME`, or the platform's data folder.
+
+    Raises:
+        RunError: The folder is not there and cannot be made.
+    """
     chosen = os.environ.get("LABELWISE_HOME")
     folder = Path(chosen).expanduser() if chosen else platformdirs.user_data_path("labelwise", appauthor=False)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sentence = f"The folder {folder} cannot be made ({error.strerror}); set LABELWISE_HOME to another."
+        raise RunError(sentence) from error
     return folder
 
 

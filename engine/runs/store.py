@@ -16,9 +16,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from filelock import FileLock
 from sqlalchemy import Engine, create_engine, delete, event, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from engine.data import Roles, ending_of
@@ -60,18 +61,20 @@ class Store:
 
         Raises:
             DataError: The path cannot be read.
+            RunError: The file cannot be written, as on a full disk.
         """
         try:
             data = content.read_bytes() if isinstance(content, Path) else content
         except OSError as error:
             raise DataError(f"{name} cannot be read ({error.strerror}); check the path and its permissions.") from error
         digest = hashlib.sha256(data).hexdigest()
-        stored = self._file_of(digest, name, len(data))
-        if not stored.path.exists():
-            stored.path.parent.mkdir(parents=True, exist_ok=True)
-            part = stored.path.with_suffix(f".{secrets.token_hex(4)}.part")
-            part.write_bytes(data)
-            os.replace(part, stored.path)
+        try:
+            stored = self._file_of(digest, name, len(data))
+            if not stored.path.exists():
+                _write(data, stored.path)
+        except (OSError, OperationalError) as error:
+            sentence = f"{name} cannot be kept in {home()} ({_reason(error)}); make room there or set LABELWISE_HOME."
+            raise RunError(sentence) from error
         return stored
 
     def _file_of(self, digest: str, name: str, size: int) -> StoredFile:
@@ -335,6 +338,23 @@ def _file_path(digest: str, name: str) -> Path:
     return home() / "files" / f"{digest[:64]}{Path(name).suffix.lower()}"
 
 
+def _write(data: bytes, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """What the system or the database says of a fault, in a line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
+
+
 def _run(row: RunRow) -> Run:
     return Run(
         id=row.id,
@@ -363,7 +383,7 @@ def open_store(url: str | None = None) -> Store:
         url: SQLAlchemy URL; default `LABELWISE_DATABASE_URL`, else SQLite in the user's data folder.
 
     Raises:
-        RunError: The database cannot be opened.
+        RunError: The database cannot be opened, or a newer version has made it.
     """
     url = url or os.environ.get("LABELWISE_DATABASE_URL") or f"sqlite:///{home() / 'labelwise.db'}"
     try:
@@ -371,9 +391,11 @@ def open_store(url: str | None = None) -> Store:
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _set_sqlite_pragmas)
         _migrate(engine)
-    except (SQLAlchemyError, ImportError) as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        sentence = f"The store cannot be opened ({reason}); check LABELWISE_DATABASE_URL or LABELWISE_HOME."
+    except CommandError as error:
+        sentence = "The store was made by a newer Labelwise; update Labelwise, or set LABELWISE_HOME to another folder."
+        raise RunError(sentence) from error
+    except (SQLAlchemyError, ImportError, OSError) as error:
+        sentence = f"The store cannot be opened ({_reason(error)}); check LABELWISE_DATABASE_URL or LABELWISE_HOME."
         raise RunError(sentence) from error
     return Store(engine)
 

@@ -1,6 +1,7 @@
 """The Data page: the sample, uploads, columns, checks, the question, and the list of studies."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -260,6 +261,14 @@ def test_predictions_rectified_before_are_not_rectified_again(
 
 def test_the_sample_brings_no_predictions(visit: Callable[..., AppTest]) -> None:
     assert "Your file brings predictions" not in words(visit())
+
+
+def test_a_data_folder_that_cannot_be_made_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LABELWISE_HOME", str(tmp_path / "file" / "home"))
+    app = AppTest.from_file(str(Path(__file__).parents[2] / "app.py"), default_timeout=60).run()
+    assert not app.exception
+    assert "home cannot be made (Not a directory); set LABELWISE_HOME" in words(app)
 
 
 def test_a_renamed_file_is_read_by_its_new_ending(visit: Callable[..., AppTest], store: engine.Store) -> None:

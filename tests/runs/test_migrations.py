@@ -99,3 +99,26 @@ def test_a_database_that_cannot_be_opened_is_said_to_be(url):
     with pytest.raises(RunError, match="cannot be opened") as fault:
         open_store(url)
     assert "\n" not in str(fault.value)
+
+
+def test_a_folder_that_cannot_be_made_is_said_to_be(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LABELWISE_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(RunError, match=r"home cannot be made \(Not a directory\); set LABELWISE_HOME"):
+        open_store()
+
+
+def test_a_store_of_a_newer_version_is_said_to_be(labelwise_home):
+    open_store()
+    engine = create_engine(f"sqlite:///{labelwise_home / 'labelwise.db'}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
+    with pytest.raises(RunError, match="made by a newer Labelwise; update"):
+        open_store()
+
+
+def test_a_lock_that_cannot_be_had_is_said(labelwise_home):
+    (labelwise_home / "migration.lock").mkdir(parents=True)
+    with pytest.raises(RunError, match="The store cannot be opened"):
+        open_store()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -67,6 +68,20 @@ def test_faults_are_said_in_a_sentence(store, tmp_path):
         with pytest.raises(RunError) as fault:
             wrong()
         assert str(fault.value).endswith(".")
+
+
+def test_a_disk_without_room_is_said_and_nothing_is_left_of_the_file(store, labelwise_home, monkeypatch):
+    def write(path, data):
+        with path.open("wb") as file:
+            file.write(data[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write)
+        with pytest.raises(RunError, match=r"labels\.csv cannot be kept in .* \(No space left on device\); make room"):
+            store.save_file("labels.csv", CSV)
+    assert list((labelwise_home / "files").iterdir()) == []
+    assert store.save_file("labels.csv", CSV).path.read_bytes() == CSV
 
 
 def test_pilots_of_the_same_data_and_seed_have_opened_the_same_labels(store):

@@ -56,7 +56,7 @@ def preset_roles(labels: Any, pool: Any, study: engine.Study) -> engine.Roles:
 @st.dialog("Rename study")
 def rename(store: engine.Store, study: engine.Study) -> None:
     """Ask for a new name."""
-    name = st.text_input("Name", value=study.name, max_chars=80, key="new_name")
+    name = st.text_input("Name", value=study.name, max_chars=80, key=f"new_name_{study.id}")
     if st.button("Rename", type="primary", key="rename_confirm", disabled=not name.strip()):
         store.rename_study(study.id, name.strip())
         st.rerun()
@@ -143,6 +143,8 @@ def define(store: engine.Store, study: engine.Study) -> None:
         return
     pool = files.read_stored(pool_file.hash + pool_file.name, pool_file) if pool_file else None
     suffix = f"{labels_file.short}{pool_file.short if pool_file else ''}"
+    # Where another study has taken the place of this one, a click on what was shown of it does nothing.
+    asked_of = f"{study.id[:6]}{suffix}"
     st.subheader("Columns", anchor=False)
     roles = choose_roles(labels, pool, preset_roles(labels, pool, study), suffix)
     files.show_tables(labels, pool, roles)
@@ -163,7 +165,7 @@ def define(store: engine.Store, study: engine.Study) -> None:
         parts.chart(engine.label_histogram(data), "labels", f"Distribution of {data.n} labels", height=280)
     st.subheader("Question", anchor=False)
     asked = st.container()
-    question = ask_question(data, study.question, f"{study.id[:6]}{suffix}")
+    question = ask_question(data, study.question, asked_of)
     asked.markdown(f"#### {parts.plain(question.sentence(roles, data.n + data.m))}")
     own = bool(roles.prediction)
     if own:
@@ -173,8 +175,11 @@ def define(store: engine.Store, study: engine.Study) -> None:
         )
     with st.container(horizontal=True, horizontal_alignment="right"):
         ways = {"type": "secondary"} if own else {"type": "primary"}
-        go_on = st.button("Continue", icon=":material/arrow_forward:", icon_position="right", key="continue", **ways)
-        at_once = own and st.button("Rectify them", type="primary", icon=":material/bolt:", key="rectify_own")
+        go_on = st.button(
+            "Continue", icon=":material/arrow_forward:", icon_position="right", key=f"continue_{asked_of}", **ways
+        )
+        key = f"rectify_own_{asked_of}"
+        at_once = own and st.button("Rectify them", type="primary", icon=":material/bolt:", key=key)
     if go_on:
         kept = keep_study(store, labels_file, pool_file, roles, question)
         st.switch_page("pages/predict.py", query_params={"study": kept.id})

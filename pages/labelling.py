@@ -23,7 +23,8 @@ def show(store: engine.Store, study: engine.Study, asked: engine.Labelling | Non
     if asked is None:
         st.write("Nothing is labelled yet. Say what may be answered, and some texts are chosen for you to label.")
         answers = selecting.ask_answers(study.id)
-        if st.button("Choose texts to label", type="primary", key="begin", disabled=answers is None) and answers:
+        key = f"begin_{study.id}"
+        if st.button("Choose texts to label", type="primary", key=key, disabled=answers is None) and answers:
             selecting.begin(store, study, answers, {"model": engine.DEFAULT_MODEL})
     elif asked.selection is None:
         selecting.await_texts(store, study, asked)
@@ -192,7 +193,7 @@ def show_ways(store: engine.Store, study: engine.Study, asked: engine.Labelling)
         few = f" from {parts.counted(least, 'label')} on" if total < least else ""
         if st.button(
             f"See the curve{few}", type="secondary" if few else "primary", icon=":material/show_chart:",
-            key="see_curve", disabled=bool(few),
+            key=f"see_curve_{asked.id}", disabled=bool(few),
         ):  # fmt: skip
             see_curve(store, asked)
         st.download_button(
@@ -205,7 +206,7 @@ def show_ways(store: engine.Store, study: engine.Study, asked: engine.Labelling)
             choose_more(store, study, asked)
         if parts.has_labels(study) and st.button("Back to the curve", key="to_curve", type="tertiary"):
             st.switch_page("pages/predict.py", query_params={"study": study.id})
-        if st.button("Delete", key="delete_labelling", icon=":material/delete:", type="tertiary"):
+        if st.button("Delete", key=f"delete_labelling_{asked.id}", icon=":material/delete:", type="tertiary"):
             confirm_delete(store, asked)
 
 
@@ -213,7 +214,7 @@ def choose_more(store: engine.Store, study: engine.Study, asked: engine.Labellin
     """Offer more texts; at random where an estimate would lack such."""
     at_random = asked.selection.by_confidence and lack_others(study)
     words = "Choose more texts at random" if at_random else "Choose more texts"
-    if st.button(words, key="choose_more", icon=":material/add:"):
+    if st.button(words, key=f"choose_more_{asked.id}", icon=":material/add:"):
         wishes = {"model": asked.settings.model, "count": asked.settings.count, "draw": asked.settings.draw}
         selecting.begin(store, study, asked.answers, wishes | ({"draw": "random"} if at_random else {}))
 

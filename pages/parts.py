@@ -326,7 +326,7 @@ def follow(store: engine.Store, run: engine.Run, *, key: str) -> None:
     watch()
 
 
-def ended_badly(store: engine.Store, run: engine.Run, *, key: str) -> Any:
+def ended_badly(store: engine.Store, run: engine.Run) -> Any:
     """Say why a run has no result, and offer to go on with it; return the row of buttons, for more of them."""
     causes = {
         engine.RunState.STOPPED: "It was stopped; what was computed until then is kept.",
@@ -338,7 +338,7 @@ def ended_badly(store: engine.Store, run: engine.Run, *, key: str) -> Any:
     show(plain(words), title=f"{step_name(run)} {run.state.value}", icon=_BADGES[run.state][2])
     row = st.container(horizontal=True)
     kept = "Steps already done are kept."
-    if row.button("Resume", key=f"resume_{key}", icon=":material/play_arrow:", type="primary", help=kept):
+    if row.button("Resume", key=f"resume_{run.id}", icon=":material/play_arrow:", type="primary", help=kept):
         with explained():
             engine.resume_run(store, run.id)
             st.rerun()

@@ -21,7 +21,7 @@ def first_pilot(store: engine.Store, study: engine.Study) -> None:
         engine.start_run(store, study, parts.PLAN, engine.RunSettings())
         st.rerun()
     elif pilot.is_finished:
-        parts.ended_badly(store, pilot, key="pilot")
+        parts.ended_badly(store, pilot)
     else:
         st.write(
             "Trials at growing numbers of labels show how the model learns here. With the probe this takes seconds."
@@ -70,7 +70,7 @@ def other_pilots(store: engine.Store, study: engine.Study, run: engine.Run) -> N
     with st.expander("The law behind the plan", icon=":material/show_chart:"):
         laws.show_law(run, parts.results_of(store, run), laws.beside(store, study, run))
     if active and active.state is not engine.RunState.FINISHED:
-        parts.ended_badly(store, active, key="pilot")
+        parts.ended_badly(store, active)
     with st.expander("Pilot another learner", icon=":material/science:"):
         st.write(
             f"This plan rests on trials of **{parts.LEARNERS[run.settings.learner]}**. Another learner may do better."
@@ -81,7 +81,7 @@ def other_pilots(store: engine.Store, study: engine.Study, run: engine.Run) -> N
                 "Learner", others, format_func=lambda name: f"{parts.LEARNERS[name]}: {TAKES[name]}",
                 key="pilot_learner", width=280,
             )  # fmt: skip
-            if st.button("Start the pilot", key="start_pilot", icon=":material/play_arrow:"):
+            if st.button("Start the pilot", key=f"start_pilot_{run.id}", icon=":material/play_arrow:"):
                 # The model and what may be answered stay; how the labels were used in a run is no matter of a pilot.
                 settings = replace(run.settings, learner=learner, strategy="auto", finetune=None)
                 engine.start_run(store, study, parts.PLAN, settings)

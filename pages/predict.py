@@ -113,7 +113,7 @@ def curve(store: engine.Store, study: engine.Study) -> None:
         parts.caution(study)
         selecting.offer(store, study, run.settings.model)
     else:
-        parts.ended_badly(store, run, key="prediction")
+        parts.ended_badly(store, run)
     with st.container(horizontal=True, horizontal_alignment="right"):
         if st.button("Continue to the plan", type="primary", icon=":material/arrow_forward:", icon_position="right"):
             st.switch_page("pages/plan.py", query_params={"study": study.id})

@@ -245,7 +245,7 @@ def show_coming(store: engine.Store, study: engine.Study, run: engine.Run) -> No
     """Follow a run until its result is there."""
     data_sentence(study)
     if run.is_finished:
-        parts.ended_badly(store, run, key="awaited")
+        parts.ended_badly(store, run)
         return
     parts.follow(store, run, key="follow_result")
     st.skeleton(height=320)

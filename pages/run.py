@@ -157,7 +157,8 @@ def prepare_run(store: engine.Store, study: engine.Study) -> None:
             st.caption(told)
     show_preflight(study, settings)
     parts.caution(study)
-    if st.button("Run", type="primary", icon=":material/play_arrow:", key="start"):
+    # Deleted elsewhere, this study gives way to another: of that one nothing is to be started by the same click.
+    if st.button("Run", type="primary", icon=":material/play_arrow:", key=f"start_{study.id}"):
         run = engine.start_run(store, study, parts.RUN, settings)
         st.query_params["run"] = run.id
         st.session_state.pop("new_run", None)
@@ -222,7 +223,7 @@ def stop_buttons(store: engine.Store, run: engine.Run) -> None:
     with st.popover("Stop", icon=":material/stop_circle:"):
         st.caption("Keep what was computed so far, to resume later, or discard the run.")
         st.button("Stop and keep", key="stop_keep", on_click=stop, args=(store, run.id, True))
-        sure = st.checkbox("I want to lose what this run computed", key="discard_sure")
+        sure = st.checkbox("I want to lose what this run computed", key=f"discard_sure_{run.id}")
         st.button("Stop and discard", key="stop_discard", disabled=not sure, on_click=stop, args=(store, run.id, False))
 
 
@@ -266,7 +267,7 @@ def show_run(store: engine.Store, run: engine.Run) -> None:
     elif run.state is engine.RunState.FINISHED:
         show_finished(store, run)
     else:
-        row = parts.ended_badly(store, run, key="run")
+        row = parts.ended_badly(store, run)
         row.button("Delete this run", key="delete_run", icon=":material/delete:", on_click=delete, args=(store, run.id))
         offer_new(row, run)
 

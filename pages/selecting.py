@@ -94,7 +94,7 @@ def offer(store: engine.Store, study: engine.Study, model: str) -> None:
         wishes = ask_draw(study.id, model=model)
         scale = ask_scale(seen, study.id)
         st.caption(f"The texts come from the {data.m:,} of the pool; old and new labels become a study of their own.")
-        if st.button(f"Label {wishes['count']} more", key="label_more", icon=":material/edit_note:"):
+        if st.button(f"Label {wishes['count']} more", key=f"label_more_{study.id}", icon=":material/edit_note:"):
             with parts.explained():
                 begin(store, study, replace(seen, **scale), wishes)
 
@@ -109,7 +109,7 @@ def await_texts(store: engine.Store, study: engine.Study, asked: engine.Labellin
         return
     if engine.open_labelling(store, asked.id).selection is not None:
         st.rerun()  # the run ended while the page was being drawn
-    row = parts.ended_badly(store, run, key="selection")
+    row = parts.ended_badly(store, run)
     row.button("Delete this labelling", key="delete_failed", on_click=delete, args=(store, asked.id))
 
 

@@ -20,6 +20,11 @@ def words(app: AppTest) -> str:
     return "\n".join(str(part.value) for part in parts).replace("\\", "")
 
 
+def button(app: AppTest, key: str) -> Any:
+    """Return the button whose key begins like this."""
+    return next(button for button in app.button if button.key and button.key.startswith(key))
+
+
 def with_files(store: engine.Store, labels: str | bytes, pool: str | bytes | None = None, name: str = "my.csv") -> dict:
     """Keep files as an upload does, and return the address that names them."""
     encoded = labels.encode() if isinstance(labels, str) else labels
@@ -38,7 +43,7 @@ def test_a_fresh_start_opens_the_sample(visit: Callable[..., AppTest], store: en
     assert app.get("plotly_chart")
     assert app.selectbox[0].value == "review"
     assert app.selectbox[1].value == "rating"
-    assert not app.button(key="continue").disabled
+    assert not button(app, "continue").disabled
 
 
 def test_a_blank_cell_is_shown_as_one(visit: Callable[..., AppTest], store: engine.Store) -> None:
@@ -51,7 +56,7 @@ def test_a_blank_cell_is_shown_as_one(visit: Callable[..., AppTest], store: engi
 
 def test_continue_stores_the_study_and_goes_on(visit: Callable[..., AppTest], store: engine.Store) -> None:
     app = visit(**with_files(store, LABELS, POOL))
-    app.button(key="continue").click().run()
+    button(app, "continue").click().run()
     assert not app.exception
     assert app.title[0].value == "Predict"
     assert "not saved yet" not in words(app)
@@ -75,7 +80,7 @@ def test_another_column_and_question_make_another_study(visit: Callable[..., App
     first = app.query_params["study"]
     app.radio[0].set_value("larger").run()
     assert "all texts like these 4,400" in words(app)
-    app.button(key="continue").click().run()
+    button(app, "continue").click().run()
     assert app.query_params["study"] != first
     assert store.study(app.query_params["study"]).question.population == "larger"
 
@@ -117,14 +122,14 @@ def test_unusual_files_are_read(
 ) -> None:
     app = visit(**with_files(store, content, POOL))
     assert app.selectbox[1].value == "stars"
-    assert not app.button(key="continue").disabled
+    assert not button(app, "continue").disabled
     assert remark.lower() in words(app).lower()
 
 
 def test_a_column_that_the_pool_lacks_is_named(visit: Callable[..., AppTest], store: engine.Store) -> None:
     app = visit(**with_files(store, LABELS, POOL.replace("text\n", "body\n", 1)))
     assert "text" in words(app)
-    assert app.button(key="continue").disabled
+    assert button(app, "continue").disabled
 
 
 def test_a_file_that_is_not_there_gives_a_sentence(visit: Callable[..., AppTest]) -> None:
@@ -195,7 +200,7 @@ def test_the_question_follows_what_is_asked_for(visit: Callable[..., AppTest], s
     assert "0.25 quantile" in question(app)
     asked(app).set_value("groups").run()
     assert "How does rating differ by product in these 4,400 texts?" in question(app)
-    app.button(key="continue").click().run()
+    button(app, "continue").click().run()
     assert not app.exception
     assert store.study(app.query_params["study"]).question.estimand == "groups"
 
@@ -237,7 +242,7 @@ def test_predictions_of_the_file_are_rectified_at_once(
     study = stored.own(store)
     app = visit(study=study.id)
     assert "Your file brings predictions, model_rating" in words(app)
-    app.button(key="rectify_own").click().run()
+    button(app, "rectify_own").click().run()
     assert not app.exception
     assert started == ["run"]
     run = next(run for run in store.runs() if run.kind == "run")
@@ -253,7 +258,7 @@ def test_predictions_rectified_before_are_not_rectified_again(
     study = stored.own(store, estimand="groups")
     stored.add_own_run(store, study)
     app = visit(study=study.id)
-    app.button(key="rectify_own").click().run()
+    button(app, "rectify_own").click().run()
     assert started == []
     assert app.title[0].value == "Results"
     assert "differences are certain" in words(app)
@@ -277,5 +282,14 @@ def test_a_renamed_file_is_read_by_its_new_ending(visit: Callable[..., AppTest],
     assert "stars" not in visit(**with_files(store, lines, pool)).selectbox[0].options
     app = visit(**with_files(store, lines, pool, name="my.jsonl"))
     assert app.selectbox[1].value == "stars"
-    app.button(key="continue").click().run()
+    button(app, "continue").click().run()
     assert app.title[0].value == "Predict"
+
+
+def test_a_name_typed_for_one_study_is_not_another_ones(visit: Callable[..., AppTest], store: engine.Store) -> None:
+    one, other = stored.sample(store), stored.own(store)
+    app = visit(study=one.id)
+    app.button(key=f"rename_{one.id}").click().run()
+    app.text_input(key=f"new_name_{one.id}").set_value("Typed for the first")
+    app.button(key=f"rename_{other.id}").click().run()
+    assert app.text_input(key=f"new_name_{other.id}").value == other.name

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import stored
 from streamlit.testing.v1 import AppTest
-from test_page_data import LABELS, with_files, words
+from test_page_data import LABELS, button, with_files, words
 
 import engine
 from engine.runs import hand_over
@@ -52,11 +52,6 @@ def press(app: AppTest, choice: str) -> None:
     """Press the button of an answer."""
     next(button for button in app.button if button.key.startswith("answer_") and button.label == choice).click().run()
     assert not app.exception
-
-
-def button(app: AppTest, key: str) -> object:
-    """Return the button whose key begins like this."""
-    return next(button for button in app.button if button.key and button.key.startswith(key))
 
 
 def answers(store: engine.Store, labelling: engine.Labelling) -> dict[int, str | None]:
@@ -134,8 +129,10 @@ def test_a_faulty_pool_gives_a_sentence(visit: Visit, store: engine.Store, conte
 
 def test_those_who_have_labels_see_one_button_more(visit: Visit, store: engine.Store) -> None:
     app = visit(**with_files(store, LABELS, POOL.replace("no,text", "id,text", 1)))
-    assert {"no_labels", "continue"} <= {button.key for button in app.button}
-    assert not {"label_file", "start_labelling"} & {button.key for button in app.button}
+    assert button(app, "continue")
+    keys = {each.key for each in app.button}
+    assert "no_labels" in keys
+    assert not {"label_file", "start_labelling"} & keys
 
 
 def test_the_open_pool_leads_on_to_its_labelling(visit: Visit, store: engine.Store) -> None:
@@ -213,12 +210,12 @@ def test_labels_may_lie_beyond_those_so_far(visit: Visit, store: engine.Store) -
     study = store.create_study("stars", file, None, engine.Roles("text", "stars"), engine.Question())
     stored.add_efficiency(store, study)
     app = visit("predict", study=study.id)
-    app.button(key="label_more").click().run()
+    button(app, "label_more").click().run()
     narrow = engine.labellings(store, study.id)[0]
     assert narrow.answers == engine.Answers(low=1, high=4, open=True)
     select(store, narrow, range(12))
     app = visit("predict", study=study.id, labelling=narrow.id)
-    assert app.button(key="see_curve").label == "See the curve from 1 label on"
+    assert button(app, "see_curve").label == "See the curve from 1 label on"
     app.number_input(key="typed_number_0").set_value(5)
     app.button(key="save_typed").click().run()
     assert answers(store, narrow) == {0: "5"}
@@ -231,10 +228,10 @@ def test_the_scale_is_stated_where_more_labels_begin(visit: Visit, store: engine
     stored.add_efficiency(store, study)
     app = visit("predict", study=study.id)
     app.number_input(key=f"lowest_{study.id}").set_value(9.0)
-    app.button(key="label_more").click().run()
+    button(app, "label_more").click().run()
     assert "from a smaller to a larger number" in words(app)
     app.number_input(key=f"lowest_{study.id}").set_value(0.0)
-    app.button(key="label_more").click().run()
+    button(app, "label_more").click().run()
     assert engine.labellings(store, study.id)[0].answers.choices == tuple("012345")
 
 
@@ -266,17 +263,17 @@ def test_the_keys_are_digits_and_letters_where_digits_would_mislead(visit: Visit
 def test_the_curve_comes_of_labels_enough(visit: Visit, store: engine.Store, started: list[str]) -> None:
     study, _ = begun(store, 19)
     app = visit("predict", study=study.id)
-    assert app.button(key="see_curve").disabled
-    assert app.button(key="see_curve").label == "See the curve from 20 labels on"
+    assert button(app, "see_curve").disabled
+    assert button(app, "see_curve").label == "See the curve from 20 labels on"
     press(app, "3")
-    app.button(key="see_curve").click().run()
+    button(app, "see_curve").click().run()
     assert not app.exception
     assert started == ["efficiency"]
     made = store.study(app.query_params["study"])
     assert (made.name, made.dataset().n, made.dataset().m) == ("texts, 20 labels", 20, 80)
     assert "labelling" not in app.query_params
     assert app.progress
-    visit("predict", study=study.id).button(key="see_curve").click().run()
+    button(visit("predict", study=study.id), "see_curve").click().run()
     assert started == ["efficiency"]
 
 
@@ -288,8 +285,8 @@ def test_at_the_end_ten_labels_are_enough_and_more_texts_are_at_hand(
         engine.record_answer(store, labelling.id, row, None)
     app = visit("predict", study=study.id)
     assert "Done: 12 labelled, 20 skipped." in words(app)
-    assert not app.button(key="see_curve").disabled
-    app.button(key="choose_more").click().run()
+    assert not button(app, "see_curve").disabled
+    button(app, "choose_more").click().run()
     assert started == ["select"]
     newest = engine.labellings(store, study.id)[0]
     assert newest.id != labelling.id
@@ -301,14 +298,14 @@ def test_answers_that_are_all_the_same_give_a_sentence(visit: Visit, store: engi
     for row in range(32):
         engine.record_answer(store, labelling.id, row, 3)
     app = visit("predict", study=study.id)
-    app.button(key="see_curve").click().run()
+    button(app, "see_curve").click().run()
     assert "every label is '3', so there is nothing to estimate" in words(app)
 
 
 def test_deleting_asks_first(visit: Visit, store: engine.Store) -> None:
     study, labelling = begun(store, 4)
     app = visit("predict", study=study.id)
-    app.button(key="delete_labelling").click().run()
+    button(app, "delete_labelling").click().run()
     assert "The answers given here, 4 in all, are deleted for good" in words(app)
     assert answers(store, labelling)
     assert app.button(key="delete_labelling_confirm")
@@ -329,7 +326,7 @@ def test_texts_that_cannot_be_chosen_leave_a_sentence_and_a_way_on(visit: Visit,
     assert "Model no/such was not found" in words(app)
     app.button(key="delete_failed").click().run()
     assert engine.labellings(store, study.id) == ()
-    app.button(key="begin").click().run()
+    button(app, "begin").click().run()
     assert engine.labellings(store, study.id)[0].settings.model == engine.DEFAULT_MODEL
 
 
@@ -351,7 +348,7 @@ def test_a_study_with_labels_takes_more(visit: Visit, store: engine.Store, start
     stored.add_efficiency(store, study)
     app = visit("predict", study=study.id)
     app.number_input(key=f"count_{study.id}").set_value(12).run()
-    app.button(key="label_more").click().run()
+    button(app, "label_more").click().run()
     assert started == ["select"]
     labelling = engine.labellings(store, study.id)[0]
     assert labelling.settings.draw == "random"
@@ -365,7 +362,7 @@ def test_a_study_with_labels_takes_more(visit: Visit, store: engine.Store, start
     assert app.metric
     app.button(key="go_on").click().run()
     press(app, "5")
-    app.button(key="see_curve").click().run()
+    button(app, "see_curve").click().run()
     made = store.study(app.query_params["study"])
     assert made.dataset().n == 401
     assert made.roles.weight == "weight"
@@ -380,7 +377,7 @@ def test_labels_of_hard_texts_alone_are_warned_of(visit: Visit, store: engine.St
         engine.record_answer(store, labelling.id, row, 1 + row % 5)
     app = visit("predict", study=study.id)
     assert "They are no random sample" in words(app)
-    assert app.button(key="choose_more").label == "Choose more texts at random"
+    assert button(app, "choose_more").label == "Choose more texts at random"
     made = engine.labelled_study(store, labelling)
     stored.add_efficiency(store, made)
     for page in ("predict", "run"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import stored
 from streamlit.testing.v1 import AppTest
-from test_page_data import words
+from test_page_data import button, words
 from test_page_plan import Visit, shared, titles, with_plan
 
 import engine
@@ -124,7 +124,7 @@ def test_every_learner_can_be_piloted(
 ) -> None:
     app = visit("plan", study=planned.id)
     app.selectbox(key="pilot_learner").set_value("auto")
-    app.button(key="start_pilot").click().run()
+    button(app, "start_pilot").click().run()
     assert started == ["plan"]
     assert store.runs(planned.id)[0].settings.learner == "auto"
     assert app.progress
@@ -136,7 +136,7 @@ def test_a_pilot_that_failed_says_so_beside_the_plan(visit: Visit, store: engine
     app = visit("plan", study=planned.id)
     assert len(app.metric) == 4
     assert "Out of memory" in words(app)
-    assert app.button(key="resume_pilot")
+    assert button(app, "resume")
 
 
 def test_the_wishes_go_on_to_the_run(visit: Visit, planned: engine.Study) -> None:
@@ -174,7 +174,7 @@ def test_the_run_is_that_of_the_pilot(visit: Visit, store: engine.Store, started
     app.switch_page("pages/run.py").run()
     app.button(key="new_run_button").click().run()
     assert "Taken over from the Plan page: model some/e5_small, seed 7, price of a label 0.8." in words(app)
-    app.button(key="start").click().run()
+    button(app, "start").click().run()
     asked = store.runs(study.id)[0].settings
     assert {name: getattr(asked, name) for name in made} == made
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import stored
 from streamlit.testing.v1 import AppTest
-from test_page_data import words
+from test_page_data import button, words
 
 import engine
 
@@ -80,7 +80,7 @@ def test_a_failed_prediction_shows_its_sentence_and_a_way_on(visit: Visit, store
     store.update_run(run.id, state="failed", error="The model cannot be found: name a folder.")
     app = visit("predict", study=study.id)
     assert "The model cannot be found" in words(app)
-    assert app.button(key="resume_prediction")
+    assert button(app, "resume")
 
 
 @pytest.fixture
@@ -99,11 +99,32 @@ def test_the_run_page_says_what_it_needs_and_starts_one_run(
 ) -> None:
     app = visit("run", study=planned.id)
     assert app.metric[0].label == "Device"
-    app.button(key="start").click().run()
+    button(app, "start").click().run()
     assert started == ["run"]
     assert "You can close this tab" in words(app)
     visit("run", study=planned.id)
     assert started == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [("run", "start"), ("predict", "label_more"), ("plan", "start_pilot"), ("data", "rectify_own")],
+)
+def test_a_click_meant_for_a_study_that_is_gone_starts_nothing_of_another(
+    visit: Visit, store: engine.Store, started: list[str], page: str, name: str
+) -> None:
+    gone, other = stored.own(store), stored.own(store, confidence=0.9)
+    for study in (gone, other):
+        stored.add_efficiency(store, study)
+        stored.add_plan(store, study)
+    app = visit(page, study=gone.id)
+    before = button(app, name)
+    store.delete_study(gone.id)  # in another tab
+    before.click().run()
+    assert not app.exception
+    assert app.query_params["study"] == other.id
+    assert started == []
+    assert engine.labellings(store, other.id) == ()
 
 
 def test_no_fewer_labels_fine_tune_than_the_pilot_opens(
@@ -149,7 +170,7 @@ def test_a_run_reports_where_it_is_told_to_or_says_what_to_install(
     installed.__spec__ = ModuleSpec("wandb", None)
     monkeypatch.setitem(sys.modules, "wandb", installed)
     app.run()
-    app.button(key="start").click().run()
+    button(app, "start").click().run()
     (run,) = (run for run in store.runs(planned.id) if run.kind == "run")
     assert run.settings.report_to == "wandb"
 
@@ -187,7 +208,7 @@ def test_a_run_without_a_result_can_be_resumed(
     run = store.create_run(planned.id, "run", engine.RunSettings())
     store.update_run(run.id, state=state, error="Out of memory: take the probe." if state == "failed" else None)
     app = visit("run", study=planned.id)
-    assert app.button(key="resume_run")
+    assert app.button(key=f"resume_{run.id}")
     assert app.error if state == "failed" else app.warning
     app.button(key="delete_run").click().run()
     assert not [run for run in store.runs(planned.id) if run.kind == "run"]
@@ -198,7 +219,7 @@ def test_a_finished_run_leads_to_its_results(visit: Visit, store: engine.Store, 
     app = visit("run", study=planned.id)
     assert "Finished in 60 s" in "\n".join(alert.proto.title for alert in app.success) + words(app)
     app.button(key="new_run_button").click().run()
-    assert app.button(key="start")
+    assert button(app, "start")
 
 
 def test_the_first_trials_and_their_loss_are_seen_before_there_is_a_law(

@@ -1,9 +1,4 @@
-"""From answers to a study: labels old and new in one file, the rest of the pool in another.
-
-Texts chosen because the model was least sure of them are no random sample. Each label then counts for as many texts
-as it stands for: those of the tenth with the lowest confidence (old and new together) for that tenth, the others for
-the rest. This is post-stratification; the weights enter the estimate as sampling weights do.
-"""
+"""From answers to a study: labels old and new in one file, the rest of the pool in another."""
 
 from __future__ import annotations
 
@@ -14,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from engine.data import Dataset, Roles, prepare
@@ -25,10 +19,7 @@ from engine.runs.labelling import Labelling, Selection
 from engine.runs.labelling_store import labellings
 from engine.runs.states import Question, StoredFile, Study
 from engine.runs.store import Store
-
-_FEWEST_REST = 10  # so many labels must speak for the texts that the model is surer of
-Floats = NDArray[np.float64]
-Rows = NDArray[np.intp]
+from engine.runs.weighing import Old, weigh
 
 
 def selected_table(study: Study, selection: Selection, labels: dict[int, str]) -> pd.DataFrame:
@@ -58,7 +49,8 @@ def labelled_study(store: Store, asked: Labelling) -> Study:
         DataError: The answers are too few, or all the same.
     """
     study = store.study(asked.study_id)
-    chosen = [known for known in labellings(store, study.id) if known.selection is not None]
+    chosen = labellings(store, study.id)[::-1]
+    draws = [(known.selection, len(known.labels)) for known in chosen if known.selection is not None]
     answers = dict(sorted((row, answer) for known in chosen for row, answer in known.labels.items()))
     parts = _parts(study)
     pool = _pool_frame(parts)
@@ -66,12 +58,17 @@ def labelled_study(store: Store, asked: Labelling) -> Study:
     new = pool.iloc[list(answers)].assign(**{study.roles.label: _typed(answers)})
     own = _stacked([parts.labels.frame.iloc[parts.labelled], new])
     other = pool.iloc[rest].drop(columns=study.roles.label, errors="ignore")
-    drawn = [known.selection for known in chosen if known.selection and known.selection.by_confidence and known.labels]
-    weights = _weights(study, drawn, list(answers), len(parts.labelled), rest)
-    roles = study.roles
+    roles, weights = study.roles, None
+    skewed = study.skewed or any(selection.by_confidence and labelled for selection, labelled in draws)
+    if skewed:
+        before = [as_numbers(frame[roles.weight]) if roles.weight else np.ones(len(frame)) for frame in (own, other)]
+        old: Old = "skewed" if study.skewed else "judged" if study.has_labels() else "random"
+        weights = weigh(draws, (before[0], before[1]), np.array(list(answers), dtype=np.intp), rest, old=old)
     if weights is not None:
-        roles, own, other = _weighted(roles, own, other, weights)
-    return _stored(store, study, roles, own, other, skewed=weights is None and (study.skewed or bool(drawn)))
+        name = roles.weight or _free("weight", own, other)
+        roles = replace(roles, weight=name)
+        own, other = (frame.assign(**{name: w}) for frame, w in zip((own, other), weights, strict=True))
+    return _stored(store, study, roles, own, other, skewed=skewed and weights is None)
 
 
 def _stored(store: Store, study: Study, roles: Roles, own: pd.DataFrame, other: pd.DataFrame, *, skewed: bool) -> Study:
@@ -140,50 +137,3 @@ def _free(name: str, *frames: pd.DataFrame) -> str:
     """The name, or one like it that no column has yet."""
     taken = {column for frame in frames for column in frame}
     return next(free for free in (name, *(f"{name} {number}" for number in range(2, 1000))) if free not in taken)
-
-
-# ----------------------------------------------------------------------- the weights
-
-
-def _weights(
-    study: Study, drawn: list[Selection], answered: list[int], n: int, rest: Rows
-) -> tuple[Floats, Floats] | None:
-    """Weights of labels and pool that make up for the draw; None where it was at random or cannot be made up for.
-
-    Old labels of a skewed study stand for texts that nobody knows any more: they count nothing.
-    """
-    if not drawn and not study.skewed:
-        return None
-    k, m = len(answered), len(answered) + len(rest)
-    known = np.repeat([not study.skewed, True], [n, k])
-    lowest = np.unique(np.concatenate([np.empty(0, np.intp), *(selection.lowest for selection in drawn)])).astype(int)
-    hard = np.concatenate([np.zeros(n, bool), np.isin(answered, lowest)])
-    hard[[row for selection in drawn for row in selection.hard_labels]] = True
-    if (known & ~hard).sum() < _FEWEST_REST:
-        return None
-    share = len(lowest) / max((selection.read for selection in drawn), default=m)
-    texts = known[:n].sum() + m
-    hard_texts = (known & hard)[:n].sum() + m * share
-    each = np.where(hard, hard_texts / max((known & hard).sum(), 1), (texts - hard_texts) / (known & ~hard).sum())
-    weights = each * known
-    return weights / weights.mean(), _pool_weights(drawn, np.isin(rest, lowest), m, share)
-
-
-def _pool_weights(drawn: list[Selection], hard: NDArray[np.bool_], m: int, share: float) -> Floats:
-    """Where all of the pool was read it is known how many more of the hard texts than of the others became labels."""
-    if not hard.any() or hard.all() or any(selection.read < m for selection in drawn):
-        return np.ones(len(hard))
-    weights = np.where(hard, m * share / hard.sum(), m * (1 - share) / (~hard).sum())
-    return np.asarray(weights / weights.mean())
-
-
-def _weighted(
-    roles: Roles, own: pd.DataFrame, other: pd.DataFrame, weights: tuple[Floats, Floats]
-) -> tuple[Roles, pd.DataFrame, pd.DataFrame]:
-    """The frames with these weights, times those that they had."""
-    name = roles.weight or _free("weight", own, other)
-    before = [as_numbers(frame[name]) if roles.weight else np.ones(len(frame)) for frame in (own, other)]
-    own, other = (
-        frame.assign(**{name: old * factor}) for frame, old, factor in zip((own, other), before, weights, strict=True)
-    )
-    return replace(roles, weight=name), own, other

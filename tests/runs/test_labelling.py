@@ -32,6 +32,7 @@ from engine.runs import (
     selecting_run,
 )
 from engine.runs.schema import AnswerRow
+from engine.runs.weighing import weigh
 
 POOL = "id,text\n" + "".join(f'{i},"text number {i}, which is new"\n' for i in range(200))
 
@@ -363,7 +364,8 @@ def test_more_labels_of_hard_texts_alone_stay_marked(store, study):
     assert len(np.unique(weights[20:])) <= 2
 
 
-def test_weights_make_up_for_the_draw(store):
+@pytest.mark.parametrize("read", [500, 250])
+def test_weights_make_up_for_the_draw(store, read):
     """Hard texts have another mean; with their weights the labels still speak for all texts."""
     rng = np.random.default_rng(3)
     truth = np.concatenate([rng.normal(1, 0.5, 60), rng.normal(4, 0.5, 540)]).round(2)
@@ -376,9 +378,9 @@ def test_weights_make_up_for_the_draw(store):
         store.save_file("p.csv", frames[1].to_csv(index=False).encode()),
     ]
     study = store.create_study("strata", *files, Roles("text", "y"), Question())
-    lowest = np.flatnonzero(hard[rest])
-    drawn = rng.permutation(lowest)[:32]
-    chosen = least_sure(study, drawn.tolist(), lowest=lowest, read=500, hard_labels=np.flatnonzero(hard[first]))
+    lowest = np.flatnonzero(hard[rest] & np.isin(np.arange(500), rng.permutation(500)[:read]))
+    rows = rng.permutation(lowest)[:32].tolist()
+    chosen = least_sure(study, rows, lowest=lowest, read=read, hard_labels=np.flatnonzero(hard[first]))
     begun = begin(store, study, chosen, Answers(low=-5, high=10, whole=False))
     data = answer_all(store, begun, lambda row: truth[rest[row]]).dataset()
     whole = np.concatenate([data.weights, data.pool_weights])
@@ -388,3 +390,64 @@ def test_weights_make_up_for_the_draw(store):
     found = rectified_mean(data.y, np.zeros(data.n), np.zeros(data.m), **flat)
     assert found.ci_low <= truth.mean() <= found.ci_high
     assert (whole > 0).all()
+
+
+def drawn(rng, easy, old, read, models, random):
+    """Draw from a pool by the confidence of each model in a random part of it, 32 texts each, then at random."""
+    m = easy.shape[1] - old
+    chosen, draws = np.zeros(m, dtype=bool), []
+    for model in [*models, None]:
+        part = rng.permutation(m)[:read]
+        lowest = np.arange(m) if model is None else part[easy[model, old:][part] < -1.3]
+        rows = rng.permutation(lowest[~chosen[lowest]])[: random if model is None else 32]
+        chosen[rows] = True
+        selection = Selection(tuple(rows), (), (), "At random.")
+        if model is not None:
+            judged = np.flatnonzero(easy[model, :old] < -1.3) if old > 9 else ()
+            selection = least_sure(None, rows, lowest=lowest, read=read, hard_labels=judged)
+        draws.append((selection, len(rows)))
+    return draws, np.flatnonzero(chosen), np.flatnonzero(~chosen)
+
+
+@pytest.mark.parametrize(
+    ("old", "read", "models", "random"),
+    [
+        (0, 2000, [0], 120),  # the model reads the whole pool
+        (150, 2000, [0, 0], 0),
+        (0, 500, [0], 120),  # or a quarter of it
+        (0, 500, [0, 0], 120),
+        (150, 500, [0], 120),
+        (150, 500, [0, 0], 0),
+        (150, 500, [0, 1, 0], 120),  # another model finds other texts hard
+        (0, 2000, [0, 1], 120),
+        (9, 500, [0, 0], 120),  # so few old labels fit no head: nobody knows which are hard
+    ],
+)
+def test_with_their_weights_labels_of_any_draws_speak_for_all_texts(old, read, models, random):
+    """Over repeated draws the weighted mean of made-up answers errs by nothing, and intervals hold the truth."""
+    rng, errors, held, gaps = np.random.default_rng(6), [], [], []
+    for _ in range(300):
+        easy = rng.normal(0, 1, (2, old + 2000))
+        truth = 4 - 1.5 * (easy < -1.3).sum(0) + rng.normal(0, 0.8, old + 2000)
+        draws, answered, rest = drawn(rng, easy, old, read, models, random)
+        y = np.concatenate([truth[:old], truth[old:][answered]])
+        before = np.ones(len(y)), np.ones(len(rest))
+        weights, left = weigh(draws, before, answered, rest, old="judged" if old > 9 else "random")
+        flat = {"weights": weights, "pool_weights": left, "finite_population": True}
+        found = rectified_mean(y, np.zeros(len(y)), np.zeros(len(rest)), **flat)
+        errors.append(found.estimate - truth.mean())
+        held.append(found.ci_low <= truth.mean() <= found.ci_high)
+        gaps.append(np.average(truth[old:][rest], weights=left) - truth[old:].mean())
+    for several in (errors, gaps):
+        assert abs(np.mean(several)) < 3.5 * np.std(several) / 300**0.5
+    assert 0.91 <= np.mean(held) <= 0.985
+
+
+def test_weights_that_the_rows_had_before_count_in_what_they_stand_for():
+    """Old labels of hard texts weigh little where an earlier draw was of such; all texts like them keep their share."""
+    before = np.concatenate([np.full(20, 0.25), np.full(80, 1.1875), np.ones(30)]), np.ones(970)
+    chosen = least_sure(None, range(30), lowest=range(100), read=1000, hard_labels=range(20))
+    weights, left = weigh([(chosen, 30)], before, np.arange(30), np.arange(30, 1000), old="judged")
+    hard = np.isin(np.arange(130), [*range(20), *range(100, 130)])
+    assert weights[hard].sum() / weights.sum() == pytest.approx((20 * 0.25 + 100) / 1100)
+    assert left[:70].sum() / left.sum() == pytest.approx(0.1)

@@ -166,8 +166,10 @@ class Store:
         Raises:
             RunError: A run of the study is still under way.
         """
-        study = self.study(study_id)
-        for run in self.runs(study_id):
+        study, runs = self.study(study_id), self.runs(study_id)
+        for run in runs:
+            _refuse_under_way(run)
+        for run in runs:
             self.delete_run(run.id)
         with Session(self._engine) as session, session.begin():
             own = select(LabellingRow.id).where(LabellingRow.study_id == study_id)
@@ -271,8 +273,7 @@ class Store:
             RunError: The run is still under way.
         """
         run = self.run(run_id)
-        if not run.is_finished:
-            raise RunError(f"Run {run_id} is still under way; stop it before deleting it.")
+        _refuse_under_way(run)
         with Session(self._engine) as session, session.begin():
             keys = session.scalars(select(RunResultRow.key).where(RunResultRow.run_id == run_id)).all()
             session.execute(delete(RunResultRow).where(RunResultRow.run_id == run_id))
@@ -353,6 +354,11 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(getattr(error, "orig", None) or error).splitlines()[0]
+
+
+def _refuse_under_way(run: Run) -> None:
+    if not run.is_finished:
+        raise RunError(f"Run {run.id} is still under way; stop it before deleting it.")
 
 
 def _run(row: RunRow) -> Run:

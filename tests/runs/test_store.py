@@ -129,9 +129,13 @@ def test_deleting_a_study_keeps_what_another_needs(store):
     pool = store.save_file("pool.csv", b"text\none\ntwo\n")
     one, two = study_of(store, pool=pool), study_of(store, pool=pool, confidence=0.9)
     run = store.create_run(one.id, "plan", RunSettings())
-    with pytest.raises(RunError, match="still under way"):
+    finished = store.create_run(one.id, "run", RunSettings())  # newer than the run that is under way
+    store.update_run(finished.id, state=RunState.FINISHED.value)
+    with pytest.raises(RunError, match=f"Run {run.id} is still under way"):
         store.delete_study(one.id)
     assert store.study(one.id) == one
+    assert {known.id for known in store.runs(one.id)} == {run.id, finished.id}
+    assert finished.folder.exists()
     store.update_run(run.id, state=RunState.FINISHED.value)
     store.delete_study(one.id)
     assert [study.id for study in store.studies()] == [two.id]

@@ -129,8 +129,11 @@ def _column(cells: list[pd.Series[Any]]) -> pd.Series[Any]:
 
 
 def _typed(answers: dict[int, str]) -> list[float] | list[str]:
-    numbers = as_numbers(pd.Series(list(answers.values()), dtype=str))
-    return numbers.tolist() if np.isfinite(numbers).all() else list(answers.values())
+    """The answers as numbers where all are spelled as such are: of the classes 01 and 1.0 the spelling stays."""
+    words = list(answers.values())
+    numbers = as_numbers(pd.Series(words, dtype=str))
+    as_spelled = np.isfinite(numbers).all() and words == [f"{number:.15g}" for number in numbers]
+    return numbers.tolist() if as_spelled else words
 
 
 def _free(name: str, *frames: pd.DataFrame) -> str:

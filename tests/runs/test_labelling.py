@@ -283,6 +283,21 @@ def test_labels_old_and_new_are_one_study(store, kind):
     assert labelled_study(store, again).name == f"{kind} of words, 52 labels"
 
 
+def test_classes_that_look_like_numbers_keep_their_spelling(store):
+    codes = ["01", "02", "x3"]
+    own = "text,code\n" + "".join(f"old text {i},{codes[i % 3]}\n" for i in range(30))
+    rest = "text\n" + "".join(f"new text {i}\n" for i in range(50))
+    files = [store.save_file(f"{i}.csv", content.encode()) for i, content in enumerate((own, rest))]
+    study = store.create_study("codes", *files, Roles("text", "code"), Question("shares"))
+    data = study.dataset()
+    begun = begin(store, study, Selection(tuple(range(10)), data.pool_texts[:10], (), "At random."), Answers.of(data))
+    for row in range(10):
+        record_answer(store, begun.id, row, codes[row % 2])
+    found = labelled_study(store, begun).dataset()
+    assert found.classes == tuple(codes)
+    assert np.bincount(found.y).tolist() == [15, 15, 10]
+
+
 def test_columns_of_numbers_here_and_words_there_are_joined(store):
     own = "text,y,id,weight\n" + "".join(f"old text {i},{i % 5},{i},{1 + i % 2}\n" for i in range(20))
     rest = "text,id,weight,more\n" + "".join(f"new text {i},p{i},1,x\n" for i in range(30))

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -313,8 +314,9 @@ class Store:
         """Return how many labels pilots have opened of a study's data: the first ones in the order of this seed.
 
         Data and seed alone make the order: pilots of any model and learner count, of another question about the data
-        too, and those that were stopped.
+        too, and those that were stopped. The rows' identifiers are no part of it.
         """
+        parts = replace(study.roles, id=None)
         files = (StudyRow.labels_hash == study.labels_file.hash) & (
             StudyRow.pool_hash == (study.pool_file.hash if study.pool_file else None)
         )
@@ -328,7 +330,7 @@ class Store:
             made = [
                 name.split()
                 for roles, settings, name in session.execute(query)
-                if (Roles.from_dict(roles), settings.get("seed", 0)) == (study.roles, seed)
+                if replace(Roles.from_dict(roles), id=None) == parts and settings.get("seed", 0) == seed
             ]
         # "trial LEARNER OPENED SIZE SEED"
         return max((int(words[2]) for words in made if len(words) == 5), default=0)

@@ -99,6 +99,11 @@ def test_pilots_of_the_same_data_and_seed_have_opened_the_same_labels(store):
     assert store.opened_labels(study, 1) == 0
     about_the_same = study_of(store, confidence=0.9)
     assert store.opened_labels(about_the_same, 0) == 15
+    files = (study.labels_file, study.pool_file)
+    named = store.create_study("named", *files, Roles("text", "label", id="row"), study.question)
+    assert store.opened_labels(named, 0) == 15
+    grouped = store.create_study("grouped", *files, Roles("text", "label", group="row"), study.question)
+    assert store.opened_labels(grouped, 0) == 0
     more = study_of(store, content=CSV + b"text 30,1\n")
     assert store.opened_labels(more, 0) == 0
     pilot("trial probe 00014 00012 0", of=about_the_same, seed=1)

@@ -120,7 +120,10 @@ class Store:
         *,
         skewed: bool = False,
     ) -> Study:
-        """Store a study; the same data, roles and question give the study that is already there."""
+        """Store a study; the same data, roles and question give the study that is already there.
+
+        One of the labels of a skewed study is skewed too, whatever it asks of them.
+        """
         pool_hash = pool.hash if pool else None
         key = fingerprint(labels.hash, pool_hash, roles.to_dict(), question.to_dict())[:10]
         self._insert_once(
@@ -132,11 +135,16 @@ class Store:
                 pool_hash=pool_hash,
                 roles=roles.to_dict(),
                 question=question.to_dict(),
-                skewed=skewed,
+                skewed=skewed or self._are_skewed(labels),
                 created=now(),
             ),
         )
         return self.study(key)
+
+    def _are_skewed(self, labels: StoredFile) -> bool:
+        skewed = select(StudyRow.id).where(StudyRow.labels_hash == labels.hash, StudyRow.skewed).limit(1)
+        with Session(self._engine) as session:
+            return session.scalar(skewed) is not None
 
     def study(self, study_id: str) -> Study:
         """Return a study.

@@ -120,6 +120,15 @@ def test_the_same_study_is_stored_once_and_another_question_is_another_study(sto
     assert store.study(one.id).name == "New name"
 
 
+def test_another_question_about_labels_of_hard_texts_has_the_same_caution(store):
+    labels = store.save_file("labels.csv", CSV)
+    hard = store.create_study("Hard", labels, None, Roles("text", "label"), Question(), skewed=True)
+    other = study_of(store, confidence=0.9)
+    assert other.id != hard.id
+    assert other.caution == hard.caution is not None
+    assert not study_of(store, content=CSV + b"text 30,1\n").skewed
+
+
 def test_many_threads_storing_the_same_do_not_collide(store):
     with ThreadPoolExecutor(8) as threads:
         studies = list(threads.map(lambda _: study_of(store), range(24)))

@@ -19,7 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from filelock import FileLock
-from sqlalchemy import Engine, create_engine, delete, event, select, update
+from sqlalchemy import Engine, create_engine, delete, event, func, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -325,8 +325,10 @@ class Store:
         too, and those that were stopped. The rows' identifiers are no part of it.
         """
         parts = replace(study.roles, id=None)
-        files = (StudyRow.labels_hash == study.labels_file.hash) & (
-            StudyRow.pool_hash == (study.pool_file.hash if study.pool_file else None)
+        # The same bytes under another ending are the same labels.
+        pool = study.pool_file.sha256 if study.pool_file else None
+        files = (func.substr(StudyRow.labels_hash, 1, 64) == study.labels_file.sha256) & (
+            func.substr(StudyRow.pool_hash, 1, 64) == pool
         )
         query = (
             select(StudyRow.roles, RunRow.settings, RunResultRow.name)

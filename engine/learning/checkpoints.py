@@ -27,11 +27,15 @@ class Checkpoints:
     Attributes:
         folder: Where they lie; None keeps none.
         seconds: A training that has come further is written down no more often than this.
+        holding: Whether those that a fit has done with stay until `let_go`, for one who has yet to predict with it and
+            may be stopped there.
     """
 
     folder: Path | None
     seconds: float = _SECONDS
+    holding: bool = False
     _written: float = field(default_factory=monotonic)
+    _held: list[str] = field(default_factory=list)
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a checkpoint, on the CPU; None where there is none or it cannot be read."""
@@ -78,6 +82,17 @@ class Checkpoints:
             path.unlink(missing_ok=True)
         if self.folder is not None and self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+    def done_with(self, names: Iterable[str]) -> None:
+        """Delete those that a fit which has ended needs no more, at once or with `let_go`."""
+        self._held += names
+        if not self.holding:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Delete those that were held."""
+        self.drop(self._held)
+        self._held.clear()
 
     def _path(self, name: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{name}.pt"

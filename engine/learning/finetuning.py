@@ -120,7 +120,7 @@ def fine_tune(
     seed: int,
     progress: Progress = silent,
     report_loss: LossReport | None = None,
-    checkpoints: Path | None = None,
+    checkpoints: Checkpoints | Path | None = None,
     blocks: NDArray[np.integer] | None = None,
 ) -> FineTuned:
     """Fine-tune on labels.
@@ -135,7 +135,8 @@ def fine_tune(
         progress: Called with the share done after each step.
         report_loss: Called with step, loss and learning rate; the folds' steps follow each other.
         checkpoints: Folder that keeps how far training has come; one that was stopped goes on from there, and the
-            folder is gone at the end, unless `blocks` leave something in it. None keeps nothing.
+            folder is gone at the end, unless `blocks` leave something in it. None keeps nothing. Where `Checkpoints`
+            hold what is done with, all of it is there until they let go.
         blocks: Code of each label's block, shape (s,): each fold's model leaves out a block, and the recipe's number of
             folds does not count. Fits that differ by a block then have models in common: what one has trained lies in
             `checkpoints` for the other, until it is taken.
@@ -149,12 +150,14 @@ def fine_tune(
     columns = outcomes(y, classes)
     parts = folds(columns, bool(classes), recipe.folds, seed) if blocks is None else of_each(blocks)
     recipe = replace(recipe, folds=len(parts))
-    kept = Checkpoints(checkpoints)
+    kept = checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints)
     counts = [len(texts) - len(part) for part in parts]
     watch = Watch(sum(n * recipe.passes(n) for n in counts), progress, report_loss)
     ids = reader.tokenize(texts)
     common = [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, _COMMON).astype(int))]
     left_out, made = np.empty_like(columns), []
+    every, none = np.arange(len(texts)), np.arange(0)
+    fit, _ = told_apart(reader, ids, columns, every, none, recipe, seed)
     with memory_told(f"fine-tune model {reader.name}"):
         models: Models = (
             Copies(reader.base, checkpointing=recipe.checkpointing)
@@ -166,7 +169,7 @@ def fine_tune(
         if lora and not (recipe.patience or recipe.checkpointing or beside):
             below = reader.below(ids, int(recipe.frozen * len(layers_of(reader.base)[1])))
         for number, part in enumerate(parts):
-            rest = np.setdiff1d(np.arange(len(texts)), part)
+            rest = np.setdiff1d(every, part)
             own = columns[rest]
             # Several classes are one-hot.
             location, scale = (reader.location(own), deviation(own)) if own.shape[1] == 1 else (0.0, 1.0)
@@ -175,7 +178,7 @@ def fine_tune(
             head, known = reader.head(models.start(), rest, own - location), below.rows(rest) if below else None
             training = Training(reader, head, [ids[i] for i in rest], targets[rest], scale, recipe, order, known)
             unseen = [texts[i] for i in part]
-            fold = Fold(number, key, training, unseen, targets[part], columns.mean(0), location, common)
+            fold = Fold(number, key, fit, training, unseen, targets[part], columns.mean(0), location, common)
             made.append(fold)
             if fold.is_there(kept):
                 # Side by side a step is one of all models that train then: those that are there had no share in it.
@@ -197,7 +200,8 @@ def fine_tune(
                 fold.tell()
         module, averaged = average(reader, models, made, common)
         seen = reader.outputs(module, texts, silent, rough=True)
-    kept.drop(fold.key for fold in made if blocks is None or fold.found)
+    # A model in common serves two fits: what another has trained is needed by none after this one.
+    kept.done_with(fold.key for fold in made if blocks is None or fold.lent)
     mean = columns.mean(0)
     for fold, part in zip(made, parts, strict=True):
         left_out[part] = fold.left_out if fold.is_finite else mean

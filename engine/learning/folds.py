@@ -49,6 +49,7 @@ class Fold:
     Attributes:
         number: Of the fold.
         key: Hash of all that its model comes of, by which its checkpoints are called.
+        fit: Hash that tells the fit that it is a fold of from others.
         training: On the other labels.
         unseen: The fold's texts.
         targets: Their labels, counted from the location in units of the deviation, shape (texts, k).
@@ -56,12 +57,14 @@ class Fold:
         location: What the module counts from.
         common: Texts that every fold's model predicts.
         found: Whether its weights were there already, trained.
+        lent: Whether another fit has trained them.
         left_out: Predictions of the fold, their mean that of all labels, shape (texts, k).
         told: Outputs for the common texts, shape (common, k).
     """
 
     number: int
     key: str
+    fit: str
     training: Training
     unseen: list[str]
     targets: torch.Tensor
@@ -69,6 +72,7 @@ class Fold:
     location: float
     common: list[str]
     found: bool = False
+    lent: bool = False
     left_out: Floats = field(init=False)
     told: Floats = field(init=False)
 
@@ -79,7 +83,8 @@ class Fold:
             self.training.take(done["weights"])
             # An earlier version did not write down how many steps they took.
             self.training.steps = done.get("steps", len(self.training.plan))
-            self.found = True
+            # A fit that was stopped after its trainings finds its own.
+            self.found, self.lent = True, done.get("fit") != self.fit
         return self.found
 
     def train(self, watch: Watch, kept: Checkpoints) -> None:
@@ -91,7 +96,8 @@ class Fold:
 
     def keep(self, kept: Checkpoints) -> None:
         """Write the trained weights down."""
-        kept.write(self.key, {"weights": self.training.weights_now(), "steps": self.training.steps})
+        steps = self.training.steps
+        kept.write(self.key, {"weights": self.training.weights_now(), "steps": steps, "fit": self.fit})
 
     def tell(self) -> None:
         """Predict the fold and the common texts with what has been trained, which then trains no more."""

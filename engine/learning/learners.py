@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.errors import ArgumentError
 from engine.learning.averaging import adapted
 from engine.learning.blending import BESIDE_THE_PROBE, Usual, outcomes, spread, trust, without_each
+from engine.learning.checkpoints import Checkpoints
 from engine.learning.decoders import Decoder, can_be_asked, load_decoder
 from engine.learning.embeddings import EmbeddingCache
 from engine.learning.finetuning import FineTuned, Tuned, fine_tune
@@ -59,7 +60,7 @@ class Learner(Protocol):
         seed: int,
         progress: Progress = silent,
         report_loss: LossReport | None = None,
-        checkpoints: Path | None = None,
+        checkpoints: Checkpoints | Path | None = None,
         blocks: NDArray[np.integer] | None = None,
     ) -> Predictor:
         """Fit on texts and their labels.
@@ -70,7 +71,7 @@ class Learner(Protocol):
             seed: Of all that is drawn.
             progress: Called with the share done.
             report_loss: Called with step, loss and learning rate of fine-tuning.
-            checkpoints: Folder that keeps how far a long fit has come.
+            checkpoints: Folder that keeps how far a long fit has come; see `fine_tune`.
             blocks: Code of each label's block, shape (s,), for models that each leave a block out; see `fine_tune`.
         """
 
@@ -121,7 +122,7 @@ class Probe:
         seed: int,
         progress: Progress = silent,
         report_loss: LossReport | None = None,
-        checkpoints: Path | None = None,
+        checkpoints: Checkpoints | Path | None = None,
         blocks: NDArray[np.integer] | None = None,
     ) -> Probed:
         """Fit the head."""
@@ -158,7 +159,7 @@ class FineTuning:
         seed: int,
         progress: Progress = silent,
         report_loss: LossReport | None = None,
-        checkpoints: Path | None = None,
+        checkpoints: Checkpoints | Path | None = None,
         blocks: NDArray[np.integer] | None = None,
     ) -> FineTuned:
         """Fine-tune a copy of the model."""
@@ -236,7 +237,7 @@ class Auto:
         seed: int,
         progress: Progress = silent,
         report_loss: LossReport | None = None,
-        checkpoints: Path | None = None,
+        checkpoints: Checkpoints | Path | None = None,
         blocks: NDArray[np.integer] | None = None,
     ) -> Blended:
         """Fit both, and blend them."""

@@ -16,6 +16,7 @@ from engine.allocation import Plan
 from engine.allocation.strategies import FEWEST_TO_RECTIFY
 from engine.data.sealing import Rows, generator, require_sealed
 from engine.errors import ArgumentError
+from engine.learning.checkpoints import Checkpoints
 from engine.learning.models import Progress
 from engine.runs import fingerprint, home
 from engine.runs.pace import predicted
@@ -53,7 +54,10 @@ def carry_out(name: str, job: Job, made: Plan | None) -> Predictions:
         ArgumentError: The study lacks what the strategy needs.
     """
     strategies = {"labels-only": _labels_only, "zero-shot": _zero_shot, "split": _split, "cross-fit": _cross_fit}
-    return strategies[name](job, made)
+    predictions = strategies[name](job, made)
+    # Of a run that was stopped, models may be left that no other fit has taken.
+    shutil.rmtree(_checkpoints(job), ignore_errors=True)
+    return predictions
 
 
 def _labels_only(job: Job, _made: Plan | None) -> Predictions:
@@ -117,8 +121,6 @@ def _cross_fit(job: Job, made: Plan | None) -> Predictions:
         if labels is None or pool is None:
             labels, pool = np.empty((n, *own.shape[1:])), np.empty((m, *own.shape[1:]))
         labels[fold], pool[part] = own, rest
-    # Of a run that was stopped, models may be left that no other fit has taken.
-    shutil.rmtree(_checkpoints(job), ignore_errors=True)
     assert labels is not None
     assert pool is not None
     return Predictions(np.empty(0, np.intp), np.arange(n), labels, pool, numbers, parts)
@@ -154,13 +156,15 @@ def _fit_and_predict(
     path = home() / "cache" / "predictions" / f"{fingerprint(VERSION, *inputs)}.npz"
     if not path.exists():
         texts = [data.texts[i] for i in train]
+        # To read a large pool may take longer than training, and may be stopped too: the models stay until it is read.
+        kept = Checkpoints(_checkpoints(job), holding=True)
         model = job.learner().fit(
             texts,
             data.y[train],
             seed=settings.seed,
             progress=between(span[0], span[1]),
             report_loss=job.loss_report(f"model {number + 1}"),
-            checkpoints=_checkpoints(job),
+            checkpoints=kept,
             blocks=parts,
         )
         if model.residual is not None:
@@ -171,10 +175,11 @@ def _fit_and_predict(
         every = [data.texts[i] for i in rectify] + [data.pool_texts[i] for i in pool]
         predictions = model.predict(every, between(span[1], span[2]), rough=True)
         _write_arrays(path, rectify=predictions[: len(rectify)], pool=predictions[len(rectify) :])
+        kept.let_go()
         print(f"         model {number + 1} fitted on {len(train)} labels")
     job.report(span[2])
-    with np.load(path) as kept:
-        return kept["rectify"], kept["pool"]
+    with np.load(path) as arrays:
+        return arrays["rectify"], arrays["pool"]
 
 
 def _checkpoints(job: Job) -> Path:

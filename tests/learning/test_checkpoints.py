@@ -144,3 +144,65 @@ def test_fits_that_differ_by_a_block_have_their_models_in_common(tiny_encoder, p
     assert [steps for _, steps, _ in common] == told
     assert [waiting for *_, waiting in common] == [3, 4, 3, 0]
     assert not shelf.exists()
+
+
+# -------------------------------------------- stopped after the trainings, while the model predicts
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_is_held_is_there_for_a_fit_that_was_stopped_while_its_model_predicted(
+    tiny_encoder, phrases, y, tmp_path, method
+):
+    shelf, runs = tmp_path / "kept", []
+    options = {"classes": None, "recipe": replace(QUICK, method=method), "seed": 3}
+    for _ in range(2):
+        steps, kept = [], Checkpoints(shelf, holding=True)
+        model = fine_tune(
+            reader_of(tiny_encoder, phrases), phrases, y, **options, checkpoints=kept,
+            report_loss=lambda n, *_, steps=steps: steps.append(n),
+        )  # fmt: skip
+        assert len(list(shelf.glob("*"))) == 2
+        runs.append((state(model), model.predict(phrases), len(steps)))
+    (whole, expected, trained), (again, found, none) = runs
+    assert (trained, none) == (8, 0)
+    for name, value in whole.items():
+        assert torch.equal(value, again[name]), name
+    np.testing.assert_array_equal(found, expected)
+    kept.let_go()
+    assert not shelf.exists()
+
+
+@pytest.mark.usefixtures("in_single_precision")
+@pytest.mark.parametrize("beside", [False, True])
+def test_fits_with_models_in_common_that_are_all_stopped_train_none_twice(tiny_encoder, phrases, y, tmp_path, beside):
+    """A fit that finds its own models leaves them for the others."""
+    shelf, codes = tmp_path / "kept", np.arange(60) % 4
+    recipe = replace(QUICK, side_by_side=beside, epochs=1)
+
+    def waiting():
+        return len(list(shelf.glob("*"))) if shelf.exists() else 0
+
+    def fit(block, kept):
+        rows = np.flatnonzero(codes != block)
+        texts, told = [phrases[i] for i in rows], set()
+        model = fine_tune(
+            reader_of(tiny_encoder, texts), texts, y[rows], classes=None, recipe=recipe, seed=2, blocks=codes[rows],
+            report_loss=lambda n, *_: told.add(n), checkpoints=kept,
+        )  # fmt: skip
+        return model.predict(phrases), len(told), waiting()
+
+    alone = [fit(block, tmp_path / "other") for block in range(4)]
+    assert not (tmp_path / "other").exists()
+    before = after = 0
+    for block, (expected, steps, _) in enumerate(alone):
+        first, trained, most = fit(block, Checkpoints(shelf, holding=True))  # and its predictions were never written
+        kept = Checkpoints(shelf, holding=True)
+        second, none, as_many = fit(block, kept)
+        assert (trained, none) == (steps, 0)
+        np.testing.assert_array_equal(first, expected)
+        np.testing.assert_array_equal(second, expected)
+        kept.let_go()
+        before, after = after, waiting()
+        assert most == as_many == before + 3 - block
+        assert after == [3, 4, 3, 0][block]
+    assert not shelf.exists()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 from collections import Counter
 from datetime import timedelta
 
@@ -12,6 +14,10 @@ import pytest
 from made_studies import make_study, rows
 
 from engine.data.sealing import Sealing
+from engine.errors import RunStopped
+from engine.learning.finetuning import FineTuned
+from engine.learning.folds import Fold
+from engine.learning.recipe import Recipe
 from engine.runs import RunSettings, RunState, Store, home, now, open_store, read_results, sample_study
 from engine.runs.progress import ProgressReport
 from engine.worker import process
@@ -281,6 +287,55 @@ def test_a_run_asked_to_stop_keeps_its_trials_and_goes_on_from_them(in_process, 
     monkeypatch.setattr(pilot, "run_trial", lambda *args, **options: done.append(args) or run_trial(*args, **options))
     assert process.execute(run.id) == 0
     assert len(done) == total - 3
+
+
+@pytest.mark.parametrize(("strategy", "fits", "models"), [("split", 1, [2]), ("cross-fit", 4, [3, 2, 1, 0])])
+def test_a_run_stopped_while_it_predicts_trains_no_model_again(
+    writer, quick_coslow, store, monkeypatch, strategy, fits, models
+):
+    short = Recipe(rank=4, epochs=1, steps=1, folds=2)
+    monkeypatch.setattr(Recipe, "suited", lambda *_, **__: short)
+    monkeypatch.setattr("engine.worker.coslow.cos_low_of_decoder", lambda *_arguments, **_options: 0.2)
+    signals = signal.getsignal(signal.SIGTERM)
+    study, trained, stops = make_study(store, labels=60, pool=40), [], []
+    settings = RunSettings(model=writer, learner="lora", strategy=strategy, folds=4)
+    train, predict = Fold.train, FineTuned.predict
+
+    def noted(self, *arguments):
+        trained[-1] += 1
+        return train(self, *arguments)
+
+    def stopped(self, texts, *arguments, **options):
+        predictions = predict(self, texts, *arguments, **options)
+        if len(stops) < len(trained) <= fits:
+            stops.append(1)
+            raise RunStopped("The run was stopped by the user.")
+        trained.append(0)
+        return predictions
+
+    def execute(run):
+        status = process.execute(run.id)
+        signal.signal(signal.SIGTERM, signals)
+        return status
+
+    def told(run):
+        return pd.read_parquet(run.folder / "predictions.parquet")
+
+    whole = store.create_run(study.id, "run", settings)
+    assert execute(whole) == 0, store.run(whole.id).log_tail()
+    shutil.rmtree(home() / "cache" / "predictions")
+    monkeypatch.setattr(Fold, "train", noted)
+    monkeypatch.setattr(FineTuned, "predict", stopped)
+    run = store.create_run(study.id, "run", settings)
+    trained.append(0)
+    for _ in range(fits):
+        assert (execute(run), store.run(run.id).state) == (1, RunState.STOPPED)
+        assert any((run.folder / "checkpoints").iterdir())
+        store.update_run(run.id, state="queued")
+    assert execute(run) == 0, store.run(run.id).log_tail()
+    assert (trained, len(stops)) == ([*models, 0], fits)
+    pd.testing.assert_frame_equal(told(whole), told(run))
+    assert not (run.folder / "checkpoints").exists()
 
 
 def test_the_identifiers_of_the_rows_stand_in_the_tables_of_a_run(in_process, store):

@@ -19,16 +19,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
 from torch import nn
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from engine.errors import ArgumentError
-from engine.learning.decoders import Decoder, load_decoder, logits_at
+from engine.learning.decoders import Decoder, logits_at
 from engine.learning.dialogues import Questionnaire, Spelling, answers, instruction, shared_tokens
-from engine.learning.faults import loading_told, memory_told
-from engine.learning.models import Kept, Progress, batches, silent
+from engine.learning.faults import memory_told
+from engine.learning.models import Progress, batches, silent
 
 _MOST_NUMBERS = 11
 _TOKENS_PER_BATCH = 4096
@@ -293,30 +292,10 @@ def ask(decoder: Decoder, choices: Choices) -> Asked:
     return Asked(decoder, choices, questionnaire, questionnaire.spell(choices.names))
 
 
-def load_asked(folder: Path, model: str, keep: Kept = "beginning") -> tuple[Asked, LabelHead]:
-    """Load what `save` or `save_head` kept: the question, and the head on the model, fine-tuned where it was.
-
-    Args:
-        folder: Where it was saved.
-        model: Hub name or folder of the base model.
-        keep: Which end of a text that is too long is read, as when it was trained.
-
-    Raises:
-        ModelError: The model cannot be found, loaded or trusted.
-    """
+def saved_choices(folder: Path) -> Choices:
+    """Return the choices that `save` or `save_head` kept in a folder."""
     facts = json.loads((folder / "choices.json").read_text(encoding="utf-8"))
-    choices = Choices(tuple(facts["names"]), tuple(facts["values"]) if facts["values"] else None, facts["about"])
-    asked = ask(load_decoder(model, keep=keep), choices)
-    backbone = asked.base
-    with loading_told(str(folder)):
-        if (folder / "adapter_config.json").is_file():
-            backbone = PeftModel.from_pretrained(backbone, folder).merge_and_unload()
-        elif (folder / "config.json").is_file():
-            # In the precision in which it trained and was saved, which on a GPU is not that of the base.
-            backbone = AutoModelForCausalLM.from_pretrained(
-                folder, trust_remote_code=False, use_safetensors=True, dtype="auto"
-            ).to(asked.decoder.device)
-    return asked, asked.settled(backbone.eval(), [])
+    return Choices(tuple(facts["names"]), tuple(facts["values"]) if facts["values"] else None, facts["about"])
 
 
 def zero_shot(decoder: Decoder, texts: list[str], choices: Choices, progress: Progress = silent) -> Floats:

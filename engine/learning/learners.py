@@ -17,7 +17,7 @@ from engine.learning.blending import BESIDE_THE_PROBE, Usual, outcomes, spread, 
 from engine.learning.checkpoints import Checkpoints
 from engine.learning.decoders import Decoder, can_be_asked, load_decoder
 from engine.learning.embeddings import EmbeddingCache
-from engine.learning.finetuning import FineTuned, Tuned, fine_tune
+from engine.learning.finetuning import FineTuned, fine_tune
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.models import Encoder, Kept, Progress, load_encoder, silent
 from engine.learning.prediction import in_parts
@@ -31,12 +31,8 @@ Floats = NDArray[np.float64]
 States = Callable[[list[str], Progress], NDArray[np.float32]]
 
 
-class Predictor(Protocol):
-    """A fitted learner."""
-
-    @property
-    def residual(self) -> float | None:
-        """Residual variance of its predictions of labels left out, as a share of the label variance, where known."""
+class Predicting(Protocol):
+    """What predicts labels from texts."""
 
     def predict(self, texts: list[str], progress: Progress = silent, *, rough: bool = False) -> Floats:
         """Return numbers of shape (len(texts),) or class probabilities of shape (len(texts), k).
@@ -44,6 +40,14 @@ class Predictor(Protocol):
         With `rough` a fine-tuned encoder reads them in the precision of its training: to two digits or three, in less
         time. An answer loses nothing by it where the predictions of labels and pool are made alike, and rectified.
         """
+
+
+class Predictor(Predicting, Protocol):
+    """A fitted learner."""
+
+    @property
+    def residual(self) -> float | None:
+        """Residual variance of its predictions of labels left out, as a share of the label variance, where known."""
 
     def save(self, folder: Path) -> None:
         """Save what is needed to predict again."""
@@ -212,7 +216,7 @@ class Blended:
 
 
 def blend(
-    probed: Probed, tuned: Tuned, trusted: float, texts: list[str], progress: Progress, *, rough: bool = False
+    probed: Probed, tuned: Predicting, trusted: float, texts: list[str], progress: Progress, *, rough: bool = False
 ) -> Floats:
     """Return the probe's predictions, moved towards the fine-tuned model's as far as those are trusted."""
     if trusted == 0 or not texts:

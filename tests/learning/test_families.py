@@ -18,11 +18,12 @@ from engine.learning.below import layers_of
 from engine.learning.decoders import load_decoder
 from engine.learning.embeddings import pooled_states
 from engine.learning.finetuning import fine_tune
-from engine.learning.label_tokens import Choices, ask, load_asked
+from engine.learning.label_tokens import Choices, ask
 from engine.learning.learners import Workbench
 from engine.learning.models import embed, is_decoder, load_encoder
 from engine.learning.recipe import Recipe
 from engine.learning.regressor import Pooled
+from engine.learning.saved import load_predictors
 from engine.learning.unpadded import last_states
 
 TOKENIZER = byte_pairs()
@@ -358,8 +359,8 @@ def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path)
     outputs, middle = tuned.outputs(texts) - tuned.offset, reader.choices.middle if family in DECODERS else 0.0
     np.testing.assert_allclose(outputs - middle, expected.cpu().numpy(), rtol=1e-4, atol=1e-4)
     if family in DECODERS:
-        asked, head = load_asked(tmp_path, model.name)
-        np.testing.assert_allclose(asked.outputs(head, texts), outputs, rtol=1e-4)
+        again = load_predictors([tmp_path], model.name)
+        np.testing.assert_allclose(again.predict(texts)[:, 0], tuned.predict(texts), rtol=1e-4)
     loaded.backbone.disable_adapter_layers()
     with torch.no_grad():
         assert (loaded(inputs, mask) - found).abs().max() > 1e-3

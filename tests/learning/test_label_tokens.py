@@ -13,7 +13,8 @@ import torch
 from tiny_models import TEMPLATE
 
 from engine.errors import ArgumentError, ModelError
-from engine.learning.label_tokens import Choices, LabelHead, ask, load_asked, zero_shot
+from engine.learning.label_tokens import Choices, LabelHead, ask, saved_choices, zero_shot
+from engine.learning.saved import load_predictors
 
 RATINGS = Choices.between(1, 5)
 SETS = {
@@ -228,16 +229,16 @@ def test_what_was_asked_and_its_model_are_loaded_again(decoder, phrases, tmp_pat
     decoder.tokenizer.save_pretrained(base)
     asked = ask(decoder, choices)
     asked.save(tuned)
-    again, head = load_asked(tuned, str(base))
-    assert again.choices == choices
-    np.testing.assert_allclose(again.outputs(head, phrases[:4]).squeeze(), asked.predict(phrases[:4]).squeeze())
+    assert saved_choices(tuned) == choices
+    again = load_predictors([tuned], str(base))
+    np.testing.assert_allclose(again.predict(phrases[:4]).squeeze(), asked.predict(phrases[:4]))
     other = copy.deepcopy(decoder.model)
     with torch.no_grad():
         other.lm_head.weight.neg_()
     other.save_pretrained(tuned)
-    _, head = load_asked(tuned, str(base))
+    again = load_predictors([tuned], str(base))
     expected = ask(replace(decoder, model=other), choices).predict(phrases[:4])
-    np.testing.assert_allclose(again.outputs(head, phrases[:4]).squeeze(), expected, rtol=1e-5)
+    np.testing.assert_allclose(again.predict(phrases[:4]).squeeze(), expected, rtol=1e-5)
 
 
 def test_no_number_leaves_the_scale_and_shares_sum_to_one(decoder, phrases):

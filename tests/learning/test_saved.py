@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tiny_models import QUICK, reader_of
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from engine.errors import ModelError
-from engine.learning import saved
+from engine.learning import bases
+from engine.learning.bases import Attached
 from engine.learning.files import DEFAULT_MODEL
+from engine.learning.finetuning import Tuned, fine_tune
 from engine.learning.label_tokens import Choices, ask
 from engine.learning.learners import Workbench
 from engine.learning.recipe import Recipe
@@ -90,9 +96,9 @@ def test_the_mean_of_several_loads_and_reads_with_their_encoder_once(name, parts
     alone = [load_predictor(folder, DEFAULT_MODEL) for folder in folders]
     loaded, read = [], []
     for told, what in ((loaded, "load_encoder"), (read, "pooled_states")):
-        way = getattr(saved, what)
+        way = getattr(bases, what)
         monkeypatch.setattr(
-            saved, what, lambda *given, told=told, way=way, **more: told.append(1) or way(*given, **more)
+            bases, what, lambda *given, told=told, way=way, **more: told.append(1) or way(*given, **more)
         )
     mean, done = load_predictors(folders, DEFAULT_MODEL), []
     found = mean.predict(texts, done.append)
@@ -143,6 +149,123 @@ def test_a_decoder_that_was_only_asked_predicts_the_same(writer, labels, tmp_pat
     asked.save(tmp_path / "one")
     loaded = load_predictor(tmp_path / "one", base)
     np.testing.assert_allclose(loaded.predict(labels[0])[:, 0], asked.predict(labels[0]), rtol=1e-5)
+
+
+# ------------------------------------------------------------ one base model at a time
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Notes the models that are loaded, how many of them have weights while one predicts, and whose those are."""
+    loaded, most, places = [], [], set()
+    load, outputs = PreTrainedModel.from_pretrained.__func__, Tuned.outputs
+
+    def noted_load(cls, *arguments, **options):
+        found = load(cls, *arguments, **options)
+        loaded.append(weakref.ref(found[0] if isinstance(found, tuple) else found))
+        return found
+
+    def noted(self, *arguments, **options):
+        models = [ref() for ref in loaded]
+        most.append(sum(model is not None and model.device.type != "meta" for model in models))
+        places.add(self.module.backbone.get_input_embeddings().weight.data_ptr())
+        return outputs(self, *arguments, **options)
+
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(noted_load))
+    monkeypatch.setattr(Tuned, "outputs", noted)
+    return loaded, most, places
+
+
+@pytest.fixture
+def three(request, tiny_encoder, decoder, phrases, y, tmp_path):
+    """The folder of a base model, those of three models that were tuned on it, and these."""
+    kind, method = request.param
+    base = tiny_encoder if kind == "encoder" else decoder
+    base.model.save_pretrained(tmp_path / "base")
+    base.tokenizer.save_pretrained(tmp_path / "base")
+    # A short learner, and labels of its own for each: adapters that were mistaken for one another would be noticed.
+    recipe, made = replace(QUICK, method=method, epochs=1, learning_rate=2e-2), []
+    for j, label in enumerate((y, -y, y**2)):
+        reader = reader_of(base, phrases) if kind == "encoder" else ask(base, Choices.of(label))
+        made.append(fine_tune(reader, phrases, label, classes=None, recipe=recipe, seed=j))
+        made[-1].save(tmp_path / str(j))
+    return str(tmp_path / "base"), [tmp_path / str(j) for j in range(3)], made
+
+
+@pytest.mark.parametrize("merging", [False, True])
+@pytest.mark.parametrize("three", [("encoder", "lora"), ("decoder", "lora")], indirect=True)
+def test_adapters_take_turns_on_one_base_model(three, merging, held, phrases, monkeypatch):
+    base, folders, made = three
+    monkeypatch.setattr(bases, "Attached", lambda model, **_: Attached(model, merging=merging))
+    monkeypatch.setattr("engine.learning.prediction._PER_PART", 25)
+    expected = np.array([model.predict(phrases) for model in made])
+    assert np.abs(expected[0] - expected[1]).max() > 0.1
+    loaded, most, places = held
+    most.clear(), places.clear()
+    mean = load_predictors(folders, base)
+    for _ in range(2):
+        np.testing.assert_allclose(mean.predict(phrases)[:, 0], expected.mean(0), atol=1e-5)
+    for part, own in zip(mean.parts, expected, strict=True):
+        np.testing.assert_allclose(part.predict(phrases)[:, 0], own, atol=1e-5)
+    assert (len(loaded), set(most), len(places)) == (1, {1}, 1)
+
+
+@pytest.mark.parametrize("three", [("encoder", "full"), ("decoder", "full")], indirect=True)
+def test_of_full_copies_one_is_held_and_each_is_loaded_once_a_shard(three, held, phrases, monkeypatch):
+    base, folders, made = three
+    monkeypatch.setattr("engine.learning.prediction._PER_PART", 25)
+    expected = np.array([model.predict(phrases) for model in made])
+    loaded, most, _ = held
+    most.clear()
+    mean, done = load_predictors(folders, base), []
+    assert len(loaded) == 1
+    for shard in (1, 2):
+        np.testing.assert_allclose(mean.predict(phrases, done.append)[:, 0], expected.mean(0), atol=1e-5)
+        assert len(loaded) == 1 + 3 * shard
+    assert set(most) == {1}
+    assert done[: len(done) // 2] == sorted(done[: len(done) // 2])
+    assert done[-1] == pytest.approx(1)
+    alone = load_predictors(folders[:1], base)
+    count = len(loaded)
+    for _ in range(2):
+        np.testing.assert_allclose(alone.predict(phrases)[:, 0], expected[0], atol=1e-5)
+    assert len(loaded) == count + 1
+
+
+@pytest.mark.parametrize("three", [("decoder", "lora")], indirect=True)
+def test_a_merged_adapter_leaves_the_weights_as_they_were(three):
+    base, folders, _ = three
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    attached = Attached(model, merging=True)
+    names = [attached.attach(folder) for folder in folders]
+    for name in [*names, names[0], None]:
+        attached.take_up(name)
+        now = {name.replace(".base_layer", ""): value for name, value in model.state_dict().items()}
+        assert any(not torch.equal(value, now[name]) for name, value in before.items()) == (name is not None)
+
+
+@pytest.mark.parametrize("three", [("encoder", "lora"), ("decoder", "lora")], indirect=True)
+def test_a_tuned_model_without_its_weights_is_told(three, phrases):
+    base, folders, _ = three
+    (folders[1] / "adapter_config.json").unlink()
+    with pytest.raises(ModelError, match=re.escape(str(folders[1]))):
+        load_predictors(folders, base).predict(phrases)
+
+
+def test_a_blend_with_a_decoder_has_one_base_model(held, writer, labels, tmp_path, monkeypatch):
+    base, bench = writer
+    texts, numbers, _ = labels
+    monkeypatch.setattr(Recipe, "suited", lambda *_, **__: replace(QUICK, epochs=1))
+    folders = [tmp_path / str(j) for j in range(2)]
+    made = [bench.learner("auto", "variance", None).fit(texts[j::2], numbers[j::2] // 9, seed=j) for j in range(2)]
+    for model, folder in zip(made, folders, strict=True):
+        replace(model, trust=0.6).save(folder)
+    expected = np.mean([replace(model, trust=0.6).predict(texts) for model in made], axis=0)
+    loaded, *_ = held
+    count = len(loaded)
+    np.testing.assert_allclose(load_predictors(folders, base).predict(texts)[:, 0], expected, atol=1e-5)
+    assert len(loaded) == count + 1
 
 
 def test_a_folder_without_a_predictor_is_told(tmp_path):

@@ -384,7 +384,7 @@ def test_labels_of_hard_texts_alone_are_warned_of(visit: Visit, store: engine.St
         assert "All labels are of texts that the model was least sure of" in words(visit(page, study=made.id))
     app = visit(study=made.id)
     app.radio[0].set_value("larger").run()
-    app.button(key="continue").click().run()
+    button(app, "continue").click().run()
     other = store.study(app.query_params["study"])
     assert other.id != made.id
     assert other.skewed

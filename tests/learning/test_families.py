@@ -13,7 +13,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tiny_models import as_the_card_says, byte_pairs, made
 
 from engine.errors import ModelError
+from engine.learning import bases
 from engine.learning.averaging import adapted as names_of_adapted
+from engine.learning.bases import Attached
 from engine.learning.below import layers_of
 from engine.learning.decoders import load_decoder
 from engine.learning.embeddings import pooled_states
@@ -338,7 +340,7 @@ def test_no_map_sees_what_pads_a_batch(folder, family):
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *UNUSUAL])
-def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path):
+def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path, monkeypatch):
     y = np.arange(len(texts)) % 4 + 1.0
     if family in DECODERS:
         model = load_decoder(folder(family))
@@ -358,7 +360,8 @@ def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path)
     np.testing.assert_allclose(found.cpu().numpy(), expected.cpu().numpy(), rtol=1e-4, atol=1e-5)
     outputs, middle = tuned.outputs(texts) - tuned.offset, reader.choices.middle if family in DECODERS else 0.0
     np.testing.assert_allclose(outputs - middle, expected.cpu().numpy(), rtol=1e-4, atol=1e-4)
-    if family in DECODERS:
+    for merging in (False, True):
+        monkeypatch.setattr(bases, "Attached", lambda model, way=merging, **_: Attached(model, merging=way))
         again = load_predictors([tmp_path], model.name)
         np.testing.assert_allclose(again.predict(texts)[:, 0], tuned.predict(texts), rtol=1e-4)
     loaded.backbone.disable_adapter_layers()

@@ -88,8 +88,8 @@ def ask(stored: engine.Plan, key: str, share: bool) -> tuple[Wishes, engine.Plan
 def _ask_target(stored: engine.Plan) -> float | None:
     return _positive(
         st.number_input(
-            "Target half-width", min_value=0.0, max_value=_LARGEST, value=stored.half_width, step=0.01, format="%.4g",
-            key="target", bind="query-params", placeholder="none",
+            "Target half-width", min_value=0.0, max_value=_LARGEST, value=_within(stored.half_width), step=0.01,
+            format="%.4g", key="target", bind="query-params", placeholder="none",
             help="Half the width you can live with. In units of the label.",
         )
     )  # fmt: skip
@@ -123,9 +123,14 @@ def _share_of(named: str | None, stored: float | None) -> float | None:
     return None if _positive(known) is None else min(known, _LARGEST / 100)
 
 
+def _within(known: float | None) -> float | None:
+    """A stored number as a box can show it: one beyond its bounds would break the page."""
+    return None if known is None else min(float(known), _LARGEST)
+
+
 def _price(place: Any, label: str, key: str, known: float, help_: str) -> float:
     price = place.number_input(
-        label, min_value=0.0, max_value=_LARGEST, value=float(known), step=0.5, format="%.2f", key=key,
+        label, min_value=0.0, max_value=_LARGEST, value=_within(known), step=0.5, format="%.2f", key=key,
         bind="query-params", help=help_,
     )  # fmt: skip
     return _positive(price) or 0.0

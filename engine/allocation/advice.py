@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.allocation.needs import most_labels
+from engine.allocation.needs import labels_of, most_labels
 from engine.allocation.plan import Plan
 from engine.allocation.wording import strategy_words
 from engine.errors import ArgumentError
@@ -51,7 +51,7 @@ def plan_directions(made: Plan, written: Written, money: float | None = None) ->
     return {
         "Flat region": f"{near} fine-tuning labels is within 2% of the best.",
         **_next_labels(made, written),
-        "Target": _target_words(made, written),
+        "Target": _target_words(made),
         "Money": _money_words(made, written, money),
     }
 
@@ -71,17 +71,17 @@ def _next_labels(made: Plan, written: Written) -> dict[str, str]:
     return {f"The next {more:,} labels": f"{words} ({gain:.0%}){price}."}
 
 
-def _target_words(made: Plan, written: Written) -> str:
-    """How many labels the target takes, with a model and without."""
+def _target_words(made: Plan) -> str:
+    """How many labels the target takes, with a model and without. It is not repeated: rounded it would be another."""
     target = made.half_width
     if target is None:
         return ""
     needed, without = made.labels_needed(target), made.labels_only_needed(target)
     if needed is None:
-        return f"No number of labels reaches {written(target)} with this pool."
+        return "No number of labels reaches it with this pool."
     if needed > most_labels(made.design):
-        return f"Only labelling all {needed:,} texts reaches {written(target)}: then the answer is exact."
-    words = f"About {needed:,} labels reach {written(target)}"
+        return f"Only labelling all {needed:,} texts reaches it: then the answer is exact."
+    words = f"About {needed:,} labels reach it"
     words += f", without a model {without:,}." if without is not None else "; labels alone never do."
     return words + (" You have enough." if needed <= made.n else f" That is {needed - made.n:,} more than you have.")
 
@@ -93,8 +93,8 @@ def _money_words(made: Plan, written: Written, money: float | None) -> str:
         record = made.affordable(money)
     except ArgumentError as fault:
         return str(fault)
-    labels = record.rectify + (record.finetune if record.name == "split" else 0)
-    return (
-        f"{money:,.2f} buys {labels:,} labels in all, {strategy_words(record)}: {written(record.half_width)}, "
-        f"for {record.cost:,.2f}."
-    )
+    if record.half_width == 0:
+        all_of_them = f"all {record.rectify:,} texts, for {record.cost:,.2f}"
+        return f"{money:,.2f} buys the labels of {all_of_them}: then the answer is exact."
+    way = f"{strategy_words(record)}: {written(record.half_width)}"
+    return f"{money:,.2f} buys {labels_of(record):,} labels in all, {way}, for {record.cost:,.2f}."

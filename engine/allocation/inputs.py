@@ -54,6 +54,6 @@ def check_labels(n: int, texts: int) -> None:
 
 
 def check_half_width(half_width: float) -> None:
-    """Refuse a half-width that is not above zero."""
-    if not half_width > 0:
-        raise ArgumentError(f"half_width is {half_width}; it must be above zero, in units of the label.")
+    """Refuse a half-width that is not finite and above zero."""
+    if not 0 < half_width < np.inf:
+        raise ArgumentError(f"half_width is {half_width}; it must be finite and above zero, in units of the label.")

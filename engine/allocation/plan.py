@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 
 from engine.allocation.inputs import check_labels, check_numbers, check_options
-from engine.allocation.needs import fewest_labels, most_labels, narrowest_for
+from engine.allocation.needs import Way, cheapest_for, fewest_labels, labels_of, narrowest_for
 from engine.allocation.strategies import (
+    FOLDS,
+    NAMES,
     Costs,
     StrategyPlan,
     best_folds,
@@ -198,12 +200,16 @@ class Plan:
     def affordable(self, money: float) -> StrategyPlan:
         """Return the strategy with the narrowest interval that a sum of money buys, labels and compute together.
 
-        Its labels are `finetune` + `rectify` under split, `rectify` elsewhere.
+        Its labels are `finetune` + `rectify` under split, `rectify` elsewhere. Where it buys the labels of all texts
+        there are, the half-width is zero: the answer is exact.
 
         Raises:
             ArgumentError: The plan has no price for a label, or the money buys too few of them.
         """
-        return narrowest_for(money, self._records, self.costs.per_label, self.design)
+        # The folds that are worth most with so many labels may cost more than the sum.
+        folds = range(FOLDS[0], FOLDS[1] + 1) if self.folds_chosen else [self.folds]
+        ways = [*self._ways(NAMES[:-1]), *(way for count in folds for way in self._ways(NAMES[-1:], count))]
+        return narrowest_for(money, ways, self.costs.per_label, self.design)
 
     def gain_of_labels(self, more: int = 100) -> float:
         """Return by what share `more` labels would narrow what is recommended; 0 where the pool has none left."""
@@ -212,18 +218,30 @@ class Plan:
         later = next(record for record in records if record.name == self.recommended)
         return 1 - later.half_width / self[self.recommended].half_width
 
-    def _records(self, n: int) -> tuple[StrategyPlan, ...]:
-        """Every strategy with n labels, of which the pilot opens no more than half."""
+    def _records(self, n: int, names: tuple[str, ...] = NAMES, folds: int | None = None) -> tuple[StrategyPlan, ...]:
+        """Every strategy, or those named, with n labels, of which the pilot opens no more than half."""
         design = self.design.with_labels(n)
+        if folds is None:
+            folds = best_folds(self.law, design, self.costs) if self.folds_chosen else self.folds
         return strategy_records(
             self.law,
             design,
             self.costs,
-            best_folds(self.law, design, self.costs) if self.folds_chosen else min(self.folds, n),
+            min(folds, n),
             min(self.finetune_minimum, n // 2),
             zero_shot_bands(self.zero_shot_variance, self.zero_shot_degrees_of_freedom),
             self.label_degrees_of_freedom,
+            names,
         )
+
+    def _ways(self, names: tuple[str, ...] = NAMES, folds: int | None = None) -> list[Way]:
+        """The record of each of these strategies as a function of the number of labels."""
+
+        def way(name: str) -> Way:
+            return lambda n: self._records(n, (name,), folds)[0]
+
+        known = [name for name in names if name != "zero-shot" or self.zero_shot_variance is not None]
+        return [way(name) for name in known]
 
     def to_frame(self) -> pd.DataFrame:
         """Return the strategies as a table, one row each."""
@@ -337,7 +355,7 @@ def plan(
     zero_shot = zero_shot_bands(zero_shot_variance, zero_shot_degrees_of_freedom)
     used = folds or best_folds(law, design, costs)
     records = strategy_records(law, design, costs, used, finetune_minimum, zero_shot, label_degrees_of_freedom)
-    recommended = recommend(records, costs, half_width)
+    recommended = recommend(records, costs, design)
     made = Plan(
         law=law,
         design=design,
@@ -357,32 +375,18 @@ def plan(
 
 
 def _with_labelling(made: Plan) -> Plan:
-    """Say so where more labels are needed, or a better buy than compute."""
+    """Say so where more labels are needed, or a better buy than compute; take what reaches a target at least cost."""
     now = made[made.recommended]
     if made.half_width is None:
         more = labels_for_compute(now, made.strategies, made.costs, made.design)
-        return replace(made, label_more=more, why=f"{made.why} {for_compute(more)}") if more else made
+        return replace(made, label_more=more, why=f"{made.why} {for_compute(more, made.design)}") if more else made
     if now.half_width <= made.half_width:
         return made
-    labels, then = _towards(made, made.half_width)
-    if labels is not None and labels <= made.n:
-        return made
-    why = for_target(made.why, now, then, labels, made.design)
-    return replace(made, label_more=None if labels is None else labels - made.n, why=why)
-
-
-def _towards(made: Plan, target: float) -> tuple[int | None, StrategyPlan | None]:
-    """The labels that reach a target, and by which strategy: the fewest, or those alone where compute costs more."""
-    labels, alone = made.labels_needed(target), made.labels_only_needed(target)
-    if labels is None or labels > most_labels(made.design):
-        return labels, None
-    reaching = [record for record in made._records(labels) if record.half_width <= target]
-    then = min(reaching, key=lambda record: (record.cost, record.half_width))
-    if made.costs.prices_compute and alone is not None and alone <= most_labels(made.design):
-        cheap = made._records(alone)[0]
-        if cheap.cost <= then.cost:
-            return alone, cheap
-    return labels, then
+    then = cheapest_for(made.half_width, made._ways(), made.costs, made.design)
+    if then is not None and labels_of(then) == made.n:
+        return replace(made, recommended=then.name, why=reason_for(then, made.strategies, for_target=True))
+    why = for_target(made.why, now, then, made.costs, made.design)
+    return replace(made, label_more=None if then is None else labels_of(then) - made.n, why=why)
 
 
 def _narrowest(records: tuple[StrategyPlan, ...]) -> float:

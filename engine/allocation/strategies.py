@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ FEWEST_TO_RECTIFY = 10
 _FEWEST_TO_FINETUNE = 8
 _TRIED = 1000  # splits tried at once
 FOLDS = (2, 20)
+NAMES = ("labels-only", "zero-shot", "split", "cross-fit")  # the simplest first
 # Compute that is not worth saving where it has no price: a law of few trials is flatter than the truth where little is
 # explained, and the labels that more folds save take a person longer.
 _FREE_SECONDS = 300.0
@@ -169,21 +171,28 @@ def strategy_records(
     finetune_minimum: int,
     zero_shot: Floats | None,
     label_freedom: float | None = None,
+    names: Collection[str] = NAMES,
 ) -> tuple[StrategyPlan, ...]:
-    """Return the record of every strategy; `zero_shot` is (variance, low, high) or None."""
-    s, size = best_split(law, design, finetune_minimum), fold_size(design.n, folds)
+    """Return the record of every strategy, or of those named; `zero_shot` is (variance, low, high) or None."""
     label_bands = _variance_bands(1.0, label_freedom)
-    alone = design.labels_only() * np.sqrt(label_bands)
-    fits: list[tuple[str, int, int, int, Floats]] = [
-        ("labels-only", 0, design.n, 0, alone),
-        ("split", s, design.n - s, 1, half_widths(design, s, law_bands(law, s))),
-        ("cross-fit", size, design.n, folds, half_widths(design, 0, law_bands(law, size))),
-    ]
-    if zero_shot is not None:
+    records: list[StrategyPlan] = []
+
+    def add(name: str, finetune: int, rectify: int, fits: int, half: Floats) -> None:
+        records.append(strategy_record(design, costs, name, finetune, rectify, fits, half))
+
+    if "labels-only" in names:
+        add("labels-only", 0, design.n, 0, design.labels_only() * np.sqrt(label_bands))
+    if "zero-shot" in names and zero_shot is not None:
         # The best linear use of predictions leaves no more than the labels vary.
         zero_shot = np.minimum(zero_shot, design.label_variance * label_bands.max())
-        fits.insert(1, ("zero-shot", 0, design.n, 0, half_widths(design, 0, zero_shot)))
-    return tuple(strategy_record(design, costs, *fit) for fit in fits)
+        add("zero-shot", 0, design.n, 0, half_widths(design, 0, zero_shot))
+    if "split" in names:
+        s = best_split(law, design, finetune_minimum)
+        add("split", s, design.n - s, 1, half_widths(design, s, law_bands(law, s)))
+    if "cross-fit" in names:
+        size = fold_size(design.n, folds)
+        add("cross-fit", size, design.n, folds, half_widths(design, 0, law_bands(law, size)))
+    return tuple(records)
 
 
 def zero_shot_bands(variance: float | None, degrees_of_freedom: float | None) -> Floats | None:
@@ -230,26 +239,24 @@ def strategy_record(
     )
 
 
-def recommend(records: tuple[StrategyPlan, ...], costs: Costs, half_width: float | None = None) -> StrategyPlan:
+def recommend(records: tuple[StrategyPlan, ...], costs: Costs, design: Design) -> StrategyPlan:
     """Take the strategy whose labels saved are worth most, less its compute; without prices the narrowest interval.
-
-    Where that one misses a target, a `half_width`, that others reach, the cheapest of those.
 
     Widths are those of the mean residual variance under the law: what probably gains nothing and perhaps much is taken.
     Of strategies as good as that the simplest is taken, and never one that is predicted to lose to labels-only by more
     than 1% in width.
     """
-    simple_first = sorted(records, key=lambda r: ("labels-only", "zero-shot", "split", "cross-fit").index(r.name))
-    chosen = _worth_most(simple_first, costs)
-    reaching = [record for record in simple_first if half_width is not None and record.half_width <= half_width]
-    return chosen if chosen in reaching or not reaching else min(reaching, key=lambda record: record.cost)
-
-
-def _worth_most(simple_first: list[StrategyPlan], costs: Costs) -> StrategyPlan:
+    simple_first = sorted(records, key=lambda record: NAMES.index(record.name))
     alone = simple_first[0]
     if costs.prices_compute:
-        worth = {r.name: costs.per_label * (r.labels_alone or 0) - (r.cost - alone.cost) for r in simple_first}
-        near = _WORTHWHILE * costs.per_label * alone.rectify
+        saved = design.labels_alone(np.array([record.half_width for record in simple_first]))
+        worth = {
+            record.name: costs.per_label * labels - (record.cost - alone.cost)
+            for record, labels in zip(simple_first, saved.tolist(), strict=True)
+        }
+        # Of a small pool the labels that can still be saved are few, and each of them counts.
+        savable = min(design.n, design.m) if design.population == "these" else design.n
+        near = _WORTHWHILE * costs.per_label * savable
         sound = [r for r in simple_first if r.half_width <= alone.half_width * (1 + _WORTHWHILE)]
         best = max(worth[r.name] for r in sound)
         return next(r for r in sound if worth[r.name] >= best - near)

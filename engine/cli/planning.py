@@ -87,10 +87,12 @@ def _table(made: Plan, *, share: bool) -> str:
     table["half_width"] *= unit
     table["share_saved"] = [f"{made.share_saved(record):.0%}" for record in made.strategies]
     table["regret"] = [f"{made.wider(record):.0%}" for record in made.strategies]
+    table["half_width"] = table["half_width"].map("{:.4g}".format)
+    table["cost"] = table["cost"].map("{:,.2f}".format)
     table["interval"] = table["interval"].map(lambda ends: f"{unit * ends[0]:.4g} to {unit * ends[1]:.4g}")
     columns = ["name", "finetune", "rectify", "folds", "half_width", "interval", "regret", "share_saved", "cost"]
     shown = table[[*columns, "seconds"]].rename(columns={"half_width": "half_width (points)"} if share else {})
-    return shown.to_string(index=False, float_format="{:.4g}".format)
+    return shown.to_string(index=False, float_format="{:,.0f}".format)
 
 
 def _advice(options: Arguments, made: Plan, *, share: bool) -> Iterator[str]:

@@ -191,8 +191,8 @@ class RunSettings:
         for name in ("cost_per_label", "cost_per_gpu_hour", "cost_per_thousand"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ArgumentError(f"{name} is {getattr(self, name)}, but it must be a number from zero up.")
-        if self.half_width is not None and not self.half_width > 0:
-            raise ArgumentError(f"half_width is {self.half_width}, but it must be above zero.")
+        if self.half_width is not None and not 0 < self.half_width < math.inf:
+            raise ArgumentError(f"half_width is {self.half_width}, but it must be finite and above zero.")
         _require("draw", self.draw, DRAWS)
         _require("keep", self.keep, ENDS)
         if self.report_to:

@@ -49,12 +49,12 @@ def test_the_target_is_answered_by_the_labels_that_it_takes(population, target):
     needed, without = asked.labels_needed(target), asked.labels_only_needed(target)
     if population == "these" and needed == 4400:
         assert without == 4400
-        assert said == f"Only labelling all 4,400 texts reaches {written(target)}: then the answer is exact."
+        assert said == "Only labelling all 4,400 texts reaches it: then the answer is exact."
         return
     if needed is None:
-        assert said == f"No number of labels reaches {written(target)} with this pool."
+        assert said == "No number of labels reaches it with this pool."
         return
-    assert f"About {needed:,} labels reach {written(target)}" in said
+    assert f"About {needed:,} labels reach it" in said
     assert (f"without a model {without:,}." in said) == (without is not None)
     assert ("You have enough." in said) == (needed <= asked.n)
     assert (f"That is {needed - asked.n:,} more than you have." in said) == (needed > asked.n)
@@ -90,6 +90,16 @@ def test_money_is_answered_where_labels_have_a_price():
     words = f"{strategy_words(bought)}: {written(bought.half_width)}"
     assert said == f"300.00 buys 600 labels in all, {words}, for {bought.cost:,.2f}."
     assert "the fewest to plan with" in plan_directions(made(costs=PRICED), written, 5)["Money"]
+
+
+def test_money_that_buys_the_labels_of_all_texts_makes_the_answer_exact():
+    few = made(population="these", m=100, costs=PRICED)
+    assert few.affordable(250).half_width == 0
+    assert plan_directions(few, written, 260)["Money"] == (
+        "260.00 buys the labels of all 500 texts, for 250.00: then the answer is exact."
+    )
+    assert 0 < few.affordable(249.5).half_width < few[few.recommended].half_width
+    assert made(population="larger", m=100, costs=PRICED).affordable(260).half_width > 0
 
 
 def test_a_split_is_told_with_its_regret():

@@ -33,14 +33,12 @@ def piloted(monkeypatch):
 
 def test_the_plan_says_what_a_target_takes(capsys, piloted):
     assert main(["plan", *ON_SAMPLE, "--half-width", "1e-5"]) == 0
-    assert (
-        "Target. Only labelling all 2,000 texts reaches ± 0.000010: then the answer is exact.\n"
-        in capsys.readouterr().out
-    )
+    exact = "Target. Only labelling all 2,000 texts reaches it: then the answer is exact.\n"
+    assert exact in capsys.readouterr().out
     assert main(["plan", *ON_SAMPLE, "--half-width", "0.05"]) == 0
     said = capsys.readouterr().out
     needed, without = piloted.labels_needed(0.05), piloted.labels_only_needed(0.05)
-    assert f"Target. About {needed:,} labels reach ± 0.050, without a model {without:,}. That is" in said
+    assert f"Target. About {needed:,} labels reach it, without a model {without:,}. That is" in said
     assert main(["plan", *ON_SAMPLE]) == 0
     said = capsys.readouterr().out
     assert "Target" not in said
@@ -56,6 +54,12 @@ def test_widths_of_shares_are_told_in_points(capsys, piloted, files):
     assert "half_width (points)" in said
     assert f" {100 * piloted['cross-fit'].half_width:.4g} " in said
     assert re.search(r"narrow the interval from ± [\d.]+ points to ± [\d.]+ points", said)
+
+
+def test_large_sums_are_told_to_the_last_figure(capsys, piloted):
+    assert main(["plan", *ON_SAMPLE, "--cost-per-label", "1234.56"]) == 0
+    table = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert all(f" {1234.56 * piloted.n:,.2f} " in row for row in table[1:])
 
 
 def test_the_plan_is_told_as_the_page_tells_it(capsys, piloted):

@@ -83,8 +83,8 @@ def test_the_target_of_a_share_is_named_in_points_and_kept_as_a_share(visit: Vis
     stored.add_plan(store, study)
     app = visit("plan", study=study.id)
     app.number_input(key="target_points").set_value(3.0).run()
-    assert "reach ± 3.0 points" in words(app)
-    assert "half-width of 0.03" not in words(app)
+    plan = engine.Plan.from_dict(stored.planned(study)["plan"])
+    assert f"About {plan.labels_needed(0.03):,} labels reach it" in words(app)
     assert app.query_params["target"] == "0.03"
     assert shared(app)["target"] == "0.03"
     again = visit("plan", **shared(app))
@@ -148,11 +148,21 @@ def test_a_target_says_how_many_labels_it_takes(visit: Visit, planned: engine.St
     app.number_input(key="target").set_value(target).run()
     asked = plan.replanned(half_width=target)
     assert f"Label {asked.label_more:,} more first" in titles(app)
-    assert f"About {asked.labels_needed(target):,} labels reach it" in words(app).replace(f"± {target:.3g}", "it")
+    assert f"About {asked.labels_needed(target):,} labels reach it" in words(app)
     assert "without a model" in words(app)
     app.number_input(key="target").set_value(1.0).run()
     assert "You have enough" in words(app)
     assert "Recommended" in titles(app)
+
+
+def test_a_target_and_a_price_beyond_what_the_boxes_hold_are_shown_as_their_most(
+    visit: Visit, planned: engine.Study, store: engine.Store
+) -> None:
+    plan = engine.Plan.from_dict(stored.planned(planned)["plan"])
+    with_plan(store, planned, plan.replanned(half_width=1e13, costs=replace(plan.costs, per_label=1e13)))
+    app = visit("plan", study=planned.id)
+    assert not app.exception
+    assert (app.number_input(key="target").value, app.number_input(key="price").value) == (1e12, 1e12)
 
 
 def test_money_says_what_it_buys(visit: Visit, planned: engine.Study) -> None:

@@ -271,6 +271,7 @@ def test_the_log_shows_its_end_and_the_last_of_a_progress_bar(store):
         (lambda: RunSettings(cost_per_gpu_hour=-1), "cost_per_gpu_hour"),
         (lambda: RunSettings(cost_per_thousand=float("inf")), "cost_per_thousand"),
         (lambda: RunSettings(half_width=0), "half_width"),
+        (lambda: RunSettings(half_width=float("inf")), "half_width"),
         (lambda: RunSettings(strategy="guess"), "strategy"),
         (lambda: RunSettings(objective="loss"), "objective"),
     ],

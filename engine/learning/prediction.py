@@ -32,12 +32,16 @@ _WORTH = 1024  # tokens in all; with fewer, preparing the weights takes longer t
 
 
 def in_parts(
-    predict: Callable[[list[str], Progress], NDArray[np.float64]], texts: list[str], progress: Progress
+    predict: Callable[[list[str], Progress], NDArray[np.float64]],
+    texts: list[str],
+    progress: Progress,
+    *,
+    size: int | None = None,
 ) -> NDArray[np.float64]:
-    """Return the predictions of so many texts at a time, one after another: what they take is not held for all."""
-    parts = []
-    for start in range(0, max(len(texts), 1), _PER_PART):
-        part = texts[start : start + _PER_PART]
+    """Return the predictions of `size` texts at a time, one after another: what they take is not held for all."""
+    parts, size = [], size or _PER_PART
+    for start in range(0, max(len(texts), 1), size):
+        part = texts[start : start + size]
 
         def whole(share: float, start: int = start, count: int = len(part)) -> None:
             progress((start + share * count) / len(texts))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.learning.label_tokens import Choices, ask, zero_shot
-from engine.runs import fingerprint, home
+from engine.learning.models import Progress
+from engine.learning.prediction import in_parts
+from engine.runs import home
 from engine.worker.job import VERSION, Job
+from engine.worker.keeping import kept
 
-_PART = 1000  # texts whose predictions are kept together, so that a stopped run goes on where it stopped
+_PART = 1000  # texts whose predictions are kept together: without a GPU each may take a second
 
 Floats = NDArray[np.float64]
 
@@ -28,21 +28,13 @@ def asked(job: Job, texts: Sequence[str], progress: Callable[[float], None]) -> 
     if not job.can_be_asked:
         return None
     choices = _choices(job)
-    parts = []
-    for start in range(0, len(texts), _PART):
 
-        def share_done(share: float, start: int = start) -> None:
-            progress(min(start + share * _PART, len(texts)) / len(texts))
+    def predict(part: list[str], told: Progress) -> Floats:
+        assert job.bench.decoder is not None
+        return zero_shot(job.bench.decoder, part, choices, told)
 
-        part = list(texts[start : start + _PART])
-        name = fingerprint(VERSION, "asked", job.weights, job.settings.keep, asdict(choices), part)
-        path = home() / "cache" / "predictions" / f"{name}.npy"
-        if not path.exists():
-            assert job.bench.decoder is not None
-            _write(path, zero_shot(job.bench.decoder, part, choices, share_done))
-        parts.append(np.load(path))
-    progress(1.0)
-    return np.concatenate(parts)
+    key = VERSION, "asked", job.weights, job.settings.keep, asdict(choices)
+    return in_parts(kept(predict, home() / "cache" / "predictions", *key), list(texts), progress, size=_PART)
 
 
 def texts_cut(job: Job) -> int:
@@ -60,10 +52,3 @@ def texts_cut(job: Job) -> int:
 
 def _choices(job: Job) -> Choices:
     return Choices.of(job.dataset.y[job.sealing.pilot], job.dataset.classes, about=job.study.roles.label)
-
-
-def _write(path: Path, values: Floats) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part.npy")
-    np.save(unfinished, values)
-    os.replace(unfinished, path)

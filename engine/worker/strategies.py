@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,14 @@ from engine.allocation.strategies import FEWEST_TO_RECTIFY
 from engine.data.sealing import Rows, generator, require_sealed
 from engine.errors import ArgumentError
 from engine.learning.checkpoints import Checkpoints
+from engine.learning.files import files_of
 from engine.learning.models import Progress
+from engine.learning.prediction import in_parts
 from engine.runs import fingerprint, home
 from engine.runs.pace import predicted
 from engine.worker.asking import asked
 from engine.worker.job import VERSION, Job
+from engine.worker.keeping import kept, write
 
 Floats = NDArray[np.float64]
 
@@ -156,15 +158,16 @@ def _fit_and_predict(
     path = home() / "cache" / "predictions" / f"{fingerprint(VERSION, *inputs)}.npz"
     if not path.exists():
         texts = [data.texts[i] for i in train]
-        # To read a large pool may take longer than training, and may be stopped too: the models stay until it is read.
-        kept = Checkpoints(_checkpoints(job), holding=True)
+        # To read a large pool may take longer than training, and may be stopped too: the models stay until it is read,
+        # and so do the predictions of its parts.
+        checkpoints = Checkpoints(_checkpoints(job), holding=True)
         model = job.learner().fit(
             texts,
             data.y[train],
             seed=settings.seed,
             progress=between(span[0], span[1]),
             report_loss=job.loss_report(f"model {number + 1}"),
-            checkpoints=kept,
+            checkpoints=checkpoints,
             blocks=parts,
         )
         if model.residual is not None:
@@ -173,21 +176,20 @@ def _fit_and_predict(
         model.save(folder)
         (folder / "base.json").write_text(json.dumps(job.files, indent=2), encoding="utf-8")
         every = [data.texts[i] for i in rectify] + [data.pool_texts[i] for i in pool]
-        predictions = model.predict(every, between(span[1], span[2]), rough=True)
-        _write_arrays(path, rectify=predictions[: len(rectify)], pool=predictions[len(rectify) :])
-        kept.let_go()
+        # One model must predict labels and pool: what other weights predicted is not taken.
+        weights = {name: digest for name, digest in files_of(str(folder)).items() if name.endswith(".safetensors")}
+        read = _checkpoints(job) / "predictions"
+        predict = kept(partial(model.predict, rough=True), read, path.stem, weights)
+        predictions = in_parts(predict, every, between(span[1], span[2]))
+        arrays = {"rectify": predictions[: len(rectify)], "pool": predictions[len(rectify) :]}
+        write(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+        shutil.rmtree(read)
+        checkpoints.let_go()
         print(f"         model {number + 1} fitted on {len(train)} labels")
     job.report(span[2])
-    with np.load(path) as arrays:
-        return arrays["rectify"], arrays["pool"]
+    with np.load(path) as found:
+        return found["rectify"], found["pool"]
 
 
 def _checkpoints(job: Job) -> Path:
     return job.run.folder / "checkpoints"
-
-
-def _write_arrays(path: Path, **arrays: Floats) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part.npz")
-    np.savez(part, **arrays)  # type: ignore[arg-type]
-    os.replace(part, path)

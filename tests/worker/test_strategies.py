@@ -338,6 +338,51 @@ def test_a_run_stopped_while_it_predicts_trains_no_model_again(
     assert not (run.folder / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(("strategy", "learner"), [("split", "auto"), ("cross-fit", "lora")])
+def test_a_run_stopped_while_it_predicts_reads_no_part_of_the_pool_again(
+    writer, quick_coslow, store, monkeypatch, strategy, learner
+):
+    short = Recipe(rank=4, epochs=1, steps=1, folds=2)
+    monkeypatch.setattr(Recipe, "suited", lambda *_, **__: short)
+    monkeypatch.setattr("engine.worker.coslow.cos_low_of_decoder", lambda *_arguments, **_options: 0.2)
+    monkeypatch.setattr("engine.learning.prediction._PER_PART", 12)
+    # A blend that trusted the tiny model nothing would not ask it.
+    monkeypatch.setattr("engine.learning.learners.trust", lambda *_arguments, **_options: 0.5)
+    signals = signal.getsignal(signal.SIGTERM)
+    study, read, calls, stops = make_study(store, labels=60, pool=40), Counter(), [], (2, 5, 7)
+    settings = RunSettings(model=writer, learner=learner, strategy=strategy, folds=4)
+    predict = FineTuned.predict
+
+    def noted(self, texts, *arguments, **options):
+        calls.append(1)
+        if len(calls) in stops:
+            raise RunStopped("The run was stopped by the user.")
+        read.update(texts)
+        return predict(self, texts, *arguments, **options)
+
+    def execute(run):
+        status = process.execute(run.id)
+        signal.signal(signal.SIGTERM, signals)
+        return status
+
+    def told(run):
+        return pd.read_parquet(run.folder / "predictions.parquet")
+
+    whole = store.create_run(study.id, "run", settings)
+    assert execute(whole) == 0, store.run(whole.id).log_tail()
+    shutil.rmtree(home() / "cache" / "predictions")
+    monkeypatch.setattr(FineTuned, "predict", noted)
+    run = store.create_run(study.id, "run", settings)
+    for _ in stops:
+        assert (execute(run), store.run(run.id).state) == (1, RunState.STOPPED)
+        store.update_run(run.id, state="queued")
+    assert execute(run) == 0, store.run(run.id).log_tail()
+    pd.testing.assert_frame_equal(told(whole), told(run), check_exact=True)
+    assert read == Counter(told(run)["text"])
+    # What is kept of a fit that is done is its predictions alone.
+    assert not (run.folder / "checkpoints").exists()
+
+
 def test_the_identifiers_of_the_rows_stand_in_the_tables_of_a_run(in_process, store):
     study = sample_study(store)
     data = study.dataset()

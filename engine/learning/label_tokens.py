@@ -81,6 +81,12 @@ class Choices:
         """What is asked of a text."""
         return instruction(np.array(self.values or ()), None if self.values else self.names, self.about)
 
+    def save(self, folder: Path, model: str) -> None:
+        """Save what is asked of which model, by its hub name or folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = {"model": model, **asdict(self)}
+        (folder / "choices.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+
 
 class LabelHead(nn.Module):
     """A causal language model read through the probabilities of the choices.
@@ -275,9 +281,7 @@ class Asked:
 
     def save(self, folder: Path) -> None:
         """Save what is asked of which model."""
-        folder.mkdir(parents=True, exist_ok=True)
-        facts = {"model": self.name, **asdict(self.choices)}
-        (folder / "choices.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        self.choices.save(folder, self.name)
 
 
 def ask(decoder: Decoder, choices: Choices) -> Asked:

@@ -27,13 +27,13 @@ def asked(job: Job, texts: Sequence[str], progress: Callable[[float], None]) -> 
     """
     if not job.can_be_asked:
         return None
-    choices = _choices(job)
+    question = choices(job)
 
     def predict(part: list[str], told: Progress) -> Floats:
         assert job.bench.decoder is not None
-        return zero_shot(job.bench.decoder, part, choices, told)
+        return zero_shot(job.bench.decoder, part, question, told)
 
-    key = VERSION, "asked", job.weights, job.settings.keep, asdict(choices)
+    key = VERSION, "asked", job.weights, job.settings.keep, asdict(question)
     return in_parts(kept(predict, home() / "cache" / "predictions", *key), list(texts), progress, size=_PART)
 
 
@@ -44,11 +44,12 @@ def texts_cut(job: Job) -> int:
 
     def counted() -> dict[str, int]:
         bench = job.bench
-        reader = bench.encoder if bench.decoder is None or probed else ask(bench.decoder, _choices(job))
+        reader = bench.encoder if bench.decoder is None or probed else ask(bench.decoder, choices(job))
         return {"texts": reader.truncated(texts)}
 
     return int(job.step("texts cut", ["texts cut", probed], counted)["texts"])
 
 
-def _choices(job: Job) -> Choices:
+def choices(job: Job) -> Choices:
+    """Return what the model may answer."""
     return Choices.of(job.dataset.y[job.sealing.pilot], job.dataset.classes, about=job.study.roles.label)

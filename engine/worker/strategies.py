@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from engine.learning.models import Progress
 from engine.learning.prediction import in_parts
 from engine.runs import fingerprint, home
 from engine.runs.pace import predicted
-from engine.worker.asking import asked
+from engine.worker.asking import asked, choices
 from engine.worker.job import VERSION, Job
 from engine.worker.keeping import kept, write
 
@@ -79,6 +80,7 @@ def _zero_shot(job: Job, _made: Plan | None) -> Predictions:
                 "The strategy zero-shot rectifies predictions that come with the data, and this study has no "
                 "prediction column; choose one on the Data page, a model that writes its answers, or another strategy."
             )
+        _keep_model(job, 0, partial(choices(job).save, model=job.settings.model))
         labels, pool = every[: data.n], every[data.n :]
     return Predictions(np.empty(0, np.intp), np.arange(data.n), labels, pool)
 
@@ -172,9 +174,7 @@ def _fit_and_predict(
         )
         if model.residual is not None:
             job.tracker.log({f"model {number + 1}/residual_share": model.residual})
-        folder = job.run.folder / "models" / str(number)
-        model.save(folder)
-        (folder / "base.json").write_text(json.dumps(job.files, indent=2), encoding="utf-8")
+        folder = _keep_model(job, number, model.save)
         every = [data.texts[i] for i in rectify] + [data.pool_texts[i] for i in pool]
         # One model must predict labels and pool: what other weights predicted is not taken.
         weights = {name: digest for name, digest in files_of(str(folder)).items() if name.endswith(".safetensors")}
@@ -189,6 +189,14 @@ def _fit_and_predict(
     job.report(span[2])
     with np.load(path) as found:
         return found["rectify"], found["pool"]
+
+
+def _keep_model(job: Job, number: int, save: Callable[[Path], None]) -> Path:
+    """Save one of the run's models, and what its base model was; return the folder."""
+    folder = job.run.folder / "models" / str(number)
+    save(folder)
+    (folder / "base.json").write_text(json.dumps(job.files, indent=2), encoding="utf-8")
+    return folder
 
 
 def _checkpoints(job: Job) -> Path:

@@ -21,7 +21,7 @@ from engine.learning.trials import outcomes, residual_variance
 from engine.runs import RunSettings, RunState, open_store, read_results
 from engine.worker import asking, process
 from engine.worker.job import Job
-from engine.worker.predicting import predict_pool
+from engine.worker.predicting import models_of, predict_pool
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +45,22 @@ def test_zero_shot_rectifies_what_the_model_answers(in_process, writer, kind, mo
     monkeypatch.setattr(asking, "zero_shot", None)  # what was answered is not asked again
     assert in_process(study, "run", settings)[0] == 0
     assert np.all(np.asarray(first.ci_low) < np.asarray(first.ci_high))
+
+
+@pytest.mark.parametrize("kind", ["numbers", "classes"])
+def test_a_further_pool_is_asked_what_the_run_asked(in_process, writer, kind, tmp_path, monkeypatch):
+    store, settings = open_store(), RunSettings(strategy="zero-shot", model=writer)
+    study = make_study(store, kind=kind, labels=40, pool=60)
+    _, first = in_process(study, "run", settings)
+    monkeypatch.setattr(asking, "zero_shot", None)
+    _, second = in_process(study, "run", settings)  # whose answers were there
+    known = pd.read_parquet(first.folder / "predictions.parquet").query("part == 'pool'")[:30]
+    known[["text"]].rename(columns={"text": study.roles.text}).to_parquet(tmp_path / "further.parquet")
+    for run in (first, second):
+        assert predict_pool(store, run.id, tmp_path / "further.parquet", tmp_path / run.id).rows == 30
+        found = pd.read_parquet(tmp_path / run.id)
+        np.testing.assert_allclose(found.iloc[:, 1:], known.iloc[:, 2:], rtol=1e-4)
+        assert models_of(run) == (1, 1)
 
 
 def test_other_weights_in_the_same_folder_are_asked_and_tried_anew(in_process, writer, tmp_path):

@@ -164,6 +164,14 @@ def can_be_asked(name: str) -> bool:
     return is_decoder(name) and bool(getattr(load_tokenizer(name), "chat_template", None))
 
 
+def without_template(name: str) -> ModelError:
+    """Return what is raised of a model that writes and cannot be asked."""
+    return ModelError(
+        f"The tokenizer of model {name} has no chat template, so the model cannot be asked; choose its "
+        "instruction-tuned form (often named -Instruct or -it)."
+    )
+
+
 def load_decoder(name: str, *, keep: Kept = "beginning") -> Decoder:
     """Load a decoder by hub name or folder, in bfloat16 on CUDA and in float32 on the CPU.
 
@@ -177,10 +185,7 @@ def load_decoder(name: str, *, keep: Kept = "beginning") -> Decoder:
     """
     key, tokenizer, model = load(name, AutoModelForCausalLM, keep)
     if not getattr(tokenizer, "chat_template", None):
-        raise ModelError(
-            f"The tokenizer of model {name} has no chat template, so the model cannot be asked; choose its "
-            "instruction-tuned form (often named -Instruct or -it)."
-        )
+        raise without_template(name)
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"The tokenizer of model {name} does not tell which letters a token covers; choose a model with a "

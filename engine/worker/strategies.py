@@ -17,8 +17,9 @@ from engine.allocation.strategies import FEWEST_TO_RECTIFY
 from engine.data.sealing import Rows, generator, require_sealed
 from engine.errors import ArgumentError
 from engine.learning.checkpoints import Checkpoints
+from engine.learning.decoders import without_template
 from engine.learning.files import files_of
-from engine.learning.models import Progress
+from engine.learning.models import Progress, is_decoder
 from engine.learning.prediction import in_parts
 from engine.runs import fingerprint, home
 from engine.runs.pace import predicted
@@ -55,6 +56,7 @@ def carry_out(name: str, job: Job, made: Plan | None) -> Predictions:
 
     Raises:
         ArgumentError: The study lacks what the strategy needs.
+        ModelError: The model writes, but cannot be asked.
     """
     strategies = {"labels-only": _labels_only, "zero-shot": _zero_shot, "split": _split, "cross-fit": _cross_fit}
     predictions = strategies[name](job, made)
@@ -75,6 +77,8 @@ def _zero_shot(job: Job, _made: Plan | None) -> Predictions:
     labels, pool = data.predictions, data.pool_predictions
     if labels is None or pool is None:
         every = asked(job, [*data.texts, *data.pool_texts], job.report)
+        if every is None and is_decoder(job.settings.model):
+            raise without_template(job.settings.model)
         if every is None:
             raise ArgumentError(
                 "The strategy zero-shot rectifies predictions that come with the data, and this study has no "

@@ -48,6 +48,18 @@ def test_tensorboard_has_losses_rates_and_settings_but_no_text(tiny_encoder, phr
     assert not any(word in written for word in (b"secret", b"good", b"clean"))
 
 
+def test_a_resumed_run_goes_on_at_the_step_after_its_last(tmp_path):
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for losses in ((0.9, 0.8, 0.7), (0.75, 0.6)):  # the third step is trained again
+        with tracked("tensorboard", "run", SETTINGS, tmp_path) as tracker:
+            for loss in losses:
+                tracker.steps_of("fit 0")(1, loss, 0.01)
+    events = accumulators.EventAccumulator(str(tmp_path / "events")).Reload().Scalars("fit 0/loss")
+    assert [event.step for event in events] == [1, 2, 3, 4, 5]
+    assert [event.value for event in events] == pytest.approx([0.9, 0.8, 0.7, 0.75, 0.6])
+    assert len(list(tmp_path.rglob("hparams.yml"))) == 1
+
+
 def test_weights_and_biases_is_passed_them(monkeypatch, tmp_path):
     wandb = MagicMock()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
@@ -55,6 +67,7 @@ def test_weights_and_biases_is_passed_them(monkeypatch, tmp_path):
         tracker.steps_of("fit 0")(1, 0.5, 0.01)
     given = wandb.init.call_args.kwargs
     assert (given["project"], given["name"], given["dir"]) == ("labelwise", "run", str(tmp_path))
+    assert (given["id"], given["resume"]) == ("run", "allow")
     assert given["settings"]["console"] == "off"
     wandb.config.update.assert_called_once_with(
         {"learner": "lora", "seed": 3, "cost_per_label": 0.5}, allow_val_change=True
@@ -67,6 +80,7 @@ def test_weights_and_biases_is_passed_them(monkeypatch, tmp_path):
 def test_mlflow_is_passed_them(monkeypatch, tmp_path):
     mlflow = MagicMock()
     mlflow.search_experiments.return_value = []
+    mlflow.start_run.return_value.info.run_id = "its own"
     mlflow.utils.validation.MAX_PARAM_VAL_LENGTH = mlflow.utils.validation.MAX_PARAMS_TAGS_PER_BATCH = 100
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     with tracked("mlflow", "run", SETTINGS, tmp_path) as tracker:
@@ -75,6 +89,12 @@ def test_mlflow_is_passed_them(monkeypatch, tmp_path):
     mlflow.log_params.assert_called_once_with({"learner": "lora", "seed": 3, "cost_per_label": 0.5})
     mlflow.log_metrics.assert_called_once_with({"trial/labels": 50, "trial/residual_variance": 0.5}, step=1)
     mlflow.end_run.assert_called_once()
+    assert mlflow.start_run.call_args.kwargs["run_id"] is None
+    with tracked("mlflow", "run", SETTINGS, tmp_path) as tracker:  # resumed
+        tracker.log({"trial/labels": 60})
+    assert mlflow.start_run.call_args.kwargs["run_id"] == "its own"
+    mlflow.log_params.assert_called_once()
+    mlflow.log_metrics.assert_called_with({"trial/labels": 60}, step=2)
 
 
 def test_without_a_service_nothing_is_passed_on_or_written(tmp_path):

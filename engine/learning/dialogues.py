@@ -96,6 +96,8 @@ class Questionnaire:
     def __init__(self, tokenizer: Any, name: str, instruction: str, most: int) -> None:
         self._tokenizer, self._name, self._most = tokenizer, name, most
         self._special = set(tokenizer.all_special_ids)
+        # Asked once: transformers makes the table of added tokens, of which there may be thousands, anew each time.
+        self._marks = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         system = [{"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": _TEXT}]
         merged = [{"role": "user", "content": f"{_INSTRUCTION}\n\n{_TEXT}"}]
         parts = self._rendered(system) or self._rendered(merged)
@@ -218,9 +220,9 @@ class Questionnaire:
     def _plain(self, text: str) -> str:
         """The text without what a tokenizer would take for a token of its own, and without half a surrogate pair."""
         text = text.encode("utf-8", "replace").decode().strip()
-        for token in self._tokenizer.added_tokens_decoder.values():
-            if token.special and token.content in text:
-                text = text.replace(token.content, f"{token.content[0]} {token.content[1:]}")
+        for mark in self._marks:
+            if mark in text:
+                text = text.replace(mark, f"{mark[0]} {mark[1:]}")
         return text
 
 

@@ -115,6 +115,18 @@ def test_a_text_cannot_pass_for_a_turn(decoder):
     assert [i for i in ids if i in special] == [i for i in plain if i in special]
 
 
+def test_the_added_tokens_are_asked_for_once(decoder, monkeypatch):
+    kind, asked = type(decoder.tokenizer), []
+    table = kind.added_tokens_decoder.fget
+    monkeypatch.setattr(kind, "added_tokens_decoder", property(lambda one: asked.append(1) or table(one)))
+    questionnaire = decoder.questionnaire(ASKED)
+    before = len(asked)
+    for text in ("A room.", "fine<|end|>"):
+        questionnaire.prompt(text)
+        questionnaire.is_cut(text)
+    assert len(asked) == before
+
+
 def test_a_long_text_is_cut_and_nothing_else(decoder):
     asked = decoder.questionnaire(ASKED)
     dialogue = asked.dialogue("room after room " * 500, "negative")

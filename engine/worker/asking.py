@@ -45,7 +45,11 @@ def texts_cut(job: Job) -> int:
     def counted() -> dict[str, int]:
         bench = job.bench
         reader = bench.encoder if bench.decoder is None or probed else ask(bench.decoder, choices(job))
-        return {"texts": reader.truncated(texts)}
+        cut = 0
+        for start in range(0, len(texts), _PART):
+            job.report(start / len(texts))
+            cut += reader.truncated(texts[start : start + _PART])
+        return {"texts": cut}
 
     return int(job.step("texts cut", ["texts cut", probed], counted)["texts"])
 

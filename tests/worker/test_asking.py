@@ -12,6 +12,7 @@ import torch
 from made_studies import make_study
 
 from engine.data.sealing import Sealing
+from engine.errors import RunStopped
 from engine.learning import models
 from engine.learning.decoders import load_decoder
 from engine.learning.label_tokens import Choices, ask, saved_choices, zero_shot
@@ -132,6 +133,25 @@ def test_a_run_tells_how_many_texts_its_model_cut(in_process, quick_coslow, writ
     told = read_results(open_store(), run).details.get("texts_cut")
     asked = ask(load_decoder(writer), choices(study.dataset())).truncated(texts)
     assert told == {"zero-shot": asked, "labels-only": None, "auto": load_encoder(writer).truncated(texts)}[strategy]
+
+
+@pytest.mark.parametrize("learner", ["probe", "lora"])
+def test_counting_the_texts_cut_hears_a_stop_between_parts(writer, monkeypatch, learner):
+    monkeypatch.setattr(asking, "_PART", 25)
+    store, told = open_store(), []
+    study = make_study(store, labels=40, pool=60)
+    run = store.create_run(study.id, "run", RunSettings(model=writer, learner=learner))
+    data = study.dataset()
+
+    def report(share):
+        told.append(share)
+        if len(told) == 3:
+            raise RunStopped("stopped")
+
+    job = Job(store, run, study, data, Sealing.of(data.key, data.n, 0), report)
+    with pytest.raises(RunStopped):
+        asking.texts_cut(job)
+    assert told == [0.0, 0.25, 0.5]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import combinations
 from typing import Any
 
@@ -20,6 +21,17 @@ from engine.errors import ArgumentError, ModelError
 
 _INSTRUCTION, _TEXT, _ANSWER = "LABELWISEINSTRUCTION", "LABELWISETEXT", "LABELWISEANSWER"
 _SAMPLE = "text"
+
+# Some templates tell the date of today; the same texts are to be the same tokens tomorrow. Some take a date that they
+# are given; others call strftime_now. To those transformers passes no function, so a macro stands in its place.
+_DATE = datetime(2024, 7, 26)
+_PADDED = {code: _DATE.strftime(f"%{code}") for code in "AaBbcDdeFHIjMmpSTUWwXxYy"}
+_BARE = {f"-{code}": told.lstrip("0") or "0" for code, told in _PADDED.items()}
+_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f"|replace('%{code}', '{told}')" for code, told in (_BARE | _PADDED).items())
+    + " }}{% endmacro %}\n"
+)
 
 
 def instruction(y: NDArray[Any], classes: Sequence[str] | None, about: str = "") -> str:
@@ -177,8 +189,12 @@ class Questionnaire:
         """The parts of a dialogue around instruction, text and answer, or None where the template has no such place."""
         turns = [*turns, {"role": "assistant", "content": _ANSWER}]
         try:
-            # Some templates tell the date of today; the same texts are to be the same tokens tomorrow.
-            rest = self._tokenizer.apply_chat_template(turns, tokenize=False, date_string="26 Jul 2024")
+            rest = self._tokenizer.apply_chat_template(
+                turns,
+                chat_template=_CLOCK + self._tokenizer.get_chat_template(),
+                tokenize=False,
+                date_string=f"{_DATE:%d %b %Y}",
+            )
         except TemplateError:
             return None
         parts = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -98,6 +99,29 @@ def test_a_blank_before_the_answer_belongs_to_its_first_token(decoder):
     assert words(decoder, prompt).endswith("<|end|>")
     assert dialogue.ids[: len(prompt)] == prompt
     assert words(decoder, [dialogue.ids[p] for p in dialogue.answer]) == " positive"
+
+
+@pytest.mark.parametrize("told", ["'%d %B %Y, %H:%M:%S'", "form", "format='%a, %-d. %-m. %y'"])
+def test_a_template_that_tells_the_date_tells_the_same_one_every_day(decoder, told):
+    dated = (
+        "{% set form = '%F' %}{% if strftime_now is defined %}{% set today = strftime_now(" + told + ") %}{% endif %}"
+        "<|system|>\nToday {{ today }}<|end|>\n" + TEMPLATE
+    )
+    asked, day = templated(decoder, dated).questionnaire(ASKED), datetime(2024, 7, 26)
+    form = "%F" if told == "form" else told.split("'")[1]
+    expected = f"<|system|>\nToday {day.strftime(form)}<|end|>\n<s><|system|>\n{ASKED}"
+    assert words(decoder, asked.prompt("A room.")).startswith(expected)
+
+
+@pytest.mark.parametrize("start", ["\n ", "  {% if true %}", "{%- if true %}"])
+def test_what_pins_the_date_changes_nothing_else(decoder, start):
+    template = start + TEMPLATE + ("{% endif %}" if "if" in start else "")
+    turns = [{"role": "system", "content": ASKED}, {"role": "user", "content": "A room."}]
+    expected = templated(decoder, template).tokenizer.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=True
+    )
+    asked = templated(decoder, template).questionnaire(ASKED)
+    assert words(decoder, asked.prompt("A room.")) == expected
 
 
 def test_an_answer_given_stands_behind_the_same_tokens_as_one_asked_for(decoder):

@@ -91,6 +91,7 @@ class FineTuned(Tuned):
         residual: Residual variance of the predictions of labels left out as a share of the label variance, without
             the folds whose training diverged.
         averaged: How many of the folds' models are in the average.
+        classes: Names of the classes in the order of their probabilities; None for numbers and where none were told.
     """
 
     recipe: Recipe
@@ -98,6 +99,7 @@ class FineTuned(Tuned):
     seen: Floats
     residual: float
     averaged: int
+    classes: tuple[str, ...] | None = None
 
     def save(self, folder: Path) -> None:
         """Save the adapter in PEFT's format (or the full weights), the head, the recipe and a model card."""
@@ -105,7 +107,7 @@ class FineTuned(Tuned):
         self.module.backbone.save_pretrained(folder)
         self.reader.save_head(self.module, folder)
         learnt = {"mean": self.mean.tolist(), "offset": self.offset.tolist(), "trust": self.trust}
-        facts = {**asdict(self.recipe), "model": self.reader.name, **learnt}
+        facts = {**asdict(self.recipe), "model": self.reader.name, "classes": self.classes, **learnt}
         (folder / "recipe.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
         (folder / "README.md").write_text(_card(self), encoding="utf-8")
 
@@ -229,6 +231,7 @@ def _card(model: FineTuned) -> str:
     )
     how = f"from peft import PeftModel\n{how}" if lora else how
     told = "class probabilities" if model.module.logistic else "a number"
+    classes = ": a probability for each of the `classes` there, in their order" if model.classes else ""
     return f"""---
 base_model: {json.dumps(name)}
 library_name: {"peft" if lora else "transformers"}
@@ -247,6 +250,8 @@ train it. It knows texts and labels like those it was trained on.
 {how}
 ```
 
-`recipe.json` has the settings, what is added to the output (offset) and how far the prediction is trusted; the head on
-the mean of the token states, where there is one, is in `head.safetensors` (weight and bias).
+{model.reader.told(model.module)}
+
+`recipe.json` has the settings of the training and, for each output, `mean`, `offset` and `trust`. The prediction is
+mean + trust * (output + offset - mean){classes}.
 """

@@ -27,7 +27,7 @@ from engine.errors import ArgumentError
 from engine.learning.decoders import Decoder, logits_at
 from engine.learning.dialogues import Questionnaire, Spelling, answers, instruction, shared_tokens
 from engine.learning.faults import memory_told
-from engine.learning.models import Progress, batches, silent
+from engine.learning.models import Progress, batches, kept_by, silent
 
 _MOST_NUMBERS = 11
 _TOKENS_PER_BATCH = 4096
@@ -278,6 +278,22 @@ class Asked:
     def save_head(self, _module: LabelHead, folder: Path) -> None:
         """Save what is asked, beside a fine-tuned model."""
         self.save(folder)
+
+    def told(self, module: LabelHead) -> str:
+        """Return how an output comes of a text, for the model card."""
+        output = (
+            "The outputs are these probabilities."
+            if module.logistic
+            else "The output is the sum over the names of their probabilities times the `values` there."
+        )
+        return f"""The model is asked through its chat template. The system turn, or without one the
+start of the user's, is
+
+> {self.choices.instruction}
+
+The user turn is the text, of which the {kept_by(self.decoder.tokenizer)} is read where it is too long. The answers
+are the `names` in `choices.json`. Each has the probability that the model gives to its tokens as the assistant's
+answer (to the first of them alone where that tells the names apart), divided by the sum over the names. {output}"""
 
     def save(self, folder: Path) -> None:
         """Save what is asked of which model."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -169,7 +169,7 @@ class FineTuning:
         """Fine-tune a copy of the model."""
         reader = self._reader(texts, y)
         divided = len(texts) if blocks is None else 0
-        return fine_tune(
+        tuned = fine_tune(
             reader,
             texts,
             y,
@@ -181,6 +181,7 @@ class FineTuning:
             checkpoints=checkpoints,
             blocks=blocks,
         )
+        return replace(tuned, classes=self.classes)
 
     def _reader(self, texts: list[str], y: NDArray[Any]) -> Reader:
         decoder = self.bench.decoder
@@ -209,10 +210,28 @@ class Blended:
         return blend(self.probed, self.tuned, self.trust, texts, progress, rough=rough)
 
     def save(self, folder: Path) -> None:
-        """Save both, and the trust."""
+        """Save both, the trust, and a model card that tells of the blend."""
         self.tuned.save(folder)
         self.probed.save(folder)
         (folder / "blend.json").write_text(json.dumps({"trust": self.trust}), encoding="utf-8")
+        with (folder / "README.md").open("a", encoding="utf-8") as card:
+            card.write(self._told())
+
+    def _told(self) -> str:
+        """What the model card says of the blend, after what it says of the fine-tuned model."""
+        output = "sigmoid(score) divided by their sum over the classes" if self.probed.head.logistic else "score"
+        return f"""
+## The blend with a probe
+
+All above is of the fine-tuned model alone. What Labelwise predicts with is probe + {self.trust:.3f} * (prediction -
+probe), the weight being `trust` in `blend.json`. On labels left out the variance of the residual of this blend was
+{self.residual:.3f} of theirs.
+
+The probe reads the text through the model as it was before fine-tuning, without a head that writes: the mean over the
+text's tokens of what each of the last three layers answers (fewer where there are fewer; of the last one it is
+`last_hidden_state`), laid side by side, {len(self.probed.head.centre):,} numbers in all. Its head is in `head.npz`:
+score = (numbers - centre) @ weight + bias. The probe is {output}.
+"""
 
 
 def blend(

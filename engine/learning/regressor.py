@@ -221,3 +221,15 @@ class Pooled:
         """Save the head on pooled states."""
         head = {"weight": module.linear.weight.detach().cpu(), "bias": module.linear.bias.detach().cpu()}
         save_file({name: tensor.contiguous() for name, tensor in head.items()}, folder / "head.safetensors")
+
+    def told(self, module: Regressor) -> str:
+        """Return how an output comes of a text, for the model card."""
+        output = (
+            "The outputs are sigmoid(score) divided by their sum over the classes, not the softmax."
+            if module.logistic
+            else "The output is the score."
+        )
+        return f"""A text's tokens are those of the tokenizer with the special ones that it sets around it; of more
+than {self.encoder.most:,} the {self.encoder.keep} is read. The states are the mean of `last_hidden_state` over the
+tokens, without those that pad a batch. The head on them is in `head.safetensors`: score = weight @ states + bias.
+{output}"""

@@ -90,6 +90,9 @@ class Reader(Protocol):
     def save_head(self, module: Any, folder: Path) -> None:
         """Save what is needed beside the backbone to predict again."""
 
+    def told(self, module: Any) -> str:
+        """Return how an output comes of a text, by the backbone and what `save_head` saves, for the model card."""
+
 
 def residual_loss(predictions: torch.Tensor, targets: torch.Tensor, objective: str) -> torch.Tensor:
     """Return the objective on a batch, summed over outputs; predictions and targets have shape (batch, k).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import weakref
 from dataclasses import replace
@@ -9,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_models import QUICK, reader_of
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from safetensors.torch import load_file
+from tiny_models import QUICK, as_the_card_says, reader_of
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from engine.errors import ModelError
 from engine.learning import bases
@@ -63,6 +65,85 @@ def test_a_saved_predictor_predicts_the_same(name, classes, bench, labels, tmp_p
     np.testing.assert_allclose(MeanPredictor([loaded, loaded]).predict(texts, done.append), loaded.predict(texts))
     assert done == sorted(done)
     assert done[-1] == pytest.approx(1)
+
+
+# ------------------------------------------------------------ the model card
+
+
+def read_off(folder):
+    """The recipe in a folder, and its card's model."""
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert "mean + trust * (output + offset - mean)" in (folder / "README.md").read_text()
+    assert recipe["trust"] > 0
+    return recipe, as_the_card_says(folder)["model"].eval()
+
+
+def trusted(recipe, output):
+    mean, offset = np.array(recipe["mean"]), np.array(recipe["offset"])
+    return mean + recipe["trust"] * (output + offset - mean)
+
+
+def shares(score):
+    p = 1 / (1 + np.exp(-score))
+    return p / p.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("classes", [None, ("complaint", "other", "praise")])
+@pytest.mark.parametrize("name", ["lora", "full", "auto"])
+def test_the_card_of_an_encoder_tells_how_to_predict(name, classes, tiny_encoder, phrases, y, tmp_path, shorter):
+    tiny_encoder.model.save_pretrained(tmp_path / "base")
+    tiny_encoder.tokenizer.save_pretrained(tmp_path / "base")
+    learner = Workbench.open(str(tmp_path / "base"), tmp_path / "cache").learner(name, "variance", classes)
+    fitted = learner.fit(phrases, np.arange(60) % 3 if classes else y, seed=1)
+    fitted.save(tmp_path / "one")
+    recipe, model = read_off(tmp_path / "one")
+    assert recipe["classes"] == (list(classes) if classes else None)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+
+    def states(model, text):
+        with torch.no_grad():
+            read = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True)
+        return read.last_hidden_state[0].mean(0), torch.cat([layer[0].mean(0) for layer in read.hidden_states[1:][-3:]])
+
+    head = load_file(tmp_path / "one" / "head.safetensors")
+    scores = np.array([(head["weight"] @ states(model, text)[0] + head["bias"]).numpy() for text in phrases])
+    expected = trusted(recipe, shares(scores) if classes else scores)
+    if name == "auto":
+        base, probe = AutoModel.from_pretrained(tmp_path / "base").eval(), np.load(tmp_path / "one" / "head.npz")
+        numbers = np.array([states(base, text)[1].numpy() for text in phrases])
+        scores = (numbers - probe["centre"]) @ probe["weight"] + probe["bias"]
+        cautious = shares(scores) if classes else scores
+        weight = json.loads((tmp_path / "one" / "blend.json").read_text())["trust"]
+        expected = cautious + weight * (expected - cautious)
+        card = (tmp_path / "one" / "README.md").read_text()
+        assert f"probe + {weight:.3f} * (prediction" in card
+        assert f"blend was\n{fitted.residual:.3f} of theirs" in card
+    np.testing.assert_allclose(fitted.predict(phrases).reshape(60, -1), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [None, ("no", "yes")])
+def test_the_card_of_a_decoder_tells_how_to_predict(classes, writer, labels, tmp_path, shorter):
+    base, bench = writer
+    texts, numbers, codes = labels
+    y = codes if classes else 1 + numbers % 5
+    fitted = bench.learner("lora", "variance", classes, "mood").fit(texts, y, seed=1)
+    fitted.save(tmp_path / "one")
+    recipe, model = read_off(tmp_path / "one")
+    choices = json.loads((tmp_path / "one" / "choices.json").read_text())
+    asked = re.search("(?m)^> (.*)$", (tmp_path / "one" / "README.md").read_text())[1]
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    first = [tokenizer(name, add_special_tokens=False)["input_ids"][0] for name in choices["names"]]
+    assert len(set(first)) == len(first)
+    outputs = []
+    for text in texts[:9]:
+        turns = [{"role": "system", "content": asked}, {"role": "user", "content": text}]
+        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        with torch.no_grad():
+            p = model(**prompt).logits[0, -1].softmax(-1)[first].double().numpy()
+        outputs.append(p / p.sum() if classes else [p @ np.array(choices["values"]) / p.sum()])
+    assert recipe["classes"] == (list(classes) if classes else None)
+    expected = trusted(recipe, np.array(outputs))
+    np.testing.assert_allclose(fitted.predict(texts[:9]).reshape(9, -1), expected, atol=1e-4)
 
 
 def test_labels_far_from_zero_are_predicted_the_same(bench, labels, tmp_path, shorter):

@@ -13,11 +13,10 @@ from typing import Any, Protocol
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from engine.errors import ModelError
-from engine.learning.below import layers_of
+from engine.learning.below import is_linear, layers_of
 from engine.learning.fused import fuse
 from engine.learning.training import copy_for_training, has_half_precision
 
@@ -75,11 +74,11 @@ def _misfit(model: Any, what: str) -> ModelError:
 
 
 def _linear(part: Any, model: Any) -> Iterator[str]:
-    """Names of the linear maps in a part of a model; GPT-2's are kept the other way round."""
+    """Names of the linear maps in a part of a model."""
     past = _READ_PAST if model.config.model_type in _STATE_SPACES else set()
     for name, inner in part.named_modules():
         is_head = inner is model.get_output_embeddings()
-        if isinstance(inner, nn.Linear | Conv1D) and not is_head and name.rpartition(".")[2] not in past:
+        if is_linear(inner) and not is_head and name.rpartition(".")[2] not in past:
             yield name
 
 

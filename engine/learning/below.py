@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from engine.learning.models import Encoder, batches
 
@@ -30,6 +31,17 @@ def layers_of(model: Any) -> tuple[str, nn.ModuleList]:
         if isinstance(part, nn.ModuleList) and part not in apart and len(part) == count
     )
     return next(stacks, ("", nn.ModuleList()))
+
+
+def is_linear(part: nn.Module) -> bool:
+    """Return whether a part is a linear map; GPT-2's are kept the other way round.
+
+    A subclass of a model's own may be none: routers answer with the experts that they choose (Phimoe, Llama 4), others
+    split their inputs into groups. Falcon's is one; so are those of quantised weights, which are no model's own.
+    """
+    kind = type(part)
+    own = kind.forward.__module__.startswith("transformers.models.") and kind.__name__ != "FalconLinear"
+    return isinstance(part, nn.Linear | Conv1D) and not own
 
 
 class _Left(Exception):

@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from engine.errors import ModelError
+from engine.learning.below import is_linear
 from engine.learning.factors import RANK, Piece, Shelf, alive, inner_products
 from engine.learning.models import Progress, silent
 
@@ -128,12 +129,12 @@ class _Layer:
 
 
 def _adapted(model: PreTrainedModel, seed: int) -> list[_Layer]:
-    """The layers that PEFT's "all-linear" names, each with an A as PEFT draws it; a tensor of experts is none."""
+    """The linear maps that PEFT's "all-linear" names, each with an A as PEFT draws it; a tensor of experts is none."""
     generator = torch.Generator().manual_seed(seed)
     output = model.get_output_embeddings()
     layers = []
     for module in model.modules():
-        if isinstance(module, nn.Linear | Conv1D) and module is not output:
+        if is_linear(module) and module is not output:
             weight = module.weight
             inputs = weight.shape[0] if isinstance(module, Conv1D) else module.in_features
             down = torch.empty(RANK, inputs)

@@ -17,7 +17,8 @@ from engine.learning import bases
 from engine.learning.averaging import adapted as names_of_adapted
 from engine.learning.bases import Attached
 from engine.learning.below import layers_of
-from engine.learning.decoders import load_decoder
+from engine.learning.cosines import cosines
+from engine.learning.decoders import Answered, load_decoder
 from engine.learning.embeddings import pooled_states
 from engine.learning.finetuning import fine_tune
 from engine.learning.label_tokens import Choices, ask
@@ -87,6 +88,8 @@ MIXTURES = {
         **EXPERTS, "q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8,
     },
 }  # fmt: skip
+# Its routers are linear maps by class, but answer with the experts that they choose.
+ROUTED = {"Phimoe": {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}}
 FAMILIES = [*ENCODERS, *DECODERS]
 CHOICES = (
     Choices.between(1, 5),
@@ -118,7 +121,7 @@ def _parts(family):
     if family in read:
         return getattr(transformers, f"{family}Model"), getattr(transformers, f"{family}Config")(**read[family])
     kind = "Gemma3Text" if family == "Gemma3" else family
-    config = getattr(transformers, f"{kind}Config")(**{**DECODERS, **HYBRIDS, **MIXTURES}[family])
+    config = getattr(transformers, f"{kind}Config")(**{**DECODERS, **HYBRIDS, **MIXTURES, **ROUTED}[family])
     return getattr(transformers, f"{family}ForCausalLM"), config
 
 
@@ -339,10 +342,11 @@ def test_no_map_sees_what_pads_a_batch(folder, family):
     assert encoder.model.config._attn_implementation == before
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, *UNUSUAL])
+@pytest.mark.parametrize("family", [*FAMILIES, *UNUSUAL, *ROUTED])
 def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path, monkeypatch):
     y = np.arange(len(texts)) % 4 + 1.0
-    if family in DECODERS:
+    writes = family in {**DECODERS, **ROUTED}
+    if writes:
         model = load_decoder(folder(family))
         reader = ask(model, CHOICES[0])
     else:
@@ -358,7 +362,7 @@ def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path,
     with torch.no_grad():
         found, expected = loaded(inputs, mask), tuned.module(inputs, mask)
     np.testing.assert_allclose(found.cpu().numpy(), expected.cpu().numpy(), rtol=1e-4, atol=1e-5)
-    outputs, middle = tuned.outputs(texts) - tuned.offset, reader.choices.middle if family in DECODERS else 0.0
+    outputs, middle = tuned.outputs(texts) - tuned.offset, reader.choices.middle if writes else 0.0
     np.testing.assert_allclose(outputs - middle, expected.cpu().numpy(), rtol=1e-4, atol=1e-4)
     for merging in (False, True):
         monkeypatch.setattr(bases, "Attached", lambda model, way=merging, **_: Attached(model, merging=way))
@@ -367,6 +371,13 @@ def test_what_is_fine_tuned_loads_in_plain_peft(folder, family, texts, tmp_path,
     loaded.backbone.disable_adapter_layers()
     with torch.no_grad():
         assert (loaded(inputs, mask) - found).abs().max() > 1e-3
+
+
+def test_experts_that_are_chosen_by_a_linear_map_have_gradients(folder, texts):
+    decoder = load_decoder(folder("Phimoe"))
+    asked = decoder.questionnaire(CHOICES[0].instruction)
+    found = cosines(Answered(decoder, [asked.dialogue(text, "3") for text in texts[:5]]))
+    np.testing.assert_allclose(np.diag(found), 1, atol=1e-6)
 
 
 def test_a_model_in_half_precision_that_trains_in_single_reads_on_in_its_own(folder, texts, monkeypatch):

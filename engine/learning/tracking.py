@@ -110,10 +110,20 @@ def _started(service: str, run: str, settings: dict[str, Any], folder: Path) -> 
     told: dict[str, Any] = {"step": 0, "own": None}
     if path.exists():
         told = json.loads(path.read_text(encoding="utf-8"))
-    try:
-        made = _MADE[service](run, folder, told["own"])
+
+    def start(own: str | None) -> GeneralTracker:
+        made = _MADE[service](run, folder, own)
         made.start()
-        if not path.exists():
+        return made
+
+    try:
+        try:
+            made, known = start(told["own"]), path.exists()
+        except Exception:
+            if told["own"] is None:
+                raise
+            made, known = start(None), False  # deleted there since, or kept elsewhere now
+        if not known:
             made.store_init_configuration(
                 {name: v for name, v in settings.items() if isinstance(v, bool | int | float | str)}
             )

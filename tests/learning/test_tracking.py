@@ -95,6 +95,11 @@ def test_mlflow_is_passed_them(monkeypatch, tmp_path):
     assert mlflow.start_run.call_args.kwargs["run_id"] == "its own"
     mlflow.log_params.assert_called_once()
     mlflow.log_metrics.assert_called_with({"trial/labels": 60}, step=2)
+    mlflow.start_run.side_effect = [ConnectionError("no such run"), mlflow.start_run.return_value]
+    with tracked("mlflow", "run", SETTINGS, tmp_path):  # resumed once it was deleted there
+        pass
+    assert [call.kwargs["run_id"] for call in mlflow.start_run.call_args_list[2:]] == ["its own", None]
+    assert mlflow.log_params.call_count == 2
 
 
 def test_without_a_service_nothing_is_passed_on_or_written(tmp_path):

@@ -289,6 +289,18 @@ def test_a_run_asked_to_stop_keeps_its_trials_and_goes_on_from_them(in_process, 
     assert len(done) == total - 3
 
 
+def execute(run):
+    """Carry out a run in this process, which hears a stop afterwards as before."""
+    signals = signal.getsignal(signal.SIGTERM)
+    status = process.execute(run.id)
+    signal.signal(signal.SIGTERM, signals)
+    return status
+
+
+def told(run):
+    return pd.read_parquet(run.folder / "predictions.parquet")
+
+
 @pytest.mark.parametrize(("strategy", "fits", "models"), [("split", 1, [2]), ("cross-fit", 4, [3, 2, 1, 0])])
 def test_a_run_stopped_while_it_predicts_trains_no_model_again(
     writer, quick_coslow, store, monkeypatch, strategy, fits, models
@@ -296,7 +308,6 @@ def test_a_run_stopped_while_it_predicts_trains_no_model_again(
     short = Recipe(rank=4, epochs=1, steps=1, folds=2)
     monkeypatch.setattr(Recipe, "suited", lambda *_, **__: short)
     monkeypatch.setattr("engine.worker.coslow.cos_low_of_decoder", lambda *_arguments, **_options: 0.2)
-    signals = signal.getsignal(signal.SIGTERM)
     study, trained, stops = make_study(store, labels=60, pool=40), [], []
     settings = RunSettings(model=writer, learner="lora", strategy=strategy, folds=4)
     train, predict = Fold.train, FineTuned.predict
@@ -312,14 +323,6 @@ def test_a_run_stopped_while_it_predicts_trains_no_model_again(
             raise RunStopped("The run was stopped by the user.")
         trained.append(0)
         return predictions
-
-    def execute(run):
-        status = process.execute(run.id)
-        signal.signal(signal.SIGTERM, signals)
-        return status
-
-    def told(run):
-        return pd.read_parquet(run.folder / "predictions.parquet")
 
     whole = store.create_run(study.id, "run", settings)
     assert execute(whole) == 0, store.run(whole.id).log_tail()
@@ -348,7 +351,6 @@ def test_a_run_stopped_while_it_predicts_reads_no_part_of_the_pool_again(
     monkeypatch.setattr("engine.learning.prediction._PER_PART", 12)
     # A blend that trusted the tiny model nothing would not ask it.
     monkeypatch.setattr("engine.learning.learners.trust", lambda *_arguments, **_options: 0.5)
-    signals = signal.getsignal(signal.SIGTERM)
     study, read, calls, stops = make_study(store, labels=60, pool=40), Counter(), [], (2, 5, 7)
     settings = RunSettings(model=writer, learner=learner, strategy=strategy, folds=4)
     predict = FineTuned.predict
@@ -359,14 +361,6 @@ def test_a_run_stopped_while_it_predicts_reads_no_part_of_the_pool_again(
             raise RunStopped("The run was stopped by the user.")
         read.update(texts)
         return predict(self, texts, *arguments, **options)
-
-    def execute(run):
-        status = process.execute(run.id)
-        signal.signal(signal.SIGTERM, signals)
-        return status
-
-    def told(run):
-        return pd.read_parquet(run.folder / "predictions.parquet")
 
     whole = store.create_run(study.id, "run", settings)
     assert execute(whole) == 0, store.run(whole.id).log_tail()

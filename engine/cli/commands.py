@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sys
 from argparse import Namespace as Arguments
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from engine.cli.following import follow, not_written, run_record, writing_told
-from engine.cli.processes import started
+from engine.cli.processes import carry_out
 from engine.cli.studies import answer_told, chosen_roles, chosen_settings, open_study, read_tables
 from engine.data import check_data
 from engine.errors import DataError
@@ -24,16 +23,10 @@ def app(options: Arguments) -> int:
     command = [sys.executable, "-m", "streamlit", "run", str(application() / "app.py")]
     command += ["--server.port", str(options.port), "--server.address", options.address]
     print(f"The dashboard opens at http://{options.address}:{options.port} (Ctrl-C ends it; runs go on).", flush=True)
-    server = started(command)
-    # Who ends this process means the server, which would keep the port.
-    before = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     try:
-        return server.wait()
+        return carry_out(command)
     except KeyboardInterrupt:
         return 0
-    finally:
-        server.terminate()
-        signal.signal(signal.SIGTERM, before)
 
 
 def demo(options: Arguments) -> None:

@@ -1,18 +1,35 @@
-"""Starting the processes that a command waits for."""
+"""The processes that a command starts and waits for."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
+from contextlib import suppress
 
 
-def started(command: list[str]) -> subprocess.Popen[bytes]:
-    """Start a process that does not hear Ctrl-C, which who waits for it does, unless it comes to ask for it.
+def carry_out(command: list[str]) -> int:
+    """Start a process, wait for its end and return its exit status; what ends this one ends it too.
 
-    While it imports what it needs it could answer with a traceback only.
+    It does not hear Ctrl-C itself, unless it comes to ask for it: while it imports what it needs it could answer with a
+    traceback only.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; the process has ended.
     """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process: subprocess.Popen[bytes] | None = None
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
     try:
-        return subprocess.Popen(command)
+        process = subprocess.Popen(command)
+        # Who ends this process means that one, which would keep its port.
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        signal.signal(signal.SIGINT, before[0])
+        while True:
+            # A signal that comes in the instant before the waiting begins is heard when it ends.
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=1)
     finally:
-        signal.signal(signal.SIGINT, before)
+        if process is not None:
+            process.terminate()
+            process.wait()
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)

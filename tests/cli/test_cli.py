@@ -260,7 +260,10 @@ def test_ctrl_c_while_the_models_process_imports_is_one_line(tmp_path):
     # Its imports never end.
     imports = "import sys, time; 'engine.worker.predicting' in sys.orig_argv and time.sleep(600)"
     (tmp_path / "sitecustomize.py").write_text(imports)
-    code = f"import sys; from engine.cli import main; sys.exit(main(['predict', 'x', 'x', '-o', {str(tmp_path)!r}]))"
+    # What is started in the background by a shell does not hear Ctrl-C, nor do the tests then.
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    asked = f"from engine.cli import main; sys.exit(main(['predict', 'x', 'x', '-o', {str(tmp_path)!r}]))"
+    code = f"import sys; {hears}; {asked}"
     command = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,

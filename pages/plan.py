@@ -112,15 +112,18 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan, details: 
         advice.show_directions(plan, wished, share)
         with st.container(horizontal=True, horizontal_alignment="right"):
             if st.button("Continue to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):
-                costs = plan.costs
-                prices = {"price": costs.per_label, "hour": costs.per_gpu_hour, "thousand": costs.per_thousand}
-                chosen = {"folds": plan.folds, "target": plan.half_width, **prices}
                 # Under "auto" the run would choose the folds anew.
                 kept = wished.folds is not None and plan.recommended == "cross-fit"
-                chosen |= {"strategy": "cross-fit"} if kept else {}
-                s = plan.nearest_split(st.session_state.get("s", plan["split"].finetune))
-                st.session_state["wishes"] = {"study": study.id, **laws.made_with(run), "s": s, **chosen}
-                st.switch_page("pages/run.py", query_params={"study": study.id})
+                go_on(run, study, plan, {"strategy": "cross-fit"} if kept else {})
+
+
+def go_on(run: engine.Run, study: engine.Study, plan: engine.Plan, strategy: dict[str, str]) -> None:
+    """Take what was wished for to the Run page."""
+    costs, s = plan.costs, plan.nearest_split(st.session_state.get("s", plan["split"].finetune))
+    prices = {"price": costs.per_label, "hour": costs.per_gpu_hour, "thousand": costs.per_thousand}
+    chosen = {"folds": plan.folds, "target": plan.half_width, "s": s, **prices, **strategy}
+    st.session_state["wishes"] = {"study": study.id, **laws.made_with(run), **chosen}
+    st.switch_page("pages/run.py", query_params={"study": study.id})
 
 
 @st.fragment(key="splitter")
@@ -134,6 +137,8 @@ def splitter(run: engine.Run, study: engine.Study, plan: engine.Plan, wished: wi
         advice.show_cards(plan, s, parts.plain(label), share)
         with st.container(horizontal=True, horizontal_alignment="right"):
             wishes.share(study, run, wished, s)
+            if st.button("Run this split", help="The run fine-tunes on these labels, whatever is recommended."):
+                go_on(run, study, plan, {"strategy": "split"})
 
 
 def drawn(plan: engine.Plan, s: int, unit: str) -> Any:

@@ -118,8 +118,11 @@ def taken_over(wishes: dict[str, Any], settings: engine.RunSettings, share: bool
     words = [f"{name} {value:,.10g}" for name, value in told.items() if value]
     if width := settings.half_width:
         words.insert(0, f"half-width {100 * width:.10g} points" if share else f"half-width {width:,.10g}")
-    if (settings.strategy, settings.folds) == (wishes.get("strategy"), wishes.get("folds")):
-        words.insert(0, f"{parts.STRATEGIES[settings.strategy]} with {settings.folds} folds")
+    if settings.strategy == wishes.get("strategy"):
+        if settings.strategy == "split" and settings.finetune == wishes["s"]:
+            words.insert(0, f"split with {settings.finetune:,} labels used to fine-tune")
+        if settings.strategy == "cross-fit" and settings.folds == wishes["folds"]:
+            words.insert(0, f"cross-fit with {settings.folds} folds")
     for name in ("seed", "model"):
         if wishes.get(name) == (value := getattr(settings, name)) != getattr(engine.RunSettings(), name):
             words.insert(0, f"{name} {parts.plain(value)}")

@@ -54,6 +54,17 @@ def test_moving_the_slider_moves_the_cards_and_the_mark(visit: Visit, planned: e
     assert "300 fine-tune, 100 rectify" in words(app)
 
 
+def test_the_split_of_the_slider_can_be_run(visit: Visit, planned: engine.Study) -> None:
+    app = visit("plan", study=planned.id)
+    app.slider(key="s").set_value(300).run()
+    next(button for button in app.button if button.label == "Run this split").click().run()
+    app.switch_page("pages/run.py").run()
+    assert (app.selectbox(key="strategy").value, app.number_input(key="finetune").value) == ("split", 300)
+    assert "Taken over from the Plan page: split with 300 labels used to fine-tune" in words(app)
+    app.selectbox(key="strategy").set_value("cross-fit").run()
+    assert "used to fine-tune" not in words(app)
+
+
 def test_the_strategies_stand_side_by_side(visit: Visit, planned: engine.Study) -> None:
     table = visit("plan", study=planned.id).table[0].value
     assert len(table) == 3

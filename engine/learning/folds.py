@@ -51,14 +51,15 @@ class Fold:
         key: Hash of all that its model comes of, by which its checkpoints are called.
         fit: Hash that tells the fit that it is a fold of from others.
         training: On the other labels.
-        unseen: The fold's texts.
-        targets: Their labels, counted from the location in units of the deviation, shape (texts, k).
+        texts: All texts of the fit.
+        part: Those of the fold, by their places.
+        targets: Their labels, counted from the location in units of the deviation, shape (part, k).
         mean: Mean label, shape (k,).
         location: What the module counts from.
-        common: Texts that every fold's model predicts.
+        common: Texts that every fold's model predicts, by their places.
         found: Whether its weights were there already, trained.
         lent: Whether another fit has trained them.
-        left_out: Predictions of the fold, their mean that of all labels, shape (texts, k).
+        left_out: Predictions of the fold, their mean that of all labels, shape (part, k).
         told: Outputs for the common texts, shape (common, k).
     """
 
@@ -66,11 +67,12 @@ class Fold:
     key: str
     fit: str
     training: Training
-    unseen: list[str]
+    texts: list[str]
+    part: NDArray[np.intp]
     targets: torch.Tensor
     mean: Floats
     location: float
-    common: list[str]
+    common: NDArray[np.intp]
     found: bool = False
     lent: bool = False
     left_out: Floats = field(init=False)
@@ -101,8 +103,10 @@ class Fold:
 
     def tell(self) -> None:
         """Predict the fold and the common texts with what has been trained, which then trains no more."""
-        found = self._outputs([*self.unseen, *self.common])
-        self.left_out, self.told = self._unbiased(found[: len(self.unseen)]), found[len(self.unseen) :]
+        wanted = np.union1d(self.part, self.common)
+        found = self._outputs(wanted)
+        self.left_out = self._unbiased(found[np.searchsorted(wanted, self.part)])
+        self.told = found[np.searchsorted(wanted, self.common)]
         # Adam keeps two numbers for each weight.
         self.training.optimizer.state.clear()
 
@@ -111,8 +115,9 @@ class Fold:
         """Whether its predictions are numbers; a training that diverged leaves none."""
         return bool(np.isfinite(self.told).all() and np.isfinite(self.left_out).all())
 
-    def _outputs(self, texts: list[str]) -> Floats:
+    def _outputs(self, rows: NDArray[np.intp]) -> Floats:
         reader, head = self.training.reader, self.training.module
+        texts = [self.texts[i] for i in rows]
         backbone: Any = head.backbone
         modes = [(part, part.training) for part in backbone.modules()]
         try:
@@ -126,12 +131,12 @@ class Fold:
         return np.asarray(outputs - outputs.mean(0) + self.mean)
 
     def _loss(self) -> float:
-        told = self._unbiased(self._outputs(self.unseen)) - self.location
+        told = self._unbiased(self._outputs(self.part)) - self.location
         predictions = torch.as_tensor(told / self.training.scale)
         return float(residual_loss(predictions.to(self.targets), self.targets, self.training.recipe.objective))
 
 
-def average(reader: Reader, models: Models, made: list[Fold], common: list[str]) -> tuple[nn.Module, int]:
+def average(reader: Reader, models: Models, made: list[Fold]) -> tuple[nn.Module, int, Floats]:
     """Average the folds' weights, without those of a fold that went another way.
 
     Where the weights lie close, their average predicts what the average of their predictions does. Weights that lie
@@ -142,33 +147,38 @@ def average(reader: Reader, models: Models, made: list[Fold], common: list[str])
         reader: Of the base model.
         models: That were trained.
         made: The folds, in the order of their models, that have told of the common texts.
-        common: Texts that every fold's model has predicted.
 
     Returns:
-        The module with the average, and how many folds' models are in it.
+        The module with the average, how many folds' models are in it, and its outputs for all texts, shape (s, k).
 
     Raises:
         ModelError: The training of every fold diverged.
     """
+    texts, common = made[0].texts, made[0].common
 
     def averaged(members: list[Fold]) -> nn.Module:
         backbone = models.average([fold.number for fold in members])
         return reader.settled(backbone, [fold.training.module for fold in members])
 
-    def agreement(members: list[Fold], module: nn.Module) -> float:
-        found = reader.outputs(module, common, silent, rough=True)
-        return _agreement(found, np.mean([fold.told for fold in members], axis=0))
+    def agreement(members: list[Fold], told: Floats) -> float:
+        return _agreement(told, np.mean([fold.told for fold in members], axis=0))
+
+    def agreement_without(one: Fold) -> float:
+        fewer = [fold for fold in members if fold is not one]
+        told = reader.outputs(averaged(fewer), [texts[i] for i in common], silent, rough=True)
+        return agreement(fewer, told)
 
     members = [fold for fold in made if fold.is_finite]
     if not members:
         raise ModelError(f"The training of model {reader.name} diverged; choose the learner probe or another model.")
-    module = averaged(members)
-    while len(members) > 1 and agreement(members, module) < _AGREES:
-        fewer = ([fold for fold in members if fold is not one] for one in members)
-        members = max(fewer, key=lambda some: agreement(some, averaged(some)))
+    while True:
         module = averaged(members)  # there is one average at a time
-    models.settle()
-    return module, len(members)
+        seen = reader.outputs(module, texts, silent, rough=True)
+        if len(members) == 1 or agreement(members, seen[common]) >= _AGREES:
+            models.settle()
+            return module, len(members), seen
+        astray = max(members, key=agreement_without)
+        members = [fold for fold in members if fold is not astray]
 
 
 def _agreement(one: Floats, other: Floats) -> float:

@@ -139,6 +139,25 @@ def test_a_fold_that_went_another_way_is_left_out_of_the_average(tiny_encoder, p
     assert averaged == [True, True]
 
 
+def test_each_fold_tells_of_its_own_texts_and_of_the_common_ones(tiny_encoder, phrases, monkeypatch):
+    texts = phrases * 5  # more than the common ones
+    y = np.tile(labels(phrases), 5)
+
+    def look(reader, models, made):
+        assert len(made[0].common) == 256
+        for fold in made:
+            alone = reader.settled(models.average([fold.number]), [fold.training.module])
+            outputs = reader.outputs(alone, texts)
+            np.testing.assert_allclose(fold.told, outputs[fold.common], atol=1e-5)
+            own = outputs[fold.part]
+            np.testing.assert_allclose(fold.left_out, own - own.mean(0) + y.mean(), atol=1e-5)
+        return average(reader, models, made)
+
+    monkeypatch.setattr("engine.learning.finetuning.average", look)
+    model = tune(tiny_encoder, texts, y, recipe=QUICK)
+    np.testing.assert_allclose(model.seen, model.outputs(texts), atol=1e-5)
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("classes", [None, 2])
 def test_a_fold_that_diverged_is_left_out_of_all_that_is_learnt(tiny_encoder, phrases, monkeypatch, method, classes):
@@ -159,7 +178,7 @@ def test_a_fold_that_diverged_is_left_out_of_all_that_is_learnt(tiny_encoder, ph
     model = tune(tiny_encoder, phrases, y, classes=classes, recipe=recipe)
     assert model.averaged == 2
     assert np.isfinite(model.predict(phrases)).all()
-    known = [i for i, text in enumerate(phrases) if text not in told[1].unseen]
+    known = np.setdiff1d(np.arange(60), told[1].part)
     assert len(known) == 40
     unknown = np.setdiff1d(np.arange(60), known)
     np.testing.assert_array_equal(model.left_out[unknown], np.broadcast_to(columns.mean(0), (20, columns.shape[1])))
@@ -234,11 +253,11 @@ def test_full_fine_tuning_keeps_one_copy_and_no_state_of_the_optimizer(tiny_enco
         gc.collect()
         return sum(type(found) is BertModel for found in gc.get_objects())
 
-    def look(reader, models, made, common):
+    def look(reader, models, made):
         assert len(made) == 3
         assert not any(fold.training.optimizer.state for fold in made)
         alive.append(copies())
-        return average(reader, models, made, common)
+        return average(reader, models, made)
 
     monkeypatch.setattr("engine.learning.finetuning.average", look)
     before = copies()

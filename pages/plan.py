@@ -138,6 +138,7 @@ def splitter(run: engine.Run, study: engine.Study, plan: engine.Plan, wished: wi
         with st.container(horizontal=True, horizontal_alignment="right"):
             wishes.share(study, run, wished, s)
             if st.button("Run this split", help="The run fine-tunes on these labels, whatever is recommended."):
+                st.session_state["new_run"] = study.id
                 go_on(run, study, plan, {"strategy": "split"})
 
 

@@ -323,8 +323,10 @@ def main() -> None:
     engine.reconcile(store)
     if parts.lacks_labels(study):
         return
-    run = None if st.session_state.get("new_run") == study.id else chosen_run(store, study)
-    if run is None:
+    run = chosen_run(store, study)
+    if run and not run.is_finished:
+        st.session_state.pop("new_run", None)  # asked for in vain: first this one comes to its end
+    if run is None or st.session_state.get("new_run") == study.id:
         prepare_run(store, study)
         return
     show_run(store, run)

@@ -54,7 +54,8 @@ def test_moving_the_slider_moves_the_cards_and_the_mark(visit: Visit, planned: e
     assert "300 fine-tune, 100 rectify" in words(app)
 
 
-def test_the_split_of_the_slider_can_be_run(visit: Visit, planned: engine.Study) -> None:
+def test_the_split_of_the_slider_can_be_run(visit: Visit, planned: engine.Study, store: engine.Store) -> None:
+    stored.add_run(store, planned)
     app = visit("plan", study=planned.id)
     app.slider(key="s").set_value(300).run()
     next(button for button in app.button if button.label == "Run this split").click().run()

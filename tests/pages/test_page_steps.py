@@ -222,6 +222,17 @@ def test_a_finished_run_leads_to_its_results(visit: Visit, store: engine.Store, 
     assert button(app, "start")
 
 
+def test_a_run_under_way_comes_before_a_new_one(visit: Visit, store: engine.Store, planned: engine.Study) -> None:
+    run = stored.add_run(store, planned)
+    app = visit("run", study=planned.id)
+    store.update_run(run.id, state="running", stage="Fitting fold 3 of 10", progress=0.4)
+    app.button(key="new_run_button").click().run()
+    assert "Fitting fold 3 of 10" in app.progress[0].text
+    stored.finish(store, run)
+    app.run()
+    assert "Finished in" in "\n".join(alert.proto.title for alert in app.success)
+
+
 def test_the_first_trials_and_their_loss_are_seen_before_there_is_a_law(
     visit: Visit, store: engine.Store, planned: engine.Study
 ) -> None:

@@ -21,7 +21,8 @@ def slow_mean(y: np.ndarray, f: np.ndarray, pool: np.ndarray) -> tuple[float, fl
     """Point, standard error and lambda, written out: regression of y on f, read at the shrunken pool mean."""
     n, m = len(y), len(pool)
     cov = sum((y[i] - y.mean()) * (f[i] - f.mean()) for i in range(n)) / (n - 1)
-    var_f, var_pool = f.var(ddof=1), pool.var(ddof=1)
+    # Labels and pool are drawn alike: both tell how predictions vary.
+    var_f, var_pool = f.var(ddof=1), (n * f.var() + m * pool.var()) / (n + m - 2)
     lam = min(cov / (var_f + var_pool * n / m), 1.0)
     gap = f.mean() - pool.mean()
     residual = y - y.mean() - lam * (f - f.mean())

@@ -36,7 +36,9 @@ class TestShares:
         hot = np.stack([y == c for c in got.names], axis=1).astype(float)
         n, m = len(y), len(pool)
         cov = sum(np.cov(hot[:, k], p[:, k])[0, 1] / n for k in range(3))
-        var = sum(p[:, k].var(ddof=1) / n + pool[:, k].var(ddof=1) / m for k in range(3))
+        var = sum(
+            p[:, k].var(ddof=1) / n + (n * p[:, k].var() + m * pool[:, k].var()) / (n + m - 2) / m for k in range(3)
+        )
         power = min(cov / var, 1)
         assert np.allclose(got.power, power)
         assert np.allclose(got.estimate, hot.mean(axis=0) - power * (p.mean(axis=0) - pool.mean(axis=0)))

@@ -57,24 +57,36 @@ class Dataset:
         """How many texts the pool holds."""
         return len(self.pool_texts)
 
+    @cached_property
+    def clusters(self) -> NDArray[np.intp] | None:
+        """Codes of the labels by their texts, (n,), where some text has several: they vary together. None elsewhere."""
+        codes, texts = pd.factorize(np.array(self.texts, dtype=object))
+        return codes if len(texts) < self.n else None
+
     @property
     def design_effect(self) -> float:
-        """How many times as large the labels' weights make the variance of a mean (Kish); 1 without weights."""
-        if self.weights is None or not self.weights.any():
-            return 1.0
+        """How many times as large weights, and several labels of a text, make the variance of a mean (Kish).
+
+        1 without them. The labels of a text count as one: they may agree less, and the variance is then smaller.
+        """
+        totals = self._totals
         # Equal weights give 1, which rounding may miss from below.
-        return max(float(self.n * (self.weights**2).sum() / self.weights.sum() ** 2), 1.0)
+        return max(float(self.n * (totals**2).sum() / totals.sum() ** 2), 1.0)
 
     @property
     def unit_share(self) -> float:
-        """The share of labels that vary independently where weights let some count more; 1 without weights.
+        """The share of labels that vary independently where some count more, or are of one text; 1 elsewhere.
 
-        It is (sum w^2)^2 / (n sum w^4): a variance of weighted labels is known as well as that of so many.
+        It is (sum w^2)^2 / (n sum w^4) of the texts' weights: the labels' variance is known as well as that of so many.
         """
-        if self.weights is None or not self.weights.any():
-            return 1.0
-        squares = (self.weights / self.weights.max()) ** 2
+        squares = (self._totals / self._totals.max()) ** 2
         return min(float(squares.sum() ** 2 / (self.n * (squares**2).sum())), 1.0)
+
+    @property
+    def _totals(self) -> Floats:
+        """The weight of each labelled text, of all its labels together."""
+        weights = np.ones(self.n) if self.weights is None or not self.weights.any() else self.weights
+        return weights if self.clusters is None else np.bincount(self.clusters, weights).astype(float)
 
     @cached_property
     def key(self) -> str:
@@ -175,6 +187,11 @@ def _remarks(parts: Parts) -> tuple[str, ...]:
         done.append(f"{parts.pool.name} is the whole collection: the labelled rows were taken out of the pool.")
     elif parts.in_pool_too:
         done.append(f"{count_of(parts.in_pool_too, 'labelled text')} found in the pool again.")
+    if repeated := len(parts.labelled_texts) - len(set(parts.labelled_texts)):
+        done.append(
+            f"{parts.labels.name}: {count_of(repeated, 'label')} of a text that has another one; the labels of a text "
+            "stay together, and the interval takes them for drawn together."
+        )
     files = (parts.labels,) if parts.pool is None else (parts.labels, parts.pool)
     return (*(f"{table.name}: {remark}" for table in files for remark in table.remarks), *done)
 

@@ -10,6 +10,8 @@ model that it trained. And what the pilot chose (the strategy, the number of fol
 residuals scatter, while the estimate errs by their mean: changing the sign of all residuals changes the second and not
 the first, so where they scatter evenly about their mean the choice tells nothing of the error. The interval is measured
 after the choice, from all labels. How often it covers is measured in benchmarks/allocation_regret.py.
+
+Labels of one text stay together: what has trained on a text says nothing of how well others are predicted.
 """
 
 from __future__ import annotations
@@ -35,27 +37,33 @@ class Sealing:
     Attributes:
         order: All labelled rows in random order, shape (n,); the pilot takes the first, a split the first s.
         pilot_size: How many of them the pilot has opened.
+        clusters: Codes of the rows by their texts, shape (n,), where some text has several labels; those of a text
+            follow each other in the order.
     """
 
     order: Rows
     pilot_size: int
+    clusters: Rows | None = None
 
     @classmethod
-    def of(cls, key: str, n: int, seed: int) -> Sealing:
+    def of(cls, key: str, n: int, seed: int, clusters: Rows | None = None) -> Sealing:
         """Return the sealing of a data set by its key, opened for the first step."""
-        return cls(generator(key, seed).permutation(n), fewest_to_finetune(n))
+        order = generator(key, seed).permutation(n)
+        if clusters is not None:
+            order = order[np.argsort(_by_appearance(clusters[order]), kind="stable")]
+        return cls(order, n, clusters).opened(fewest_to_finetune(n))
 
     def steps(self) -> list[int]:
         """Return how many labels the pilot has opened after this step and each further one: twice as many, to half."""
         further, size = [], len(self.order) // 2
         while size > self.pilot_size:
-            further.append(size)
+            further.append(self._whole(size))
             size //= 2
-        return [self.pilot_size, *further[::-1]]
+        return [self.pilot_size, *dict.fromkeys(further[::-1])]
 
     def opened(self, count: int) -> Sealing:
-        """Return the sealing once the pilot has opened `count` labels."""
-        return replace(self, pilot_size=count)
+        """Return the sealing once the pilot has opened `count` labels, and what else their last text has."""
+        return replace(self, pilot_size=self._whole(count))
 
     @property
     def pilot(self) -> Rows:
@@ -63,7 +71,8 @@ class Sealing:
         return self.order[: self.pilot_size]
 
     def split(self, s: int) -> tuple[Rows, Rows]:
-        """Return the rows that fine-tune and the rows that rectify."""
+        """Return the rows that fine-tune, s and what else their last text has, and the rows that rectify."""
+        s = self._whole(s)
         return np.sort(self.order[:s]), np.sort(self.order[s:])
 
     def trials(self, seeds: int, classes: Rows | None = None) -> list[tuple[int, Rows, Rows]]:
@@ -75,18 +84,37 @@ class Sealing:
         step are among those of the next. Each hold-out has its part of every class, as far as there are enough of it.
         """
         pilot = self.pilot if classes is None else self.pilot[np.argsort(classes[self.pilot], kind="stable")]
-        parts = max(min(seeds, len(pilot) // _FEWEST_HELD_OUT), 2)
+        texts = np.arange(len(pilot)) if self.clusters is None else _by_appearance(self.clusters[pilot])
+        parts = max(min(seeds, (texts.max() + 1) // _FEWEST_HELD_OUT), 2)
         trials = []
         for seed in range(min(seeds, parts)):
-            holdout = pilot[seed::parts]
+            holdout = pilot[texts % parts == seed]
             rest = np.setdiff1d(pilot, holdout, assume_unique=True)
             rest = np.random.default_rng([seed, len(pilot)]).permutation(rest)
             trials += [(seed, rest[:size], holdout) for size in _sizes(len(pilot), parts)]
         return sorted(trials, key=lambda trial: (len(trial[1]), trial[0]))
 
     def folds(self, count: int) -> list[Rows]:
-        """Return K folds of all labels, their sizes within one of each other."""
-        return [np.sort(part) for part in np.array_split(self.order, count)]
+        """Return K folds of all labels, their sizes within one of each other; fewer where texts are."""
+        ends = np.cumsum([len(part) for part in np.array_split(self.order, count)])
+        cuts = dict.fromkeys(self._whole(int(end)) for end in ends[:-1])
+        return [np.sort(part) for part in np.split(self.order, list(cuts)) if len(part)]
+
+    def _whole(self, count: int) -> int:
+        """Return where to cut the order so that no text is parted: at `count`, or at the nearest place above, or below
+        where there is none."""
+        if self.clusters is None or not 0 < count < len(self.order):
+            return count
+        codes = self.clusters[self.order]
+        cuts = np.flatnonzero(codes[1:] != codes[:-1]) + 1
+        above = cuts[cuts >= count]
+        return int(above[0] if above.size else cuts[-1])
+
+
+def _by_appearance(codes: Rows) -> Rows:
+    """Number codes from zero in the order in which they first appear."""
+    _, first, places = np.unique(codes, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[places])
 
 
 def fewest_to_finetune(n: int) -> int:

@@ -107,7 +107,7 @@ def _labels_only(
     rest = PoolSummary(
         pool_rows(scores.pool), float(pool_rows(scores.pool)), np.zeros(d), 0.0, np.zeros(d), np.zeros(d)
     )
-    return labels_answer([moments(Sample(y, y, rest, weights, finite=layout.finite))], shares)
+    return labels_answer([moments(Sample(y, y, rest, weights, layout.every_cluster, finite=layout.finite))], shares)
 
 
 def _trained(scores: Scores, layout: Layout, question: Question) -> Trained | None:

@@ -90,6 +90,10 @@ def rectify_dataset(
             options["pool_weights"] = data.pool_weights
         if trained is not None:
             options["trained_weights"] = data.weights[trained]
+    if data.clusters is not None:
+        options["clusters"] = data.clusters[rows]
+        if trained is not None:
+            options["trained_clusters"] = data.clusters[trained]
     if estimand == "shares":
         names = np.asarray(data.classes)[data.y]
         options["trained"] = None if trained is None else names[trained]

@@ -89,15 +89,14 @@ def answer_groups(table: GroupTable, question: Question, multiplicity: Multiplic
 
 
 def _group(table: GroupTable, k: int, question: Question, shares: bool, spread: float) -> Group:
-    name, layout = table.names[k], table.layout
-    here = table.codes == k
+    name, here = table.names[k], table.codes == k
     sample = _sample(table, k, here)
     part, notes = moments(sample), []
     if not shares and float(part.var_y[0]) <= 0:
         part = replace(part, var_y=np.array([spread / part.units]))
         notes.append(BORROWED.format(name=name))
     trained = table.trained_marks == name
-    joined = _joined(sample, table.trained[trained], table.trained_weights[trained], layout)
+    joined = _joined(table, sample, here, trained)
     alone = labels_answer([part if joined is None else moments(joined)], shares)
     own_notes = tuple(notes) if joined is None else ()
     if sample.pool.count < 2 and not (sample.finite and sample.pool.count):
@@ -126,14 +125,17 @@ def _sample(table: GroupTable, k: int, here: NDArray[np.bool_]) -> Sample:
     )
 
 
-def _joined(sample: Sample, trained: Floats, weights: Floats, layout: Layout) -> Sample | None:
+def _joined(table: GroupTable, sample: Sample, here: NDArray[np.bool_], trained: NDArray[np.bool_]) -> Sample | None:
     """All labels of a group, those that trained the predictor too."""
-    if not len(trained):
+    if not trained.any():
         return None
-    y = np.concatenate([sample.y, trained[:, None]])
-    own = None if layout.weights is None or sample.weights is None else np.concatenate([sample.weights, weights])
+    layout = table.layout
+    y = np.concatenate([sample.y, table.trained[trained, None]])
+    weights = None if sample.weights is None else np.concatenate([sample.weights, table.trained_weights[trained]])
+    clusters = layout.every_cluster
+    clusters = None if clusters is None else clusters[np.concatenate([here, trained])]
     rest = PoolSummary(sample.pool.count, sample.pool.weight, np.zeros(1), 0.0, np.zeros(1), np.zeros(1))
-    return Sample(y, y, rest, own, finite=sample.finite)
+    return Sample(y, y, rest, weights, clusters, finite=sample.finite)
 
 
 def _exact(sample: Sample, trained: Floats, weights: Floats) -> Trained | None:

@@ -30,6 +30,7 @@ def rectified_groups(
     trained: object | None = None,
     trained_groups: object | None = None,
     trained_weights: object | None = None,
+    trained_clusters: object | None = None,
     alternative: Alternative = "two-sided",
     null: float = 0.0,
     calibrate: Calibration | None = None,
@@ -62,7 +63,10 @@ def rectified_groups(
     labels = faults.numbers("y", y, least=2)
     own = faults.numbers("predictions", predictions, length=len(labels))
     pool = np.asarray(read_pool(faults, pool_predictions, 1, question.finite_population))
-    design = Design(weights, pool_weights, clusters=clusters, trained=trained, trained_weights=trained_weights)
+    design = Design(
+        weights, pool_weights, clusters=clusters, trained=trained, trained_weights=trained_weights,
+        trained_clusters=trained_clusters,
+    )  # fmt: skip
     layout = read_layout(faults, design, len(labels), pool, question.finite_population)
     marks = _marks(faults, "groups", groups, len(labels), "y")
     pool_marks = _marks(faults, "pool_groups", pool_groups, len(pool), "pool_predictions")

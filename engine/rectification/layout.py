@@ -19,7 +19,7 @@ class Design:
 
     weights, pool_weights: how much a row counts. strata, pool_strata: names of strata drawn separately.
     clusters, pool_clusters: names of clusters drawn whole. probabilities: known chance of each label's being drawn
-    from all rows. trained, trained_weights: labels that trained the predictor.
+    from all rows. trained, trained_weights, trained_clusters: labels that trained the predictor.
     """
 
     weights: object | None = None
@@ -31,11 +31,12 @@ class Design:
     probabilities: object | None = None
     trained: object | None = None
     trained_weights: object | None = None
+    trained_clusters: object | None = None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The design after checking: weights as floats, names as codes."""
+    """The design after checking: weights as floats, names as codes, those of trained labels' clusters (s,) too."""
 
     finite: bool
     weights: Floats | None = None
@@ -46,6 +47,14 @@ class Layout:
     clusters: Codes | None = None
     pool_clusters: Codes | None = None
     chosen: Floats | None = None
+    trained_clusters: Codes | None = None
+
+    @property
+    def every_cluster(self) -> Codes | None:
+        """Clusters of the labels that rectify and of those that trained, (n + s,)."""
+        if self.clusters is None or self.trained_clusters is None:
+            return self.clusters
+        return np.concatenate([self.clusters, self.trained_clusters])
 
     def samples(self, y: Floats, f: Floats, pool: Pool) -> list[Sample]:
         """Scores (n, d), (n, d) and (m, d) or a summary, as one sample per stratum."""
@@ -102,14 +111,18 @@ def read_layout(faults: Faults, design: Design, n: int, pool: Pool, finite: bool
     if isinstance(pool, PoolSummary):
         _refuse(faults, design, ("pool_weights", "pool_strata", "pool_clusters"), "a PoolSummary, which has no rows")
     strata, pool_strata, names = _strata(faults, design, n, m)
-    clusters, pool_clusters = _clusters(faults, design, n, m)
+    clusters, pool_clusters, trained_clusters = _clusters(faults, design, n, m)
     if design.trained is not None:
-        _refuse(faults, design, ("strata", "clusters", "pool_clusters", "probabilities"), "trained labels")
+        _refuse(faults, design, ("strata", "pool_clusters", "probabilities"), "trained labels")
+        if (design.trained_clusters is None) != (design.clusters is None):
+            faults.add("trained labels and y need clusters alike: give both clusters and trained_clusters, or neither.")
         if (design.trained_weights is None) != (design.weights is None):
             faults.add("trained labels and y need weights alike: give both weights and trained_weights, or neither.")
     if strata is not None and pool_clusters is not None:
         faults.add("pool_clusters cannot be combined with strata: leave one of them out.")
-    layout = Layout(finite, weights, pool_weights, strata, pool_strata, names, clusters, pool_clusters, chosen)
+    layout = Layout(
+        finite, weights, pool_weights, strata, pool_strata, names, clusters, pool_clusters, chosen, trained_clusters
+    )
     _check_strata(faults, layout)
     if clusters is not None and strata is None and scarce(layout, np.ones(n, dtype=bool)):
         faults.add("clusters names a single cluster; at least 2 are needed.")
@@ -182,17 +195,25 @@ def _strata(faults: Faults, design: Design, n: int, m: int) -> tuple[Codes | Non
     return codes_of(own, there)
 
 
-def _clusters(faults: Faults, design: Design, n: int, m: int) -> tuple[Codes | None, Codes | None]:
+def _clusters(faults: Faults, design: Design, n: int, m: int) -> tuple[Codes | None, Codes | None, Codes | None]:
+    """Codes of the clusters of labels, pool rows and labels that trained."""
     own = faults.marks("clusters", design.clusters, n, "y")
     there = faults.marks("pool_clusters", design.pool_clusters, m, "pool_predictions")
+    trained = None
+    if design.trained is not None:
+        length = np.size(np.asarray(design.trained, dtype=object))
+        trained = faults.marks("trained_clusters", design.trained_clusters, length, "trained")
     if there is not None and own is None:
         faults.add("pool_clusters needs clusters: give the labels' clusters too.")
     if own is None or faults.sentences:
-        return None, None
+        return None, None, None
+    if trained is not None:
+        codes = np.asarray(pd.factorize(np.concatenate([own, trained]))[0], dtype=np.int64)
+        return codes[:n], None, codes[n:]
     if there is None:
-        return np.asarray(pd.factorize(own)[0], dtype=np.int64), None
+        return np.asarray(pd.factorize(own)[0], dtype=np.int64), None, None
     codes, pool_codes, _ = codes_of(own, there, ordered=False)
-    return codes, pool_codes
+    return codes, pool_codes, None
 
 
 def codes_of(

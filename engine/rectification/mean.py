@@ -26,6 +26,7 @@ def rectified_mean(
     finite_population: bool = False,
     trained: object | None = None,
     trained_weights: object | None = None,
+    trained_clusters: object | None = None,
     pool_clusters: object | None = None,
     probabilities: object | None = None,
     alternative: Alternative = "two-sided",
@@ -52,6 +53,7 @@ def rectified_mean(
         trained: labels of rows that trained the predictor, drawn at random from the same population, none of
             them in y. They count for labels_only, and exactly where the population is finite.
         trained_weights: their weights, needed where weights are given.
+        trained_clusters: names of their clusters, needed where clusters are given; no cluster should be in both.
         probabilities: known chance, above 0 and up to 1, with which each label was drawn from all rows.
         alternative: "larger" or "smaller" gives a one-sided interval.
         null: value whose p-value is wanted.
@@ -66,8 +68,9 @@ def rectified_mean(
     labels = faults.numbers("y", y, least=2)
     own = faults.numbers("predictions", predictions, length=len(labels))
     design = Design(
-        weights, pool_weights, strata, pool_strata, clusters, pool_clusters, probabilities, trained, trained_weights
-    )
+        weights, pool_weights, strata, pool_strata, clusters, pool_clusters, probabilities, trained, trained_weights,
+        trained_clusters,
+    )  # fmt: skip
     rows = calibrate is not None or any(
         part is not None for part in (weights, pool_weights, pool_strata, pool_clusters)
     )

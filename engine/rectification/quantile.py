@@ -68,6 +68,7 @@ def rectified_quantile(
     clusters: object | None = None,
     finite_population: bool = False,
     trained: object | None = None,
+    trained_clusters: object | None = None,
     pool_clusters: object | None = None,
     probabilities: object | None = None,
     alternative: Alternative = "two-sided",
@@ -103,6 +104,7 @@ def rectified_quantile(
         pool_clusters,
         probabilities,
         extra if len(extra) else None,
+        trained_clusters=trained_clusters,
     )
     layout = read_layout(faults, design, len(labels), pool, question.finite_population)
     faults.raise_any()
@@ -142,7 +144,8 @@ def _answer(rows: Rows, question: Question, q: float) -> Estimate:
 
 def _labels_only(rows: Rows, question: Question, q: float) -> tuple[Estimate, float]:
     """The answer of all the labels, and the quantile of those that rectify."""
-    every = replace(rows, y=np.concatenate([rows.y, rows.trained]), f=np.concatenate([rows.f, rows.trained]))
+    y, f = (np.concatenate([part, rows.trained]) for part in (rows.y, rows.f))
+    every = replace(rows, y=y, f=f, layout=replace(rows.layout, clusters=rows.layout.every_cluster))
     samples = every.samples(float(np.median(every.y)))
     curve = rectified_curve(every.y, every.f, every.ordered, every.layout, samples, np.zeros(len(samples)))
     answer = labels_answer(every.moments(curve.crossing(q)), shares=True)

@@ -34,6 +34,7 @@ def rectified_shares(
     classes: Sequence[object] | None = None,
     trained: object | None = None,
     trained_weights: object | None = None,
+    trained_clusters: object | None = None,
     pool_clusters: object | None = None,
     probabilities: object | None = None,
     alternative: Alternative = "two-sided",
@@ -78,8 +79,9 @@ def rectified_shares(
     if pool_rows(pool) < 2 and not question.finite_population:
         faults.add("pool_predictions has 1 row; at least 2 are needed.")
     design = Design(
-        weights, pool_weights, strata, pool_strata, clusters, pool_clusters, probabilities, more, trained_weights
-    )
+        weights, pool_weights, strata, pool_strata, clusters, pool_clusters, probabilities, more, trained_weights,
+        trained_clusters,
+    )  # fmt: skip
     layout = read_layout(faults, design, len(labels), pool, question.finite_population)
     extra = None if more is None else _indicators(faults, "trained", more, names)
     extra_weights = None if extra is None else faults.weights("trained_weights", trained_weights, len(extra), "trained")

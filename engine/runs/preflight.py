@@ -158,7 +158,8 @@ def _seconds(dataset: Dataset, settings: RunSettings) -> float:
     if settings.strategy in UNTRAINED:
         return SECONDS_TO_PREDICT * (dataset.n + dataset.m) if _asks(dataset, settings) else 0.0
     embedding = SECONDS_TO_PREDICT * (dataset.n + dataset.m if settings.learner == "probe" else dataset.n)
-    pace, sealing = SECONDS_TO_FIT[settings.learner], Sealing.of(dataset.key, dataset.n, settings.seed)
+    sealing = Sealing.of(dataset.key, dataset.n, settings.seed, dataset.clusters)
+    pace = SECONDS_TO_FIT[settings.learner]
     return embedding + pace * pilot_work(settings, sealing) + strategy_seconds(settings, dataset, pace)
 
 

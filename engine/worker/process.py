@@ -115,7 +115,7 @@ def execute(run_id: str) -> int:
         _await_turn(store, run_id, report, worked)
         study = store.study(run.study_id)
         dataset = _dataset(run, study)
-        sealing = Sealing.of(dataset.key, dataset.n, run.settings.seed)
+        sealing = Sealing.of(dataset.key, dataset.n, run.settings.seed, dataset.clusters)
         if run.kind == "calibration":
             sealing = replace(sealing, pilot_size=min(dataset.n, COSLOW_LABELS))
         elif not dataset.m:  # nothing is to be rectified, so nothing is sealed

@@ -242,3 +242,13 @@ def test_the_design_effect_is_that_of_kish() -> None:
     assert data.design_effect == pytest.approx(1 + (weights.std() / weights.mean()) ** 2)
     assert data.unit_share == pytest.approx((weights**2).sum() ** 2 / (weights**4).sum() / 60)
     assert prepare(labels(), pool(), ROLES).design_effect == prepare(labels(), pool(), ROLES).unit_share == 1
+
+
+def test_labels_of_one_text_count_as_one() -> None:
+    twice = Table(pd.concat([labels(30).frame] * 2, ignore_index=True), "labels.csv")
+    data = prepare(twice, pool(), ROLES)
+    assert data.clusters is not None
+    np.testing.assert_array_equal(data.clusters[:30], data.clusters[30:])
+    assert (data.design_effect, data.unit_share) == (2.0, 0.5)
+    assert any("30 labels of a text that has another one" in remark for remark in data.remarks)
+    assert prepare(labels(), pool(), ROLES).clusters is None

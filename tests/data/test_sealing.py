@@ -40,6 +40,42 @@ def test_no_trial_scores_a_label_that_it_trained_on_or_that_is_sealed(n, seeds):
         assert set(train) | set(holdout) <= pilot
 
 
+@given(texts=st.integers(12, 300), seed=st.integers(0, 5), count=st.integers(2, 20))
+def test_labels_of_one_text_stay_together(texts, seed, count):
+    clusters = np.random.default_rng(seed).integers(0, texts, 2 * texts)
+    sealing = Sealing.of(KEY, len(clusters), seed, clusters)
+
+    def apart(*parts):
+        return not any(set(clusters[a]) & set(clusters[b]) for a, b in pairwise(parts))
+
+    assert sorted(sealing.order) == list(range(len(clusters)))
+    for opened in sealing.steps():
+        step = sealing.opened(opened)
+        assert step.pilot_size == len(step.pilot) == opened
+        assert apart(step.pilot, np.setdiff1d(sealing.order, step.pilot))
+        for _, train, holdout in step.trials(5):
+            assert len(train)
+            assert len(holdout)
+            assert apart(train, holdout)
+    for s in (sealing.pilot_size, len(clusters) - 10):
+        train, rectify = sealing.split(s)
+        assert apart(train, rectify)
+        assert set(sealing.pilot) <= set(train)
+    folds = sealing.folds(count)
+    assert 2 <= len(folds) <= count
+    assert sorted(np.concatenate(folds)) == list(range(len(clusters)))
+    assert all(apart(fold, np.setdiff1d(sealing.order, fold)) for fold in folds)
+
+
+def test_texts_with_one_label_each_are_sealed_as_if_nothing_were_said_of_them():
+    one, other = Sealing.of(KEY, 100, 0), Sealing.of(KEY, 100, 0, np.random.default_rng(0).permutation(100))
+    np.testing.assert_array_equal(one.order, other.order)
+    assert one.steps() == other.steps()
+    for (_, *rows), (_, *again) in zip(one.trials(5), other.trials(5), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(rows, again, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(one.folds(7), other.folds(7), strict=True))
+
+
 @pytest.mark.parametrize(("seeds", "expected"), [(5, {20, 40}), (4, {18, 37})])
 def test_each_seed_keeps_its_holdout_and_adds_labels_in_its_own_order(seeds, expected):
     trials = Sealing.of(KEY, 400, 0).trials(seeds)

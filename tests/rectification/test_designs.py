@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.errors import ArgumentError
-from engine.rectification import PoolSummary, rectified_mean
+from engine.rectification import PoolSummary, rectified_groups, rectified_mean
 
 
 @pytest.fixture
@@ -24,7 +24,11 @@ def test_weights_enter_through_hajek_residuals(rows):
     part = w / w.sum()
     own = sum(part[i] ** 2 * e[i] ** 2 / (1 - part[i]) for i in range(len(y)))
     g = pool - (v @ pool) / v.sum()
-    other = len(pool) / (len(pool) - 1) * sum((v[j] * g[j] / v.sum()) ** 2 for j in range(len(pool)))
+    alone = len(pool) / (len(pool) - 1) * sum((v[j] * g[j] / v.sum()) ** 2 for j in range(len(pool)))
+    # Labels and pool are drawn alike, so both tell how predictions vary, each by as many rows as its weights leave.
+    units, rows_worth, squares = (w**2).sum() ** 2 / (w**4).sum(), v.sum() ** 2 / (v**2).sum(), (v**2).sum()
+    among = w @ (f - w @ f / w.sum()) ** 2 / w.sum() * units / (units - 1) * squares / v.sum() ** 2
+    other = ((rows_worth - 1) * alone + (units - 1) * among) / (rows_worth + units - 2)
     assert got.estimate == pytest.approx(mean, rel=1e-12)
     assert got.standard_error == pytest.approx(np.sqrt(own + other), rel=1e-9)
 
@@ -100,7 +104,8 @@ def test_clusters_enter_by_their_totals(rows):
     got = rectified_mean(y, f, pool, clusters=code, power_tuning=False)
     e = (y - f) - (y - f).mean()
     totals = [sum(e[i] for i in range(len(y)) if code[i] == c) / len(y) for c in range(12)]
-    variance = 12 / 11 * sum(t**2 for t in totals) + pool.var(ddof=1) / len(pool)
+    m = len(pool)
+    variance = 12 / 11 * sum(t**2 for t in totals) + (m * pool.var() + 12 * f.var()) / (m - 1 + 11) / m
     assert got.standard_error == pytest.approx(np.sqrt(variance), rel=1e-9)
     assert got.degrees_of_freedom == pytest.approx(11)
 
@@ -182,3 +187,44 @@ def test_summaries_merge_exactly(rows):
         assert np.allclose(getattr(joined, field), getattr(whole, field), rtol=1e-10, atol=1e-10)
     with pytest.raises(ArgumentError):
         PoolSummary.from_batches([])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("trains", [False, True])
+def test_rows_given_twice_tell_nothing_new_where_they_are_clusters(rows, weighted, trains):
+    y, f, pool, w, v = rows
+    known = slice(0, 12) if trains else slice(0, 0)
+
+    def options(times):
+        each = {"clusters": np.repeat(np.arange(12 * trains, 48), times)}
+        if trains:
+            each |= {"trained": np.repeat(y[known], times), "trained_clusters": np.repeat(np.arange(12), times)}
+        if weighted:
+            each |= {"weights": np.repeat(w[12 * trains :], times), "pool_weights": v}
+            each |= {"trained_weights": np.repeat(w[known], times)} if trains else {}
+        return each
+
+    rest = slice(12 * trains, 48)
+    names, there = np.array(["a", "b"])[np.arange(48) % 2], np.array(["a", "b"])[np.arange(300) % 2]
+    answers = []
+    for times in (1, 2):
+        own = np.repeat(y[rest], times), np.repeat(f[rest], times)
+        groups = {"groups": np.repeat(names[rest], times), "pool_groups": there}
+        groups |= {"trained_groups": np.repeat(names[known], times)} if trains else {}
+        answers.append(
+            [rectified_mean(*own, pool, **options(times)), rectified_groups(*own, pool, **groups, **options(times))]
+        )
+    for once, twice in zip(*answers, strict=True):
+        for one, other in ((once, twice), (once.labels_only, twice.labels_only)):
+            np.testing.assert_allclose(
+                np.stack([other.estimate, other.ci_low, other.ci_high]),
+                np.stack([one.estimate, one.ci_low, one.ci_high]), rtol=1e-9,
+            )  # fmt: skip
+
+
+def test_clusters_of_labels_that_trained_go_with_those_that_rectify(rows):
+    y, f, pool, _, _ = rows
+    with pytest.raises(ArgumentError, match="give both clusters and trained_clusters, or neither"):
+        rectified_mean(y[12:], f[12:], pool, clusters=np.arange(36), trained=y[:12])
+    with pytest.raises(ArgumentError, match="trained_clusters"):
+        rectified_mean(y[12:], f[12:], pool, clusters=np.arange(36), trained=y[:12], trained_clusters=np.arange(11))

@@ -21,13 +21,17 @@ def made_with(run: engine.Run) -> dict[str, Any]:
 
 
 def pilots(store: engine.Store, study: engine.Study) -> tuple[engine.Run, ...]:
-    """Return the runs with a plan, the newest first; of those whose trials are the same, the newest."""
-    found: dict[tuple[Any, ...], engine.Run] = {}
+    """Return the runs with a plan, the newest first; of those made alike the one that opened most labels.
+
+    The pilot of a run with a strategy of its own may have stopped before an earlier one that weighed all of them.
+    """
+    found: dict[tuple[Any, ...], tuple[float, engine.Run]] = {}
     for run in store.runs(study.id):
         made = tuple(made_with(run).values())
-        if made not in found and has_plan(store, run):
-            found[made] = run
-    return tuple(found.values())
+        if has_plan(store, run):
+            largest = parts.results_of(store, run).plan.law.sizes.max()
+            found[made] = max(found.get(made, (0, run)), (largest, run), key=lambda one: one[0])
+    return tuple(run for _, run in found.values())
 
 
 def name(run: engine.Run, others: Iterable[engine.Run]) -> str:

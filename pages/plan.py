@@ -113,7 +113,7 @@ def planner(run: engine.Run, study: engine.Study, stored: engine.Plan, details: 
         with st.container(horizontal=True, horizontal_alignment="right"):
             if st.button("Continue to the run", type="primary", icon=":material/arrow_forward:", icon_position="right"):
                 # Under "auto" the run would choose the folds anew.
-                kept = wished.folds is not None and plan.recommended == "cross-fit"
+                kept = not plan.folds_chosen and plan.recommended == "cross-fit"
                 go_on(run, study, plan, {"strategy": "cross-fit"} if kept else {})
 
 

@@ -83,7 +83,10 @@ def _target_words(made: Plan) -> str:
         return f"Only labelling all {needed:,} texts reaches it: then the answer is exact."
     words = f"About {needed:,} labels reach it"
     words += f", without a model {without:,}." if without is not None else "; labels alone never do."
-    return words + (" You have enough." if needed <= made.n else f" That is {needed - made.n:,} more than you have.")
+    if needed > made.n:
+        return f"{words} That is {needed - made.n:,} more than you have."
+    enough = "You have enough for that with a model, but labelling more costs less."
+    return f"{words} {enough if made.label_more else 'You have enough.'}"
 
 
 def _money_words(made: Plan, written: Written, money: float | None) -> str:

@@ -203,7 +203,7 @@ def _weigh(job: Job, law: Law, following: int | None, pace: float, zero_shot: fl
 def _folds(job: Job) -> int | None:
     """The user's number of folds; None where the plan is to choose it."""
     settings = job.settings
-    return None if settings.strategy == "auto" else min(settings.folds, job.dataset.n)
+    return min(settings.folds, job.dataset.n) if settings.strategy == "cross-fit" else None
 
 
 def _pace(job: Job, trials: pd.DataFrame) -> float:

@@ -60,6 +60,19 @@ def test_the_target_is_answered_by_the_labels_that_it_takes(population, target):
     assert (f"That is {needed - asked.n:,} more than you have." in said) == (needed > asked.n)
 
 
+def test_labels_that_cost_less_than_a_model_are_not_said_to_be_enough():
+    sizes = np.repeat([12, 25, 50], 4)
+    variances = np.minimum(1, 0.3 + 2.5 * (sizes + 10) ** -0.5) * np.exp(0.05 * np.sin(np.arange(12)))
+    holdouts = np.tile(range(4), 3)
+    law = fit_law(sizes, variances, degrees_of_freedom=np.full(12, 40), holdouts=holdouts, label_variance=1.0)
+    costs = Costs(per_label=0.5, per_thousand=6.0)
+    asked = plan(law, n=160, m=20_000, label_variance=1.0, finetune_minimum=40, costs=costs, half_width=0.151)
+    assert asked.label_more
+    assert asked.labels_needed(0.151) < 160
+    said = plan_directions(asked, written)["Target"]
+    assert said.endswith("You have enough for that with a model, but labelling more costs less.")
+
+
 def test_a_flat_region_of_one_split_is_no_range():
     low, high = made().flat_region
     assert f"Any split from {low} to {high} fine" in plan_directions(made(), written)["Flat region"]

@@ -165,6 +165,35 @@ def test_folds_that_the_user_set_are_those_of_the_run(visit: Visit, planned: eng
     assert "Taken over from the Plan page: price of a label 0.8." in words(app)
 
 
+def test_folds_of_the_run_that_planned_are_those_of_the_next(
+    visit: Visit, store: engine.Store, planned: engine.Study
+) -> None:
+    made = stored.planned(planned)
+    fixed = engine.Plan.from_dict(made["plan"]).replanned(folds=3)
+    run = store.create_run(planned.id, "run", engine.RunSettings(strategy="cross-fit", folds=3))
+    stored.save(store, run, {**made, "plan": fixed.to_dict()})
+    stored.finish(store, run)
+    app = visit("plan", study=planned.id, pilot=run.id)
+    assert "Recommended: cross-fit with 3 folds" in titles(app)
+    next(button for button in app.button if button.label == "Continue to the run").click().run()
+    assert (app.session_state["wishes"]["strategy"], app.session_state["wishes"]["folds"]) == ("cross-fit", 3)
+
+
+def test_a_pilot_that_opened_fewer_labels_replaces_none(
+    visit: Visit, store: engine.Store, planned: engine.Study
+) -> None:
+    """The pilot of a run with a strategy of its own stops where that is settled."""
+    before = words(visit("plan", study=planned.id))
+    made = stored.planned(planned)
+    trials = {name: row for name, row in made.items() if name.startswith("trial ") and row["size"] <= 50}
+    sizes, variances = zip(*((row["size"], row["variance"]) for row in trials.values()), strict=True)
+    plan = engine.plan(engine.fit_law(sizes, variances), n=400, m=1000, label_variance=1.0)
+    run = store.create_run(planned.id, "run", engine.RunSettings(strategy="split", finetune=60))
+    stored.save(store, run, {**trials, "law": plan.law.to_dict(), "plan": plan.to_dict()})
+    stored.finish(store, run)
+    assert words(visit("plan", study=planned.id)) == before
+
+
 def test_the_run_is_that_of_the_pilot(visit: Visit, store: engine.Store, started: list[str]) -> None:
     study, _ = stored.add_shares(store)
     made = {"learner": "lora", "model": "some/e5_small", "seed": 7, "objective": "cross-entropy", "keep": "end"}

@@ -127,6 +127,8 @@ def test_auto_chooses_the_folds_and_cross_fit_takes_those_asked_for(in_process, 
     assert chosen.plan.folds_chosen
     _, asked, _ = finished(in_process, study, "plan", strategy="cross-fit", folds=4)
     assert (asked.plan.folds, asked.plan.folds_chosen) == (4, False)
+    _, other, _ = finished(in_process, study, "plan", strategy="split", folds=4)
+    assert other.plan.folds_chosen
 
 
 def test_prices_reach_the_plan(in_process, quick_coslow, store):

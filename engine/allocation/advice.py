@@ -19,10 +19,17 @@ def saved_words(made: Plan) -> str:
     saved = (record.labels_alone or 0) - made.n
     if record.name == "labels-only" or saved <= 0:
         return ""
+    probably = "probably " if made.may_gain_nothing else ""
+    needed = f"abels-only would {probably}need {record.labels_alone:,} labels"
+    if made.half_width is not None and record.half_width > made.half_width:
+        # "For that" would be taken for the target.
+        needed = f"For the width that these {made.n:,} labels give by {record.name}, l{needed}"
+    else:
+        needed = f"L{needed} for that"
     if made.may_gain_nothing:
-        return f"Labels-only would probably need {record.labels_alone:,} labels for that, but this is not sure."
+        return f"{needed}, but this is not sure."
     worth = f", worth {made.costs.per_label * saved:,.2f}" if made.costs.per_label else ""
-    return f"Labels-only would need {record.labels_alone:,} labels for that: you save {saved:,}{worth}."
+    return f"{needed}: you save {saved:,}{worth}."
 
 
 def split_words(made: Plan, s: int) -> str:

@@ -139,3 +139,17 @@ def test_labels_saved_are_told_as_surely_as_they_are_known():
         f"Labels-only would probably need {best.labels_alone:,} labels for that, but this is not sure."
     )
     assert saved_words(replace(sure, recommended="labels-only")) == ""
+
+
+def test_labels_saved_are_not_told_of_a_target_that_is_out_of_reach():
+    best = made()[made().recommended]
+    missed, reached = made(half_width=best.half_width / 2), made(half_width=2 * best.half_width)
+    saved = missed[missed.recommended].labels_alone - 400
+    assert saved_words(missed) == (
+        f"For the width that these 400 labels give by {missed.recommended}, labels-only would need {400 + saved:,} "
+        f"labels: you save {saved:,}."
+    )
+    assert "labels for that" in saved_words(reached)
+    alone, best = missed["labels-only"], missed[missed.recommended]
+    unsure = replace(missed, strategies=(alone, replace(best, interval=(0.0, 2 * alone.half_width))))
+    assert saved_words(unsure).endswith(f"would probably need {400 + saved:,} labels, but this is not sure.")

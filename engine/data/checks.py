@@ -212,18 +212,21 @@ def _predictions(parts: Parts) -> Iterator[Check]:
 
 
 def _foreign_predictions(parts: Parts, name: str) -> Iterator[Check]:
-    """Predicted classes that no label has."""
+    """Predicted classes that no label has; where a file predicts no other, its predictions say nothing."""
     classes = set(as_text(parts.labels.frame[parts.roles.label].iloc[parts.labelled]))
     for table, positions in parts.used:
         column = table.frame[name].iloc[positions]
         if len(classes) == 2 and np.all((as_numbers(column) >= 0) & (as_numbers(column) <= 1)):
             continue
-        foreign = sorted(set(as_text(column)) - classes - {""})
-        if foreign:
+        predicted = set(as_text(column)) - {""}
+        if foreign := sorted(predicted - classes):
             finding = f"{table.name}, column '{name}' predicts {listed(foreign)}, which no label says."
-            yield Check(
-                "warning", finding, "Spell the predicted classes like the labels; others count as none of them."
-            )
+            spell = "Spell the predicted classes like the labels"
+            if predicted & classes:
+                yield Check("warning", finding, f"{spell}; others count as none of them.")
+            else:
+                remedy = f"{spell}, {listed(sorted(classes))}, or choose another column for the prediction, or none."
+                yield Check("error", finding, remedy)
 
 
 def _weights(parts: Parts) -> Iterator[Check]:

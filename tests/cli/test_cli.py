@@ -99,7 +99,7 @@ def test_help_says_what_holds(capsys, monkeypatch, command, said):
 
 @pytest.mark.parametrize("command", ["plan", "run", "estimate"])
 def test_a_pool_of_one_text_says_nothing_of_a_larger_population(capsys, tmp_path, command):
-    frame = pd.DataFrame({"text": [f"text {i}" for i in range(61)], "rating": 3.5, "guess": 3.0})
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(61)], "rating": 3.5, "guess": 3.5})
     frame["rating"] += np.arange(61) % 2
     frame[:60].to_csv(tmp_path / "labels.csv", index=False)
     frame[60:].drop(columns="rating").to_csv(tmp_path / "pool.csv", index=False)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.data import Check, Roles, Table, check_data
+from engine.data import Check, Roles, Table, check_data, prepare
+from engine.errors import DataError
 
 ROLES = Roles("text", "label")
 
@@ -168,7 +169,13 @@ def test_predictions_must_be_numbers_for_numbers() -> None:
 def test_predicted_classes_that_no_label_has() -> None:
     roles = Roles("text", "label", prediction="f")
     table = labels(label=["good", "bad", "so"] * 20, f="good")
-    assert "predicts 'Good', which no label says" in warnings(table, pool(f="Good"), roles)
+    assert "predicts 'Good', which no label says" in warnings(table, pool(f=["Good", "good"] * 50), roles)
+    assert errors(table, pool(f="Good"), roles) == (
+        "pool.csv, column 'f' predicts 'Good', which no label says. Spell the predicted classes like the labels, "
+        "'bad', 'good', 'so', or choose another column for the prediction, or none."
+    )
+    with pytest.raises(DataError, match="which no label says"):
+        prepare(table, pool(f="Good"), roles)
 
 
 @pytest.mark.parametrize(("value", "words"), [(-1.0, "holds '-1'"), (np.inf, "holds 'inf'"), (np.nan, "is blank")])

@@ -15,7 +15,7 @@ from engine.rectification.layout import Design, Pool, pool_rows, read_layout
 from engine.rectification.pool import PoolSummary
 
 ROUNDING = 0.02  # rows of probabilities may miss 1 by this much and are then divided by their sum
-BLANK = "{count:,} rows have no prediction; each class counts alike there."
+BLANK = "{rows} no prediction among the classes; each class counts alike there."
 
 
 def rectified_shares(
@@ -91,8 +91,9 @@ def rectified_shares(
         mapped = calibrate_scores(truth, own, pool, calibrate)
         scores = replace(scores, f=_normalised(mapped["f"]), pool=_normalised(np.asarray(mapped["pool"])))
     result = answer_scores(scores, layout, question, shares=True, names=names)
-    if blanks + more_blanks:
-        result = replace(result, notes=(*result.notes, BLANK.format(count=blanks + more_blanks)))
+    if blank := blanks + more_blanks:
+        rows = "1 row has" if blank == 1 else f"{blank:,} rows have"
+        result = replace(result, notes=(*result.notes, BLANK.format(rows=rows)))
     return result
 
 

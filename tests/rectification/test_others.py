@@ -78,9 +78,11 @@ class TestShares:
 
     def test_rows_without_a_prediction_are_noted(self):
         y, p, pool = self.draw()
-        blank = np.array(pool)
-        blank[:5] = 0
-        assert any("have no prediction" in note for note in rectified_shares(y, p, blank).notes)
+        for count, words in ((1, "1 row has"), (5, "5 rows have")):
+            blank = np.array(pool)
+            blank[:count] = 0
+            said = f"{words} no prediction among the classes; each class counts alike there."
+            assert said in rectified_shares(y, p, blank).notes
 
 
 class TestGroups:

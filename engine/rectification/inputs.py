@@ -1,6 +1,6 @@
 """The boundary: whatever a caller hands in becomes clean float arrays, or one message that names every fault."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
@@ -240,6 +240,34 @@ def _raw(values: object) -> NDArray[Any] | None:
     if array.dtype.kind in "US":
         array = np.asarray(values, dtype=object)  # numpy would turn [1, "a"] into two strings
     return array if array.ndim else None
+
+
+def booleans_as_numbers(parts: Sequence[object]) -> list[Any]:
+    """The lists of names as they came; where some hold numbers, booleans among them become 0 and 1."""
+    kinds = [_kinds(_raw(part)) for part in parts]
+    if not {"number", "boolean"} <= set().union(*kinds):
+        return list(parts)
+    return [_whole(part) if "boolean" in held else part for part, held in zip(parts, kinds, strict=True)]
+
+
+def _kinds(array: NDArray[Any] | None) -> set[str]:
+    """Which of numbers and booleans a list holds; nothing is said of tables."""
+    if array is None or array.ndim != 1 or not len(array):
+        return set()
+    types = set(map(type, array.tolist())) if array.dtype.kind == "O" else {array.dtype.type}
+    booleans = {kind for kind in types if issubclass(kind, bool | np.bool_)}
+    numbers = {kind for kind in types - booleans if issubclass(kind, int | float | np.number)}
+    return ({"boolean"} if booleans else set()) | ({"number"} if numbers else set())
+
+
+def _whole(values: object) -> NDArray[Any]:
+    array = _raw(values)
+    assert array is not None
+    if array.dtype.kind == "b":
+        return array.astype(np.int64)
+    whole = np.empty(len(array), dtype=object)
+    whole[:] = [int(value) if isinstance(value, bool | np.bool_) else value for value in array]
+    return whole
 
 
 def _word(value: object) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.rectification.answer import Scores, answer_scores
 from engine.rectification.calibration import calibrate_scores
 from engine.rectification.estimate import Estimate
-from engine.rectification.inputs import Alternative, Calibration, Codes, Faults, Floats
+from engine.rectification.inputs import Alternative, Calibration, Codes, Faults, Floats, booleans_as_numbers
 from engine.rectification.layout import Design, Pool, pool_rows, read_layout
 from engine.rectification.pool import PoolSummary
 
@@ -44,7 +44,8 @@ def rectified_shares(
     """The share of each class: rectified means of indicators with one lambda, so that they sum to 1.
 
     Takes what rectified_mean takes (`trained` holds class labels), and:
-        y: n class labels (names or whole numbers); with classes of text, whole numbers count as places in classes.
+        y: n class labels (names or whole numbers, beside which booleans are 0 and 1); with classes of text, whole
+            numbers count as places in classes.
         predictions: class probabilities, n x k (a DataFrame whose columns are named after the classes, or an array
             with columns in the order of classes, else of the sorted class names), or n class labels.
         pool_predictions: the same for the m rows of the pool, or a PoolSummary with k columns.
@@ -59,6 +60,9 @@ def rectified_shares(
     faults = Faults()
     question = faults.question(confidence, alternative, power_tuning, finite_population, null)
     faults.choice("calibrate", calibrate, (None, "linear", "isotonic"))
+    given = (y, predictions, pool_predictions, trained, classes)
+    y, predictions, pool_predictions, trained, named = booleans_as_numbers(given)
+    classes = None if classes is None else list(named)
     labels = _labels(faults, "y", y, classes)
     more = (
         None

@@ -69,6 +69,17 @@ class TestShares:
         hot = rectified_shares(y, np.eye(3)[p.argmax(1)], np.eye(3)[pool.argmax(1)])
         assert np.allclose(hard.ci_low, hot.ci_low)
 
+    @pytest.mark.parametrize("as_given", [np.asarray, list, pd.Series, lambda rows: pd.Series(rows, dtype=object)])
+    def test_booleans_beside_whole_numbers_are_those_numbers(self, as_given):
+        y, pool = np.array([0, 1] * 30), np.array([1, 0] * 100)
+        numbers = rectified_shares(y, y, pool)
+        for given in ((y, y == 1, pool == 1), (y == 1, y, pool), (y == 1, y == 1, pool), (y, y, pool == 1)):
+            got = rectified_shares(*map(as_given, given))
+            assert got.names == numbers.names == ("0", "1")
+            assert np.array_equal(got.ci_low, numbers.ci_low)
+        assert rectified_shares(y == 1, y == 1, pool == 1, trained=[]).names == ("False", "True")
+        assert rectified_shares(y == 1, y == 1, pool == 1, classes=[1, 0]).names == ("1", "0")
+
     def test_trained_labels(self):
         y, p, pool = self.draw()
         got = rectified_shares(y[:60], p[:60], pool, trained=y[60:], finite_population=True)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace as Arguments
-from dataclasses import replace
 
 from engine.cli.studies import chosen_question, chosen_roles, told
 from engine.data import Dataset, Table, guess_roles, prepare, read_parquet_start, read_table
+from engine.data.matching import ROW_NAMES, with_row_names
 from engine.errors import ArgumentError
 from engine.rectification import PoolSummary
 from engine.rectification.dataset import rectify_dataset
 from engine.runs import Question
-
-_ROW = "row of the file"
 
 
 def estimate(options: Arguments) -> None:
@@ -65,20 +63,14 @@ def _prepared(options: Arguments, labels: Table, pool: Table | None) -> tuple[Da
     prediction = options.prediction or guess_roles(labels, pool).prediction
     if prediction is None:
         raise ArgumentError("Name the column with your predictions: --prediction COLUMN.")
-    named = Arguments(**{**vars(options), "prediction": prediction, "text": options.text or _ROW})
+    named = Arguments(**{**vars(options), "prediction": prediction, "text": options.text or ROW_NAMES})
     if options.text is None:
         # Predictions can be rectified without the texts they were made for.
-        labels = _named_rows(labels, "labels")
-        pool = pool and _named_rows(pool, "labels" if _one_file(options) else "pool")
+        labels = with_row_names(labels, "labels")
+        pool = pool and with_row_names(pool, "labels" if _one_file(options) else "pool")
     data = prepare(labels, pool, chosen_roles(named, labels, pool))
     options.prediction = prediction
     return data, chosen_question(options, data)
-
-
-def _named_rows(table: Table, part: str) -> Table:
-    """The table with a name for each row in place of a text; the files' own names may be the same."""
-    names = [f"{part} row {table.row(i)}" for i in range(len(table.frame))]
-    return replace(table, frame=table.frame.assign(**{_ROW: names}))
 
 
 def _summed(options: Arguments, data: Dataset, start: Table) -> PoolSummary:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from engine.data.matching import WHOLE_SHARE, Parts, part, with_label_column
+from engine.data.matching import ROW_NAMES, WHOLE_SHARE, Parts, part, with_label_column
 from engine.data.reading import Table
 from engine.data.roles import Roles
 from engine.data.values import Ints, as_numbers, as_text, is_blank, kind_of, strays
@@ -78,7 +78,7 @@ def _columns(labels: Table, pool: Table | None, roles: Roles, needs_labels: bool
 
 
 def _no_column(table: Table, role: str, name: str) -> Check:
-    columns = [str(column) for column in table.frame]
+    columns = [str(column) for column in table.frame if column != ROW_NAMES]
     near = difflib.get_close_matches(name.casefold(), [column.casefold() for column in columns], n=1, cutoff=0.6)
     meant = next((column for column in columns if near and column.casefold() == near[0]), None)
     shown = ", ".join(f"'{column}'" for column in columns[:20]) + (", ..." if len(columns) > 20 else "")

@@ -12,6 +12,8 @@ from engine.data.values import Ints, as_text, is_blank
 
 # From this share on, labelled texts that stand in the pool again show that the pool file is the whole collection.
 WHOLE_SHARE = 0.9
+# The column that stands for the texts where the files bring none; it is no column of theirs.
+ROW_NAMES = "row of the file"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ def with_label_column(labels: Table, name: str) -> Table:
     if name in labels.frame:
         return labels
     return replace(labels, frame=labels.frame.assign(**{name: np.nan}))
+
+
+def with_row_names(table: Table, name: str) -> Table:
+    """The table with a name for each row in place of a text, which begins with that of the file's part."""
+    names = [f"{name} row {table.row(position)}" for position in range(len(table.frame))]
+    return replace(table, frame=table.frame.assign(**{ROW_NAMES: names}))
 
 
 def part(labels: Table, pool: Table | None, roles: Roles) -> Parts:

@@ -132,6 +132,14 @@ def test_estimate_needs_no_text_column(capsys, tmp_path):
     assert record["ci_low"] <= truth.mean() <= record["ci_high"]
 
 
+def test_a_column_that_is_missing_is_sought_among_those_of_the_file(capsys, tmp_path):
+    frame = pd.DataFrame({"score": np.arange(60) / 4, "llm": np.arange(60) / 3})
+    frame.to_csv(tmp_path / "labels.csv", index=False)
+    files = [tmp_path / "labels.csv", tmp_path / "labels.csv"]
+    said = fault(capsys, "estimate", *files, "--label", "score", "--prediction", "row")
+    assert "labels.csv has no column 'row' for the prediction; it has 'score', 'llm'. Name one of these" in said
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_estimate_takes_two_files_of_one_name_for_two_and_one_file_for_one(capsys, tmp_path, ending):
     rng = np.random.default_rng(2)

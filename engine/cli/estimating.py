@@ -7,8 +7,10 @@ import sys
 from argparse import Namespace as Arguments
 
 from engine.cli.studies import chosen_question, chosen_roles, told
-from engine.data import Dataset, Table, guess_roles, prepare, read_parquet_start, read_table
+from engine.data import Dataset, Table, find_text, guess_roles, prepare, read_parquet_start, read_table
 from engine.data.matching import ROW_NAMES, with_row_names
+from engine.data.records import column_batches
+from engine.data.values import as_text
 from engine.errors import ArgumentError
 from engine.rectification import PoolSummary
 from engine.rectification.dataset import rectify_dataset
@@ -20,10 +22,10 @@ def estimate(options: Arguments) -> None:
     labels = read_table(options.labels)
     streamed = _may_stream(options)
     pool = _pool(options, streamed)
-    data, question = _prepared(options, labels, pool)
-    if streamed and question.estimand != "mean":
+    data, question = _prepared(options, labels, pool, streamed)
+    if streamed and (question.estimand != "mean" or _compared(options, labels, pool)):
         streamed, pool = False, _pool(options, streamed=False)
-        data, question = _prepared(options, labels, pool)
+        data, question = _prepared(options, labels, pool, streamed)
     assert data.predictions is not None
     assert data.pool_predictions is not None
     answer = rectify_dataset(
@@ -59,18 +61,36 @@ def _pool(options: Arguments, streamed: bool) -> Table | None:
     return read_parquet_start(options.pool) if streamed else read_table(options.pool)
 
 
-def _prepared(options: Arguments, labels: Table, pool: Table | None) -> tuple[Dataset, Question]:
-    prediction = options.prediction or guess_roles(labels, pool).prediction
-    if prediction is None:
+def _compared(options: Arguments, labels: Table, pool: Table | None) -> bool:
+    """Whether rows with a text of the labels file, or with none, are in the pool that is to be summed."""
+    text = _text(options, labels, pool)
+    if text is None:
+        return False
+    texts = set(as_text(labels.frame[text]))
+    sought = texts | {""}
+    return "" in texts or any(not sought.isdisjoint(as_text(cells)) for cells in column_batches(options.pool, text))
+
+
+def _prepared(options: Arguments, labels: Table, pool: Table | None, streamed: bool) -> tuple[Dataset, Question]:
+    options.prediction = options.prediction or guess_roles(labels, pool).prediction
+    if options.prediction is None:
         raise ArgumentError("Name the column with your predictions: --prediction COLUMN.")
-    named = Arguments(**{**vars(options), "prediction": prediction, "text": options.text or ROW_NAMES})
-    if options.text is None:
+    text = None if streamed else _text(options, labels, pool)
+    named = Arguments(**{**vars(options), "text": text or ROW_NAMES})
+    if text is None:
         # Predictions can be rectified without the texts they were made for.
         labels = with_row_names(labels, "labels")
         pool = pool and with_row_names(pool, "labels" if _one_file(options) else "pool")
     data = prepare(labels, pool, chosen_roles(named, labels, pool))
-    options.prediction = prediction
     return data, chosen_question(options, data)
+
+
+def _text(options: Arguments, labels: Table, pool: Table | None) -> str | None:
+    """The column of the texts, by which rows that are in both files are known; None where they have none."""
+    if options.text is not None:
+        return str(options.text)
+    label = options.label or guess_roles(labels, pool).label
+    return find_text(labels, pool, {label, options.prediction, options.weight, options.group})
 
 
 def _summed(options: Arguments, data: Dataset, start: Table) -> PoolSummary:

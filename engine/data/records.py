@@ -6,6 +6,7 @@ import itertools
 import json
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from engine.errors import DataError
 
 # A workbook that unpacks to more than this would fill the memory; such a table belongs in Parquet.
 _UNPACKED_LIMIT = 2 * 1024**3
+_BATCH_ROWS = 65_536
 
 Read = tuple[pd.DataFrame, int, list[str]]
 
@@ -94,6 +96,16 @@ def first_rows(path: Path, rows: int) -> bytes:
     out = io.BytesIO()
     pq.write_table(table, out)
     return out.getvalue()
+
+
+def column_batches(path: Path, name: str) -> "Iterator[pd.Series[Any]]":
+    """One column of a Parquet file, batch by batch, each as `read_parquet` reads it. Raises DataError."""
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[name]):
+                yield _settled_arrow(pa.chunked_array([batch.column(0)]))
+    except (pa.ArrowException, OSError, ValueError):
+        raise _unreadable(path.name) from None
 
 
 def _unreadable(name: str) -> DataError:

@@ -1,7 +1,7 @@
 """Which column is the text, which the label, and which the prediction, weight, group and identifier."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -25,6 +25,7 @@ _GROUP_NAME = re.compile(
 )
 _ID_NAME = re.compile(r"^(?:id|.*[\s_.-]id|uuid|key|index|row|column 1)$", re.I)
 _MOST_GROUPS = 50
+_TEXT_LENGTH = 20  # characters on average, from which a column may be a text whatever its name
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,32 @@ def _guess_text(labels: Table, pool: Table | None) -> str:
     shared = [name for name in strings if pool is not None and name in pool.frame]
     candidates = [str(name) for name in (shared or strings or labels.frame.columns)]
 
-    def length(name: str) -> tuple[float, bool]:
-        cells = labels.frame[name].dropna().astype(str)
-        return (float(cells.str.len().mean()) if len(cells) else 0.0), bool(_TEXT_NAME.search(name))
+    return max(candidates, key=lambda name: (_length(labels, name), bool(_TEXT_NAME.search(name))))
 
-    return max(candidates, key=length)
+
+def _length(labels: Table, name: str) -> float:
+    """The characters of a cell on average, blank ones aside."""
+    cells = labels.frame[name].dropna().astype(str)
+    return float(cells.str.len().mean()) if len(cells) else 0.0
+
+
+def find_text(labels: Table, pool: Table | None, taken: Collection[str | None]) -> str | None:
+    """The column that plainly holds the texts of every file and plays no other part; None where there is none.
+
+    It is for those who need no texts: rows of the files are told to be the same by it, so that a category or the like,
+    which many rows have in common, must not pass for a text.
+    """
+
+    def plain(name: str) -> bool:
+        column = labels.frame[name]
+        if name in taken or pd.api.types.is_numeric_dtype(column.dtype) or (pool and name not in pool.frame):
+            return False
+        told = bool(_TEXT_NAME.search(name))
+        if not told and (_ID_NAME.match(name) or _GROUP_NAME.search(name) or _length(labels, name) < _TEXT_LENGTH):
+            return False
+        return bool(column.nunique() > column.count() / 2)
+
+    return max(filter(plain, map(str, labels.frame)), key=lambda name: _length(labels, name), default=None)
 
 
 def _guess_label(labels: Table, pool: Table | None, text: str, taken: set[str | None]) -> str:

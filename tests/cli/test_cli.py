@@ -159,6 +159,25 @@ def test_estimate_takes_two_files_of_one_name_for_two_and_one_file_for_one(capsy
     assert [answer["m"] for answer in answers] == [1520, 1520, 20]
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_estimate_knows_labelled_texts_in_the_pool_though_no_column_is_named_for_them(capsys, tmp_path, ending):
+    rng = np.random.default_rng(4)
+    pool = pd.DataFrame({"note": [f"what customer {i} had to say" for i in range(600)], "llm": rng.normal(size=600)})
+    pool["shop"] = rng.choice(["the one in the east", "the one in the west"], 600)
+    labels = pool[400:480].assign(score=pool["llm"] + rng.normal(size=600))
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    sizes = {}
+    for name, frame in (("whole", pool), ("rest", pool[:400]), ("without", pool.drop(columns="note"))):
+        path = tmp_path / f"{name}.{ending}"
+        frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path)
+        files = [str(tmp_path / "labels.csv"), str(path)]
+        assert main(["estimate", *files, "--label", "score", "--prediction", "llm", "--json"]) == 0
+        told = capsys.readouterr()
+        sizes[name] = json.loads(told.out)["m"]
+        assert ("is the whole collection" in told.err) == (name == "whole")
+    assert sizes == {"whole": 520, "rest": 400, "without": 600}
+
+
 def test_estimate_tells_what_was_done_to_the_data(capsys, tmp_path):
     frame = pd.DataFrame({"score": np.arange(60) / 4, "llm": np.arange(60) / 4 + np.arange(60) % 3})
     for name, rows in (("labels.tsv", frame.assign(score=frame["score"].mask(frame.index > 50))), ("pool.tsv", frame)):

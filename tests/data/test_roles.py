@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from engine.data import Roles, Table, guess_roles
+from engine.data import Roles, Table, find_text, guess_roles
 from engine.errors import DataError
 
 TEXTS = [f"this is the long review number {number}, rather wordy" for number in range(40)]
@@ -76,3 +76,14 @@ def test_roles_travel_as_a_dictionary() -> None:
     assert Roles.from_dict({"text": "t", "label": "y", "weight": "", "unknown": 3}) == Roles("t", "y")
     with pytest.raises(DataError, match="name both"):
         Roles.from_dict({"text": "t"})
+
+
+def test_what_many_rows_have_in_common_or_names_them_is_no_text() -> None:
+    shops = ["the shop that lies in the east", "the shop that lies in the west"] * 20
+    known = {"shop": shops, "user_id": [f"{number:030d}" for number in range(40)], "remark": TEXTS, "n": range(40)}
+    labels, short = table(**known), table(**{"verdict": ["yes", "no"] * 20, "title": list("abcdefghij") * 4})
+    assert find_text(labels, None, set()) == find_text(labels, labels, {"shop", None}) == "remark"
+    assert find_text(labels, None, {"remark"}) is None
+    assert find_text(labels, short, set()) is None
+    assert find_text(short, None, set()) is None
+    assert find_text(table(title=[str(number) + "?" for number in range(40)]), None, set()) == "title"

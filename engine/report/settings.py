@@ -27,6 +27,7 @@ _SETTINGS = {
     "keep": "Kept of a long text",
     "report_to": "Losses reported to",
 }
+_SPEAKS_OF = {"these": "these texts", "larger": "all texts like these"}
 _ROLE_OPTIONS = {"text": "text", "label": "label", "prediction": "prediction", "weight": "weight", "group": "by"}
 
 
@@ -163,7 +164,7 @@ def settings_rows(study: Study, run: Run) -> list[tuple[str, str]]:
     rows.append(("Columns", ", ".join(roles)))
     question = study.question
     asked = f"{question.estimand} {question.q:g}" if question.estimand == "quantile" else question.estimand
-    rows.append(("Question", f"{asked}, {question.population} texts, {100 * question.confidence:g}%"))
+    rows.append(("Question", f"{asked}, {_SPEAKS_OF[question.population]}, {100 * question.confidence:g}%"))
     left_out = _without_meaning(study, run)
     for name, value in run.settings.to_dict().items():
         if name not in left_out and (name == "seed" or value not in (None, "", 0)):

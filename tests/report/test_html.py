@@ -366,6 +366,12 @@ def test_settings_hold_what_a_repetition_needs(store, finished):
     assert record["versions"]["python"]
 
 
+@pytest.mark.parametrize(("population", "words"), [("these", "these texts"), ("larger", "all texts like these")])
+def test_settings_say_of_which_texts_the_question_is(store, population, words):
+    run = made_run(store, made_study(store, population=population))
+    assert dict(gather(store, run.id).settings.rows)["Question"] == f"mean, {words}, 95%"
+
+
 def test_command_names_only_what_differs_from_the_defaults(store):
     study = made_study(store, confidence=0.9)
     run = made_run(store, study, settings=RunSettings(strategy="split", finetune=40, half_width=0.2, keep="end"))

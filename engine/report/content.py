@@ -24,6 +24,20 @@ _STATES = {
     RunState.INTERRUPTED: "was interrupted",
 }
 
+_ASKED = {
+    "plan": "a plan",
+    "efficiency": "the data efficiency",
+    "calibration": "a calibration",
+    "select": "texts to label",
+}
+
+# What runs are about that do not answer the question of their study.
+_QUESTIONS = {
+    "efficiency": "How far do labels carry with this model?",
+    "calibration": "What does CoS-Low tell of this model's curve?",
+    "select": "Which texts are to be labelled?",
+}
+
 _PLAN_NOTES = {
     "quantile": "The widths of this plan are those of the mean; the interval of a quantile has another width.",
     "groups": "The widths of this plan are those of one answer for all texts; each group, with fewer labels, has a "
@@ -36,7 +50,7 @@ class Content:
     """Everything a report says, as strings and grids. Made by `gather`.
 
     Attributes:
-        dataset: The data, or None where the files cannot be read any more.
+        dataset: The data, or None where the files cannot be read any more or nothing needs to be labelled yet.
         results: The numbers behind the strings, for the figures.
         key_figures: Three figures.
         subject: What is asked for, in words.
@@ -102,11 +116,11 @@ def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
     """
     run = store.run(run_id)
     study, results = store.study(run.study_id), read_results(store, run)
-    dataset, faults = _dataset(study)
+    dataset, faults = _dataset(study, run)
     estimate = results.estimate
     rows = _rows(results, dataset)
     subject = wording.subject_of(study, dataset.classes if dataset else None)
-    paragraphs, sources = method(study, run.settings, results)
+    paragraphs, sources = method(study, run, results)
     grouped = estimate if study.question.estimand == "groups" else None
     return Content(
         study=study,
@@ -114,8 +128,8 @@ def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
         results=results,
         dataset=dataset,
         subject=subject,
-        headline=(headline or "").strip() or wording.default_headline(study, subject, estimate),
-        question=study.question.sentence(study.roles, rows),
+        headline=(headline or "").strip() or wording.default_headline(study, subject, run, estimate),
+        question=_QUESTIONS.get(run.kind) or study.question.sentence(study.roles, rows),
         answer=_answer(study, subject, run, results, rows),
         key_figures=_key_figures(subject, results),
         comparison=comparison(subject, estimate) if estimate else None,
@@ -140,9 +154,11 @@ def _settings(study: Study, run: Run, results: Results) -> tuple[tuple[str, str]
     return (*asked, *(fact for fact in run_facts(results) if fact not in told))
 
 
-def _dataset(study: Study) -> tuple[Dataset | None, list[str]]:
+def _dataset(study: Study, run: Run) -> tuple[Dataset | None, list[str]]:
     try:
-        return study.dataset(), []
+        if run.kind == "select" and not study.has_labels():
+            return None, []
+        return study.dataset(needs_pool=wording.rectifies(run)), []
     except LabelwiseError as fault:
         return None, [f"The data could not be read again for this report: {fault}"]
 
@@ -156,11 +172,12 @@ def _rows(results: Results, dataset: Dataset | None) -> int:
 def _answer(study: Study, subject: wording.Subject, run: Run, results: Results, rows: int) -> str:
     if results.estimate is not None:
         return wording.answer_sentence(study, subject, results.estimate, rows)
+    if results.selection is not None:
+        return results.selection.why
     there = {"a plan": results.plan, "a pilot": results.law, "a data-efficiency curve": results.efficiency}
     found = [name for name, value in there.items() if value is not None]
     shown = f"It shows {wording.joined(found)}." if found else "Nothing has been computed yet."
-    asked = "was asked for a plan only" if run.kind == "plan" else "was asked for the data efficiency only"
-    why = "is not finished" if run.kind == "run" else asked
+    why = "is not finished" if run.kind == "run" else f"was asked for {_ASKED[run.kind]} only"
     return f"There is no estimate yet: this run {why}. {shown}"
 
 

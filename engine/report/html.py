@@ -134,7 +134,9 @@ def _plan(content: Content) -> tuple[go.Figure, str]:
 
 def _labels(content: Content) -> tuple[go.Figure, str]:
     dataset: Any = content.dataset
-    return draw.label_histogram(dataset), f"{dataset.n:,} labelled texts beside a pool of {dataset.m:,}."
+    return draw.label_histogram(
+        dataset
+    ), f"{dataset.n:,} labelled texts{f' beside a pool of {dataset.m:,}' if dataset.m else ''}."
 
 
 def _loss(content: Content) -> tuple[go.Figure, str]:

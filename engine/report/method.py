@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from engine.runs import Results, RunSettings, Study
+from engine.report.wording import rectifies
+from engine.runs import Results, Run, RunSettings, Study
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,13 @@ class _Cited:
         return f"[{self.papers.index(paper) + 1}]"
 
 
-def method(study: Study, settings: RunSettings, results: Results) -> tuple[list[str], list[Source]]:
+def method(study: Study, run: Run, results: Results) -> tuple[list[str], list[Source]]:
     """Return how the answer was found, step by step, for a reader without statistics, and what it cites.
 
     The model, where one was used, stands after the papers.
     """
-    paragraphs: list[str] = []
+    settings, chosen = run.settings, results.selection
+    paragraphs = [] if chosen is None else [chosen.why]
     cite = _Cited()
     measured = results.efficiency is not None and results.efficiency.measured
     if results.efficiency is not None and not measured:
@@ -74,6 +76,9 @@ def method(study: Study, settings: RunSettings, results: Results) -> tuple[list[
             "Plan: from the law, the width of the interval was predicted for every way to use the labels, each way "
             f"paying for the labels that it spends on training {cite(_LAW)}."
         )
+    if not rectifies(run):
+        used = results.efficiency is not None or (chosen is not None and chosen.by_confidence)
+        return paragraphs, [*cite.papers, *([_model(settings)] if used else [])]
     alone = results.estimate is not None and results.estimate.is_labels_alone
     if alone:
         paragraphs.append(

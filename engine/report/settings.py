@@ -8,7 +8,7 @@ import shlex
 from importlib import metadata
 from typing import Any
 
-from engine.report.wording import STRATEGY_WORDS
+from engine.report.wording import STRATEGY_WORDS, rectifies
 from engine.runs import Run, RunSettings, Store, StoredFile, Study, read_results
 from engine.runs.pace import UNTRAINED
 
@@ -162,9 +162,10 @@ def settings_rows(study: Study, run: Run) -> list[tuple[str, str]]:
             rows.append((name, f"{file.name}, {file.size:,} bytes, SHA-256 {file.sha256}"))
     roles = [f"{part}: {column}" for part, column in study.roles.to_dict().items() if column]
     rows.append(("Columns", ", ".join(roles)))
-    question = study.question
-    asked = f"{question.estimand} {question.q:g}" if question.estimand == "quantile" else question.estimand
-    rows.append(("Question", f"{asked}, {_SPEAKS_OF[question.population]}, {100 * question.confidence:g}%"))
+    if rectifies(run):
+        question = study.question
+        asked = f"{question.estimand} {question.q:g}" if question.estimand == "quantile" else question.estimand
+        rows.append(("Question", f"{asked}, {_SPEAKS_OF[question.population]}, {100 * question.confidence:g}%"))
     left_out = _without_meaning(study, run)
     for name, value in run.settings.to_dict().items():
         if name not in left_out and (name == "seed" or value not in (None, "", 0)):

@@ -27,7 +27,7 @@ _MOST_SETTINGS = 13
 
 
 def slides_report(store: Store, run_id: str, *, headline: str | None = None) -> bytes:
-    """Return the report of a run as a .pptx file: answer, comparison, plan, method, settings.
+    """Return the report of a run as a .pptx file: answer, comparison and plan where it has them, method, settings.
 
     Args:
         store: The open store.
@@ -41,8 +41,9 @@ def slides_report(store: Store, run_id: str, *, headline: str | None = None) -> 
     content = gather(store, run_id, headline)
     deck.slide_width, deck.slide_height = _inches(13.333), _inches(7.5)
     _answer(_slide(deck, content.headline, size=36), content)
-    _comparison(_slide(deck, content.answer_title), content)
-    _plan(_slide(deck, "The plan"), content)
+    if wording.rectifies(content.run):
+        _comparison(_slide(deck, content.answer_title), content)
+        _plan(_slide(deck, "The plan"), content)
     _method(_slide(deck, "Method"), content)
     _settings(_slide(deck, "Settings to do it again"), content)
     buffer = io.BytesIO()

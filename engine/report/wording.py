@@ -19,7 +19,7 @@ from engine.rectification.wording import (
     rounded,
     worth,
 )
-from engine.runs import Question, Study
+from engine.runs import Question, Run, Study
 
 _MOST_SHARES = 3
 STRATEGY_WORDS = {
@@ -101,6 +101,11 @@ def range_words(
     return said[0], f"{said[1]} to {said[2]}"
 
 
+def rectifies(run: Run) -> bool:
+    """Whether a run answers the question of its study or plans to; others look at labels alone, or for texts."""
+    return run.kind in ("plan", "run")
+
+
 def whole_words(question: Question, rows: int) -> str:
     """What the answer speaks of."""
     return f"these {rows:,} texts" if question.population == "these" else f"all texts like these {rows:,}"
@@ -139,10 +144,10 @@ def _extremes(subject: Subject, estimate: Estimate, whole: str) -> str:
     return f"Of {whole}, the {subject.name} is highest for {top}{lowest}."
 
 
-def default_headline(study: Study, subject: Subject, estimate: Estimate | None) -> str:
+def default_headline(study: Study, subject: Subject, run: Run, estimate: Estimate | None) -> str:
     """A headline for the user to edit."""
     if estimate is None:
-        return f"{study.name}: what to expect"
+        return f"{study.name}: what to {'label' if run.kind == 'select' else 'expect'}"
     if subject.estimand == "groups":
         return _groups_headline(subject, estimate)
     place = leading(estimate)

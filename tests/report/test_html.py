@@ -7,14 +7,17 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from made_results import HOSTILE, made_groups, made_mean, made_plan, made_quantile, made_run, made_shares, made_study
 
+from engine.data import Roles
 from engine.efficiency import efficiency, shipped
 from engine.errors import ArgumentError, RunError
 from engine.report import REPORT_FIGURES, command_line, gather, html_report, run_facts, settings_json, write_report
 from engine.report.method import method
-from engine.runs import RunSettings, read_results
+from engine.runs import Question, RunSettings, Selection, read_results
 
 
 class Page(HTMLParser):
@@ -218,7 +221,7 @@ def test_the_method_speaks_of_cross_fitting_where_it_was_done(store, made, said)
 
 
 def test_papers_are_numbered_as_the_method_cites_them(store, finished):
-    found = method(store.study(finished.study_id), finished.settings, read_results(store, finished))
+    found = method(store.study(finished.study_id), finished, read_results(store, finished))
     cited = [int(number) for number in re.findall(r"\[(\d)\]", " ".join(found[0]))]
     assert list(dict.fromkeys(cited)) == [1, 2, 3, 4]
     assert [source.text.split(",")[0] for source in found[1]][-1] == f"Model: {finished.settings.model}"
@@ -270,6 +273,38 @@ def test_a_plan_without_an_estimate_says_so(store):
     assert "There is no estimate yet: this run was asked for a plan only. It shows a plan." in text
     assert made_plan().why in text
     assert "The answer, three ways" not in text
+
+
+def test_a_report_of_labels_without_a_pool_asks_nothing_of_texts(store):
+    frame = pd.DataFrame({"text": [f"a review, number {i}" for i in range(60)], "rating": np.resize([1, 2, 3], 60)})
+    labels = store.save_file("labels.csv", frame.to_csv(index=False).encode())
+    study = store.create_study("Reviews", labels, None, Roles("text", "rating"), Question())
+    content = gather(store, made_run(store, study, "efficiency", efficiency=efficiency(0.2).to_dict()).id)
+    text = Page(html_report(store, content.run.id)).text
+    assert content.question == "How far do labels carry with this model?"
+    assert content.dataset.n == 60
+    assert not content.warnings
+    assert "60 labelled texts." in text
+    assert "How far labels carry was predicted before any training" in text
+    for word in ("these 0", "these 60", "could not be read", "Rectifying", "interval speaks", "Question", "mean"):
+        assert word not in text
+    assert [source.text for source in content.sources][1:] == [f"Model: {RunSettings().model}"]
+
+
+@pytest.mark.parametrize("labelled", [0, 30])
+def test_a_report_of_a_selection_says_how_texts_were_chosen(store, labelled):
+    frame = pd.DataFrame({"text": [f"a review, number {i}" for i in range(60)], "label": np.resize([1, 2, 3], 60)})
+    frame["label"] = frame["label"].where(frame.index < labelled)
+    pool = store.save_file("pool.csv", frame.to_csv(index=False).encode())
+    study = store.create_study("Reviews", pool, None, Roles("text", "label"), Question())
+    chosen = Selection((3,), (frame["text"][3],), (), "These 1 are a random sample of the pool.")
+    content = gather(store, made_run(store, study, "select", selection=chosen.to_dict()).id)
+    assert (content.headline, content.answer) == ("Reviews: what to label", chosen.why)
+    assert content.method == (chosen.why,)
+    assert not content.sources
+    assert not any("could not be read" in warning for warning in content.warnings)
+    assert (content.dataset is None) == (labelled == 0)
+    assert "There is no pool" not in html_report(store, content.run.id)
 
 
 def test_labels_saved_are_told_as_surely_as_they_are_known(store):

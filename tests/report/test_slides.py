@@ -3,7 +3,16 @@
 import sys
 
 import pytest
-from made_results import HOSTILE, made_groups, made_mean, made_plan, made_run, made_shares, made_study
+from made_results import (
+    HOSTILE,
+    made_efficiency,
+    made_groups,
+    made_mean,
+    made_plan,
+    made_run,
+    made_shares,
+    made_study,
+)
 
 from engine.errors import RunError
 from engine.report import write_report
@@ -90,6 +99,13 @@ def test_a_run_without_an_estimate_gives_slides_that_say_so(store, tmp_path):
     run = made_run(store, made_study(store), "plan", plan=made_plan().to_dict())
     slides = opened(write_report(store, run.id, tmp_path / "report.pptx")).slides
     assert "There is no estimate yet" in texts_of(slides[1])
+
+
+def test_slides_of_a_run_that_plans_nothing_have_no_empty_plan(store, tmp_path):
+    pytest.importorskip("pptx")
+    run = made_run(store, made_study(store), "efficiency", efficiency=made_efficiency().to_dict())
+    slides = opened(write_report(store, run.id, tmp_path / "report.pptx")).slides
+    assert [slide.shapes.title.text_frame.text for slide in slides][1:] == ["Method", "Settings to do it again"]
 
 
 def test_without_python_pptx_one_sentence_says_what_to_install(store, finished, tmp_path, monkeypatch):

@@ -90,7 +90,8 @@ def command_line(study: Study, run: Run) -> str:
     words += _options({option: getattr(study.roles, role) for role, option in _ROLE_OPTIONS.items()}, {})
     if run.kind == "efficiency":
         words += ["--model", run.settings.model]
-        return shlex.join(words + _options({"keep": run.settings.keep}, RunSettings().to_dict()))
+        asked = {name: getattr(run.settings, name) for name in ("keep", "seed")}
+        return shlex.join(words + _options(asked, RunSettings().to_dict()))
     words += _options(_question(study), {"population": "these", "confidence": 0.95})
     # What the strategy does not look at, the command line refuses.
     idle = {"finetune": "split", "folds": "cross-fit"}
@@ -107,7 +108,12 @@ def _selection(study: Study, settings: RunSettings) -> list[str]:
     words += ["--labels", study.labels_file.name] if study.pool_file else []
     words += ["--text", study.roles.text, "--label", study.roles.label]
     asked, defaults = settings.to_dict(), RunSettings().to_dict()
-    return words + _options({name: asked[name] for name in ("model", "keep", "count", "draw", "seed")}, defaults)
+    words += _options({name: asked[name] for name in ("model", "keep", "count", "draw", "seed")}, defaults)
+    if settings.answers is None:
+        return words
+    low, high, classes = settings.answers.low, settings.answers.high, settings.answers.classes
+    # As one word: a number below 0 would be taken for an option.
+    return words + (["--classes", ",".join(classes)] if classes else [f"--rating={low:g}:{high:g}"])
 
 
 def _question(study: Study) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from engine.efficiency import efficiency, shipped
 from engine.errors import ArgumentError, RunError
 from engine.report import REPORT_FIGURES, command_line, gather, html_report, run_facts, settings_json, write_report
 from engine.report.method import method
-from engine.runs import Question, RunSettings, Selection, read_results
+from engine.runs import Answers, Question, RunSettings, Selection, read_results
 
 
 class Page(HTMLParser):
@@ -414,6 +414,15 @@ def test_command_names_only_what_differs_from_the_defaults(store):
         "labelwise run labels.csv 'the pool.csv' --text 'review text' --label star_rating --confidence 0.9 "
         f"--strategy split --finetune 40 --half-width 0.2 --keep end -o run-{run.id}"
     )
+
+
+def test_commands_before_a_plan_name_all_that_they_are_given(store):
+    study = made_study(store)
+    run = made_run(store, study, "efficiency", settings=RunSettings(seed=7, keep="end"))
+    assert command_line(study, run).endswith(f"--model {RunSettings().model} --keep end --seed 7")
+    for answers, words in ((Answers(low=-1, high=5), "--rating=-1:5"), (Answers(("no", "a b")), "--classes 'no,a b'")):
+        run = made_run(store, study, "select", settings=RunSettings(count=5, answers=answers))
+        assert command_line(study, run).endswith(f"--label star_rating --count 5 {words}")
 
 
 def test_command_names_nothing_that_the_strategy_does_not_look_at(store):

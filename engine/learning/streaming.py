@@ -29,6 +29,13 @@ from engine.errors import ArgumentError, DataError
 from engine.learning.models import Progress, silent
 
 _MARK = b"labelwise"
+_READERS = {
+    ".csv": "read_csv({})",
+    ".tsv": "read_csv({}, sep='\\t')",
+    ".xlsx": "read_excel({})",
+    ".json": "read_json({})",
+    ".jsonl": "read_json({}, lines=True)",
+}
 
 
 class Keyed(Protocol):
@@ -115,6 +122,10 @@ def _reading(source: Path) -> Iterator[None]:
         if isinstance(fault, OSError) and fault.errno is not None:
             why = os.strerror(fault.errno)
             raise DataError(f"{source} cannot be read ({why}): check the name and who may read it.") from None
+        if reader := _READERS.get(source.suffix.lower()):
+            line = f"pandas.{reader.format(repr(str(source)))}.to_parquet({str(source.with_suffix('.parquet'))!r})"
+            words = f"{source.name} is no Parquet file, which a pool to be predicted must be: {line} writes one."
+            raise DataError(words) from None
         raise DataError(f"{source.name} cannot be read as Parquet: export it again.") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -248,6 +249,18 @@ def test_damage_is_the_pools_fault_wherever_it_is(tmp_path, compression, place):
         stream(Lengths(), pool)
 
 
+@pytest.mark.parametrize("ending", ["csv", "tsv", "json", "jsonl", "xlsx"])
+def test_a_pool_of_another_format_becomes_one_by_the_line_that_is_told(tmp_path, ending):
+    frame, other = pd.DataFrame({"text": [f"text, {i}" for i in range(30)]}), tmp_path / f"a pool.{ending}"
+    write = {"csv": frame.to_csv, "tsv": frame.to_csv, "json": frame.to_json, "xlsx": frame.to_excel}.get(ending)
+    options = {"csv": {"index": False}, "tsv": {"index": False, "sep": "\t"}, "xlsx": {"index": False}}.get(ending, {})
+    write(other, **options) if write else frame.to_json(other, orient="records", lines=True)
+    with pytest.raises(DataError, match=r"a pool\.\w+ is no Parquet file") as told:
+        stream(Lengths(), other)
+    eval(re.search(r"pandas\..*(?= writes one)", str(told.value))[0], {"pandas": pd})
+    assert stream(Lengths(), tmp_path / "a pool.parquet").rows == 30
+
+
 def test_faults(pool, tmp_path):
     with pytest.raises(DataError, match=r"no column 'words'; it has 'id', 'text', 'area'"):
         predict_parquet(Lengths(), pool, tmp_path / "out", text="words")
@@ -257,7 +270,7 @@ def test_faults(pool, tmp_path):
         predict_parquet(Lengths(), tmp_path / "nowhere.parquet", tmp_path / "out", text="text")
     csv = tmp_path / "pool.csv"
     csv.write_text("text\nhello\n")
-    with pytest.raises(DataError, match="cannot be read as Parquet"):
+    with pytest.raises(DataError, match=r"pool\.csv is no Parquet file"):
         predict_parquet(Lengths(), csv, tmp_path / "out", text="text")
     with pytest.raises(ArgumentError, match=r"pool\.csv cannot be written"):
         predict_parquet(Lengths(), pool, csv, text="text")

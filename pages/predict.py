@@ -45,6 +45,8 @@ def show(store: engine.Store, run: engine.Run) -> None:
         if not efficiency.calibrated:
             st.badge("Model not calibrated", color="gray", icon=":material/tune:")
     st.markdown(f"##### {parts.plain(efficiency.summary())}")
+    if usual := efficiency.usual_words():
+        st.markdown(f"{usual}; trials on the Plan page measure theirs.")
     trials = results.trials if len(results.trials) else None
     figure = engine.data_efficiency_figure(efficiency, trials)
     figure.layout.annotations = ()  # the badge above says it in the page's own type

@@ -159,6 +159,8 @@ def efficiency(options: Arguments) -> None:
         print(json.dumps({name: value for name, value in found.to_dict().items() if name != "draws"}))
     else:
         print(found.summary())
+        if usual := found.usual_words():
+            print(f"{usual}; `labelwise plan` measures theirs.")
 
 
 def _labels_study(options: Arguments, store: Store) -> Study:

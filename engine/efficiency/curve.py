@@ -42,6 +42,9 @@ class Efficiency:
         draws: Posterior draws of the score at `sizes`, shape (1024, len(sizes)); each is one training run's way up,
             with its dips.
         levels: Levels of the central intervals of the draws that are reported as 80% intervals.
+        rests_on_data: Whether anything of the user's texts and labels is behind the curve: a score, or CoS-Low where
+            that is used.
+        tasks: Number of the model's tasks on which CoS-Low was tried; 0 where it was not tried, or this is unknown.
     """
 
     auc: float
@@ -55,6 +58,8 @@ class Efficiency:
     sizes: tuple[int, ...]
     draws: Floats
     levels: Levels = field(default_factory=Levels)
+    rests_on_data: bool = True
+    tasks: int = 0
 
     @property
     def measured(self) -> bool:
@@ -108,6 +113,14 @@ class Efficiency:
         about = "" if median.startswith("over") else "about "
         return f"{source}: {about}{median} labels to 90% of what this model can reach (80% interval {band})."
 
+    def usual_words(self) -> str:
+        """Say where nothing of the user's data is behind the curve, without the full stop; else empty."""
+        if self.rests_on_data:
+            return ""
+        tasks = f"{self.tasks:,} other tasks" if self.tasks else "other tasks"
+        of = f"{tasks} with this model" if self.calibrated else f"{tasks} and other models"
+        return f"This is the usual course of {of}, into which your texts and labels do not enter"
+
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary fit for JSON."""
         return {
@@ -125,6 +138,8 @@ class Efficiency:
             "sizes": list(self.sizes),
             "draws": self.draws.round(5).tolist(),
             "levels": asdict(self.levels),
+            "rests_on_data": self.rests_on_data,
+            "tasks": self.tasks,
         }
 
     @classmethod
@@ -139,6 +154,8 @@ class Efficiency:
             sizes=tuple(values["sizes"]),
             draws=np.asarray(values["draws"], dtype=float),
             levels=Levels(**values.get("levels", {})),
+            rests_on_data=values.get("rests_on_data", True),  # a curve stored earlier does not tell
+            tasks=values.get("tasks", 0),
         )
 
 

@@ -66,8 +66,11 @@ def efficiency(
         ceiling = 1.0
     levels = calibration.recalibration.at(max(pilot, default=0))
     low, median, high = (float(q) for q in np.quantile(found, tails(levels.area)))
-    own, name = calibration.own, calibration.name
-    return Efficiency(median, (low, high), coslow, own, pilot, name, calibration.kind, ceiling, sizes, draws, levels)
+    own, name, kind = calibration.own, calibration.name, calibration.kind
+    # That no training explains no variance is known of any data.
+    told = area is not None or any(n > 0 or kind == ACCURACY for n in pilot)
+    tasks = calibration.link.tasks if calibration.link.errors else 0
+    return Efficiency(median, (low, high), coslow, own, pilot, name, kind, ceiling, sizes, draws, levels, told, tasks)
 
 
 def _predicted(calibration: Calibration, seen: Seen, law: Floats | None) -> tuple[tuple[int, ...], Floats, Floats]:

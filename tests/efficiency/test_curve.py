@@ -116,7 +116,20 @@ def test_an_efficiency_survives_json_and_is_the_same_each_time(options):
     found = efficiency(family="llama", test_size=100, **options)
     text = json.dumps(found.to_dict(), allow_nan=False)
     again = Efficiency.from_dict(json.loads(text))
-    for name in ("auc", "interval", "scores", "coslow", "calibrated", "measured", "family", "kind", "ceiling", "sizes"):
+    for name in (
+        "rests_on_data",
+        "tasks",
+        "auc",
+        "interval",
+        "scores",
+        "coslow",
+        "calibrated",
+        "measured",
+        "family",
+        "kind",
+        "ceiling",
+        "sizes",
+    ):
         assert getattr(again, name) == getattr(found, name)
     assert again.levels == found.levels
     pd.testing.assert_frame_equal(again.curve(), found.curve(), atol=1e-5)
@@ -125,10 +138,32 @@ def test_an_efficiency_survives_json_and_is_the_same_each_time(options):
     np.testing.assert_array_equal(efficiency(family="llama", test_size=100, **options).draws, found.draws)
 
 
-def test_an_efficiency_stored_without_levels_is_still_read():
+def test_an_efficiency_of_an_earlier_version_is_still_read():
     values = efficiency(0.2, family="llama").to_dict()
-    del values["levels"]
-    assert Efficiency.from_dict(values).levels == Levels(0.8, 0.8, 0.8)
+    for name in ("levels", "rests_on_data", "tasks"):
+        del values[name]
+    again = Efficiency.from_dict(values)
+    assert again.levels == Levels(0.8, 0.8, 0.8)
+    assert again.usual_words() == ""
+
+
+def test_a_curve_of_other_tasks_alone_says_so():
+    model = "sentence-transformers/all-MiniLM-L6-v2"
+    usual = [efficiency(coslow, family=model, scores={0: 0.0}) for coslow in (-0.3, 0.4)]
+    np.testing.assert_array_equal(usual[0].draws, usual[1].draws)
+    assert {(curve.rests_on_data, curve.tasks) for curve in usual} == {(False, 19)}
+    assert usual[0].usual_words() == (
+        "This is the usual course of 19 other tasks with this model, into which your texts and labels do not enter"
+    )
+    told = (
+        efficiency(0.2, family=model, scores={0: 0.0, 50: 0.2}),
+        efficiency(0.2, family="llama"),
+        efficiency(scores={0: 0.4}, family="llama"),
+        efficiency(0.2, family="explained variance", scores={0: 0.0}),
+    )
+    assert [curve.usual_words() for curve in told] == [""] * 4
+    unknown = efficiency(family="explained variance", scores={0: 0.0}).usual_words()
+    assert unknown.startswith("This is the usual course of other tasks and other models, into which")
 
 
 def test_the_summary_says_whether_anything_was_trained():

@@ -1,6 +1,7 @@
 """A store with the sample study and the results of runs that no worker had to compute."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,10 +78,10 @@ def trial_rows(variance: float, learner: str = "probe", share: float = 1.0) -> l
     return rows
 
 
-def add_efficiency(store: engine.Store, study: engine.Study) -> engine.Run:
+def add_efficiency(store: engine.Store, study: engine.Study, **options: Any) -> engine.Run:
     """Add a finished prediction."""
     run = store.create_run(study.id, "efficiency", engine.RunSettings())
-    save(store, run, {"efficiency": engine.efficiency(0.21).to_dict()})
+    save(store, run, {"efficiency": engine.efficiency(0.21, **options).to_dict()})
     return finish(store, run)
 
 

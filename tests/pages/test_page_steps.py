@@ -46,7 +46,15 @@ def test_the_prediction_is_marked_as_one(visit: Visit, store: engine.Store, star
     low_to_high = re.search(r"80% interval (.*?)\)", engine.efficiency(0.21).summary())[1]
     assert app.metric[2].delta == low_to_high
     assert f"80% interval {low_to_high}" in said
+    assert "usual course" not in said
     assert started == []
+
+
+def test_a_prediction_that_the_data_do_not_enter_says_so(visit: Visit, store: engine.Store) -> None:
+    study = stored.sample(store)
+    stored.add_efficiency(store, study, family=engine.RunSettings().model, scores={0: 0.0})
+    said = words(visit("predict", study=study.id))
+    assert "the usual course of 19 other tasks with this model, into which your texts and labels do not enter; " in said
 
 
 def test_a_run_that_trains_nothing_leaves_the_curve_where_it_was(visit: Visit, store: engine.Store) -> None:

@@ -110,13 +110,13 @@ def _losses(
         columns.append(design.rectified(splits, curves[:, :-1]))
         fits += [1] * len(splits)
         sizes += splits.tolist()
-        texts += [design.m] * len(splits)
+        texts += (design.n - splits + design.m).tolist()
         minimum += splits.tolist()
     if strategy != "split":
         columns.append(design.rectified(0, curves[:, -1:]))
         fits.append(folds)
         sizes.append(size)
-        texts.append(design.m)
+        texts.append(design.n + design.m)
         minimum.append(np.inf)
     if strategy not in ("split", "cross-fit"):
         known = [design.labels_only()]

@@ -154,7 +154,8 @@ def best_folds(law: Law, design: Design, costs: Costs) -> int:
     sizes = np.array([fold_size(design.n, int(k)) for k in folds])
     half = design.rectified(0, np.asarray(law.expected(sizes)))
     if costs.prices_compute:
-        compute = [costs.compute(int(k), int(size), design.m) for k, size in zip(folds, sizes, strict=True)]
+        texts = design.n + design.m
+        compute = [costs.compute(int(k), int(size), texts) for k, size in zip(folds, sizes, strict=True)]
         return int(folds[np.argmax(costs.per_label * design.labels_alone(half) - compute)])
     # Whatever the number of folds, each text is predicted once.
     seconds = np.array([costs.seconds(int(k), int(size), 0) for k, size in zip(folds, sizes, strict=True)])
@@ -224,7 +225,8 @@ def strategy_record(
     design: Design, costs: Costs, name: str, finetune: int, rectify: int, folds: int, half: Floats
 ) -> StrategyPlan:
     """Return a record from half-widths (value, low, high)."""
-    texts = design.m if folds else costs.asked(design) if name == "zero-shot" else 0
+    # A fitted model reads the labels that it rectifies too.
+    texts = rectify + design.m if folds else costs.asked(design) if name == "zero-shot" else 0
     return StrategyPlan(
         name=name,
         finetune=finetune,

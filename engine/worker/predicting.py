@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from engine.data.wording import count_of
 from engine.errors import LabelwiseError, RunError
 from engine.learning.files import files_of, offline_environment
 from engine.learning.models import Progress, silent
@@ -110,7 +111,7 @@ def main(run_id: str, source: str, text: str, target: str, *flags: str) -> int:
         print(json.dumps({"run": run_id, "prediction": {**record, "computed": made.computed}}))
         return 0
     without = f", {made.missing:,} of them without a text and so without a prediction" if made.missing else ""
-    print(f"The predictions of {made.rows:,} rows{without} are in {target} ({len(made.shards):,} files).")
+    print(f"The predictions of {made.rows:,} rows{without} are in {target} ({count_of(len(made.shards), 'file')}).")
     if models < every:
         print(
             f"They are the mean of {models:,} of the run's {every:,} models: it took the predictions of the others "

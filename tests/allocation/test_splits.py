@@ -191,7 +191,8 @@ def test_the_records_add_up():
     split, cross = whole["split"], whole["cross-fit"]
     assert split.finetune + split.rectify == 400
     assert (cross.finetune, cross.rectify, cross.folds) == (320, 400, 5)
-    assert cross.seconds == pytest.approx(5 * 0.5 * 320 + 40)  # the models share the pool
+    assert cross.seconds == pytest.approx(5 * 0.5 * 320 + 44)  # the models share labels and pool
+    assert split.seconds == pytest.approx(0.5 * split.finetune + 40 + split.rectify / 100)
     assert whole["labels-only"].seconds == whole["zero-shot"].seconds == 0
     assert list(whole.to_frame()["name"]) == [record.name for record in whole.strategies]
     with pytest.raises(ArgumentError, match="not in this plan"):

@@ -277,7 +277,7 @@ def test_money_without_prices_or_too_little_of_it_is_refused():
 def test_predictions_are_priced_by_the_thousand():
     one = made(folds=5, costs=Costs(per_label=1.0, per_thousand=2.0))
     assert one["cross-fit"].cost == pytest.approx(400 + 4.4 * 2)  # each text, of label or pool, by one of the models
-    assert one["split"].cost == pytest.approx(400 + 4 * 2)
+    assert one["split"].cost == pytest.approx(400 + (4 + one["split"].rectify / 1000) * 2)
     assert one["labels-only"].cost == 400
 
 

@@ -110,9 +110,8 @@ def moments(sample: Sample) -> Moments:
     if sample.pool_rows is not None and not sample.finite:
         cov, var_d = _with_pool_clusters(sample, ta, tb, sample.pool_rows)
     elif not sample.finite and sample.chosen is None:
-        var_d = var_f + _pool_variance(
-            sample, w @ (sample.f - mean_f) ** 2 / w.sum() * units / max(units - 1, 1e-9), units
-        )
+        spread = w @ (sample.f - mean_f) ** 2 / w.sum() * units / max(units - 1, 1e-9)
+        var_d = var_f + _pool_variance(sample.pool, spread, units)
     base = np.zeros_like(var_y)
     if sample.chosen is not None and not sample.finite:
         base = _weighted_variance(sample.y, w) / sample.population
@@ -143,7 +142,7 @@ def _simple_moments(sample: Sample) -> Moments:
     var_y, var_f, cov_f = (np.vecdot(p.T, q.T) * scale for p, q in ((dy, dy), (df, df), (dy, df)))
     rows = sample.pool
     model = (n * mean_f + rows.weight * rows.mean) / (n + rows.weight) if sample.finite else rows.mean
-    var_d = var_f if sample.finite else var_f + _pool_variance(sample, np.vecdot(df.T, df.T) / (n - 1), n)
+    var_d = var_f if sample.finite else var_f + _pool_variance(rows, n * var_f, n)
     base, simple = np.zeros(len(mean_y)), n / max(thin, 1e-9)
     return Moments(
         mean_y, mean_f - model, model, var_y, cov_f, var_d, var_f, cov_f, base, float(n), simple, sample.share
@@ -218,18 +217,17 @@ def _thinning(sample: Sample) -> Floats | float:
     return 1 - sample.n / sample.population if sample.finite else 1.0
 
 
-def _pool_variance(sample: Sample, spread: Floats, units: float) -> Floats:
+def _pool_variance(rows: PoolSummary, spread: Floats, units: float) -> Floats:
     """Variance of mean(f) over the pool, (d,), f varying alike in labels and pool, which are drawn alike.
 
     spread: variance of f over the labels, (d,); units: how many of them vary independently. A small pool without a row
     of a rare class would by itself say that its mean is known exactly.
     """
-    rows = sample.pool
     if not rows.weight_squares:
         return rows.variance_of_mean
-    own, others = rows.weight**2 / rows.weight_squares - 1, units - 1
-    among = spread * rows.weight_squares / rows.weight**2
-    return np.asarray((own * rows.variance_of_mean + others * among) / (own + others))
+    worth = rows.weight**2 / rows.weight_squares
+    own = (worth - 1) / max(worth + units - 2, 1e-9)
+    return np.asarray(own * rows.variance_of_mean + (1 - own) / worth * spread)
 
 
 def cluster_totals(contributions: Floats, clusters: Codes | None) -> Floats:

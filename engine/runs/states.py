@@ -107,14 +107,19 @@ class Question:
             classes: Number of classes; None for numbers.
         """
         if self.estimand == "quantile":
-            return "The plan's widths are those of the mean; the interval of a quantile has another width."
+            return (
+                "The plan's widths, and what a target takes, are those of the mean; the interval of a quantile has "
+                "another width."
+            )
         if self.estimand == "groups":
             return (
-                "The plan's widths are those of all texts together; a group, with fewer labels, has a wider interval."
+                "The plan's widths, and what a target takes, are those of all texts together; a group, with fewer "
+                "labels, has a wider interval and takes more."
             )
         if classes and classes > 2:
             return (
-                "The plan's widths are those of a share of average variance; a share near a half has a wider interval."
+                "The plan's widths, and what a target takes, are those of a share of average variance; a share near a "
+                "half has a wider interval and takes more."
             )
         return ""
 

@@ -127,7 +127,7 @@ def test_a_target_of_a_share_in_the_address_is_brought_into_bounds(
 def test_the_plan_says_of_what_its_widths_are(visit: Visit, store: engine.Store, question: dict) -> None:
     study = stored.own(store, **question)
     stored.add_plan(store, study)
-    assert "The plan's widths are those of" in words(visit("plan", study=study.id))
+    assert "The plan's widths, and what a target takes, are those of" in words(visit("plan", study=study.id))
 
 
 # ------------------------------------------------------------------------------- wishes

@@ -62,13 +62,18 @@ def _pool(options: Arguments, streamed: bool) -> Table | None:
 
 
 def _compared(options: Arguments, labels: Table, pool: Table | None) -> bool:
-    """Whether rows with a text of the labels file, or with none, are in the pool that is to be summed."""
+    """Whether the texts matter: some have several labels or none, or stand in the pool that is to be summed too."""
     text = _text(options, labels, pool)
     if text is None:
         return False
-    texts = set(as_text(labels.frame[text]))
+    column = as_text(labels.frame[text])
+    texts = set(column)
     sought = texts | {""}
-    return "" in texts or any(not sought.isdisjoint(as_text(cells)) for cells in column_batches(options.pool, text))
+    return (
+        "" in texts
+        or len(texts) < len(column)
+        or any(not sought.isdisjoint(as_text(cells)) for cells in column_batches(options.pool, text))
+    )
 
 
 def _prepared(options: Arguments, labels: Table, pool: Table | None, streamed: bool) -> tuple[Dataset, Question]:

@@ -99,7 +99,8 @@ def find_text(labels: Table, pool: Table | None, taken: Collection[str | None]) 
         told = bool(_TEXT_NAME.search(name))
         if not told and (_ID_NAME.match(name) or _GROUP_NAME.search(name) or _length(labels, name) < _TEXT_LENGTH):
             return False
-        return bool(column.nunique() > column.count() / 2)
+        # Two or three people may have labelled each text.
+        return bool(column.nunique() >= column.count() / (3 if told else 2))
 
     return max(filter(plain, map(str, labels.frame)), key=lambda name: _length(labels, name), default=None)
 

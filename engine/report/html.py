@@ -134,9 +134,8 @@ def _plan(content: Content) -> tuple[go.Figure, str]:
 
 def _labels(content: Content) -> tuple[go.Figure, str]:
     dataset: Any = content.dataset
-    return draw.label_histogram(
-        dataset
-    ), f"{dataset.n:,} labelled texts{f' beside a pool of {dataset.m:,}' if dataset.m else ''}."
+    beside = f" beside a pool of {dataset.m:,}" if dataset.m else ""
+    return draw.label_histogram(dataset), f"{dataset.n:,} labelled texts{beside}."
 
 
 def _loss(content: Content) -> tuple[go.Figure, str]:

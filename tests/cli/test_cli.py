@@ -178,6 +178,26 @@ def test_estimate_knows_labelled_texts_in_the_pool_though_no_column_is_named_for
     assert sizes == {"whole": 520, "rest": 400, "without": 600}
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_estimate_learns_nothing_from_labels_given_twice(capsys, tmp_path, ending):
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame({"text": [f"what customer {i} had to say" for i in range(600)], "llm": rng.normal(size=600)})
+    labels = frame[:80].assign(score=frame["llm"] + rng.normal(size=600))
+    pool = tmp_path / f"pool.{ending}"
+    frame[80:].to_csv(pool, index=False) if ending == "csv" else frame[80:].to_parquet(pool)
+    answers = []
+    for times in (1, 2):
+        pd.concat([labels] * times).to_csv(tmp_path / "labels.csv", index=False)
+        command = ["estimate", str(tmp_path / "labels.csv"), str(pool), "--label", "score", "--prediction", "llm"]
+        assert main([*command, "--population", "larger", "--json"]) == 0
+        told = capsys.readouterr()
+        answers.append(json.loads(told.out))
+        assert ("80 labels of a text that has another one" in told.err) == (times == 2)
+    assert [answer["n"] for answer in answers] == [80, 160]
+    for bound in ("ci_low", "ci_high"):
+        assert answers[1][bound] == pytest.approx(answers[0][bound], rel=1e-9)
+
+
 def test_estimate_tells_what_was_done_to_the_data(capsys, tmp_path):
     frame = pd.DataFrame({"score": np.arange(60) / 4, "llm": np.arange(60) / 4 + np.arange(60) % 3})
     for name, rows in (("labels.tsv", frame.assign(score=frame["score"].mask(frame.index > 50))), ("pool.tsv", frame)):

@@ -89,7 +89,11 @@ def offer(store: engine.Store, study: engine.Study, model: str) -> None:
                 st.switch_page("pages/predict.py", query_params=address)
         return
     with st.expander("Label more texts here", icon=":material/edit_note:"):
-        data = parts.dataset(study)
+        try:
+            data = parts.dataset(study)
+        except engine.DataError as error:  # the curve needs no pool, so that this is no failure of the page
+            st.info(parts.plain(str(error)))
+            return
         seen = engine.Answers.of(data)
         wishes = ask_draw(study.id, model=model)
         scale = ask_scale(seen, study.id)

@@ -45,7 +45,8 @@ def show(options: Arguments) -> None:
     print(f"Run {run.id} ({run.kind}) is {run.state}: {run.stage}, {run.progress:.0%}.")
     said = [run.error, results.selection and results.selection.why, results.plan and results.plan.why]
     if results.efficiency:
-        said.append(results.efficiency.summary())
+        usual = results.efficiency.usual_words()
+        said += [results.efficiency.summary(), usual and f"{usual}."]
     if results.estimate:
         said.append(answer_told(results.estimate, store.study(run.study_id)))
     for sentence in said:

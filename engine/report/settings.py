@@ -84,14 +84,16 @@ def command_line(study: Study, run: Run) -> str:
     """Return the command that does the run again; settings at their defaults are left out."""
     if run.kind == "select":
         return shlex.join(_selection(study, run.settings))
-    words = ["labelwise", run.kind, study.labels_file.name]
+    calibrates = run.kind == "calibration"
+    words = ["labelwise", "calibrate" if calibrates else run.kind, study.labels_file.name]
     if study.pool_file:
         words.append(study.pool_file.name)
     words += _options({option: getattr(study.roles, role) for role, option in _ROLE_OPTIONS.items()}, {})
-    if run.kind == "efficiency":
+    if calibrates or run.kind == "efficiency":
         words += ["--model", run.settings.model]
-        asked = {name: getattr(run.settings, name) for name in ("keep", "seed")}
-        return shlex.join(words + _options(asked, RunSettings().to_dict()))
+        asked = {name: getattr(run.settings, name) for name in ("keep", "seed", *(["learner"] if calibrates else []))}
+        # The other tasks that were calibrated with are not known to this one's run.
+        return shlex.join(words + _options(asked, RunSettings().to_dict())) + (" ..." if calibrates else "")
     words += _options(_question(study), {"population": "these", "confidence": 0.95})
     # What the strategy does not look at, the command line refuses.
     idle = {"finetune": "split", "folds": "cross-fit"}

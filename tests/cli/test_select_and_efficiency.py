@@ -60,8 +60,11 @@ def test_from_a_pool_without_labels_to_the_curve(capsys, pool, offline_model):
     assert main(efficiency) == 0
     said = capsys.readouterr().out
     assert "do not enter; `labelwise plan` measures theirs.\n" in said
-    study = next(study for study in open_store().studies() if study.name == "to_label")
+    store = open_store()
+    study = next(study for study in store.studies() if study.name == "to_label")
     assert study.dataset(needs_pool=False).n == 30
+    assert main(["runs", "show", store.runs(study.id)[0].id]) == 0
+    assert "do not enter.\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("asked", "told"), [([], []), (["--keep", "end"], ["--keep", "end"])])

@@ -57,6 +57,15 @@ def test_a_prediction_that_the_data_do_not_enter_says_so(visit: Visit, store: en
     assert "the usual course of 19 other tasks with this model, into which your texts and labels do not enter; " in said
 
 
+def test_a_study_without_a_pool_has_its_curve_and_no_error(visit: Visit, store: engine.Store) -> None:
+    labels = store.save_file("labels.csv", stored.SAMPLE / "labels.csv")
+    study = store.create_study("No pool", labels, None, engine.guess_roles(labels.read()), engine.Question())
+    stored.add_efficiency(store, study)
+    app = visit("predict", study=study.id)
+    assert len(app.get("plotly_chart")) == 1
+    assert [info.value for info in app.info if "There is no pool" in info.value]
+
+
 def test_a_run_that_trains_nothing_leaves_the_curve_where_it_was(visit: Visit, store: engine.Store) -> None:
     study = stored.sample(store)
     stored.add_efficiency(store, study)

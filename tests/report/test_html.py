@@ -420,6 +420,9 @@ def test_commands_before_a_plan_name_all_that_they_are_given(store):
     study = made_study(store)
     run = made_run(store, study, "efficiency", settings=RunSettings(seed=7, keep="end"))
     assert command_line(study, run).endswith(f"--model {RunSettings().model} --keep end --seed 7")
+    run = made_run(store, study, "calibration", settings=RunSettings(learner="lora"))
+    assert command_line(study, run).startswith("labelwise calibrate labels.csv ")
+    assert command_line(study, run).endswith(f"--model {RunSettings().model} --learner lora ...")
     for answers, words in ((Answers(low=-1, high=5), "--rating=-1:5"), (Answers(("no", "a b")), "--classes 'no,a b'")):
         run = made_run(store, study, "select", settings=RunSettings(count=5, answers=answers))
         assert command_line(study, run).endswith(f"--label star_rating --count 5 {words}")

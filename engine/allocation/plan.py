@@ -68,7 +68,6 @@ class Plan:
     recommended: str
     why: str
     folds_chosen: bool = False
-    label_degrees_of_freedom: float | None = None
     label_more: int | None = 0
 
     @property
@@ -144,7 +143,7 @@ class Plan:
             finetune_minimum=self.finetune_minimum,
             zero_shot_variance=self.zero_shot_variance,
             zero_shot_degrees_of_freedom=self.zero_shot_degrees_of_freedom,
-            label_degrees_of_freedom=self.label_degrees_of_freedom,
+            label_degrees_of_freedom=self.design.label_degrees_of_freedom,
             half_width=half_width,
             costs=costs or self.costs,
         )
@@ -165,8 +164,9 @@ class Plan:
         return float(half) if np.ndim(s) == 0 else half
 
     def width_interval(self, s: float | Floats, level: float = 0.8) -> tuple[Any, Any]:
-        """Return the interval of that half-width from the uncertainty of the law."""
-        ends = self.design.rectified_interval(np.asarray(s, dtype=float), *self.law.interval(s, level))
+        """Return the interval of that half-width, from the uncertainty of the law and the luck of the labels."""
+        bands = np.array([self.law.expected(s), *self.law.interval(s, level)])
+        ends = self.design.rectified_interval(np.asarray(s, dtype=float), bands, level)
         return (float(ends[0]), float(ends[1])) if np.ndim(s) == 0 else (ends[0], ends[1])
 
     def regret(self, s: float | Floats) -> Any:
@@ -230,7 +230,6 @@ class Plan:
             min(folds, n),
             min(self.finetune_minimum, n // 2),
             zero_shot_bands(self.zero_shot_variance, self.zero_shot_degrees_of_freedom),
-            self.label_degrees_of_freedom,
             names,
         )
 
@@ -274,7 +273,7 @@ class Plan:
             "zero_shot_degrees_of_freedom": self.zero_shot_degrees_of_freedom,
             "half_width": self.half_width,
             "folds_chosen": self.folds_chosen,
-            "label_degrees_of_freedom": self.label_degrees_of_freedom,
+            "label_degrees_of_freedom": self.design.label_degrees_of_freedom,
             "label_more": self.label_more,
         }
 
@@ -289,6 +288,8 @@ class Plan:
                 design_effect=values.get("design_effect", 1.0),
                 shares=tuple(values["shares"]) if values.get("shares") else None,
                 unit_share=values.get("unit_share", 1.0),
+                label_degrees_of_freedom=values.get("label_degrees_of_freedom"),
+                opened=values["finetune_minimum"],
             ),
             costs=Costs(**values["costs"]),
             folds=values["folds"],
@@ -300,7 +301,6 @@ class Plan:
             recommended=values["recommended"],
             why=values["why"],
             folds_chosen=values.get("folds_chosen", False),
-            label_degrees_of_freedom=values.get("label_degrees_of_freedom"),
             label_more=values.get("label_more", 0),
         )
 
@@ -340,8 +340,9 @@ def plan(
         finetune_minimum: Labels already spent on the pilot; they can fine-tune but not rectify.
         zero_shot_variance: Residual variance of predictions that came with the data, where there are any.
         zero_shot_degrees_of_freedom: Of that variance; gives its half-width an interval.
-        label_degrees_of_freedom: Of the label variance; gives the half-width of labels-only an interval. Both are
-            taken to be of labels whose tails are as ratings usually have them (`engine.scaling.effective_freedom`).
+        label_degrees_of_freedom: Of the label variance; gives the half-width of labels-only an interval, and that of
+            split the luck of its labels. Both degrees of freedom are taken to be of labels whose tails are as ratings
+            usually have them (`engine.scaling.effective_freedom`).
         half_width: The user's target, if any.
         costs: Prices and times.
 
@@ -350,11 +351,14 @@ def plan(
     """
     check_numbers(n, m, label_variance, population, folds)
     check_options(confidence, finetune_minimum, zero_shot_variance, half_width, design_effect, unit_share)
-    design = Design(n, m, label_variance, population, confidence, design_effect, shares, unit_share)
+    design = Design(
+        n, m, label_variance, population, confidence, design_effect, shares, unit_share,
+        label_degrees_of_freedom=label_degrees_of_freedom, opened=finetune_minimum,
+    )  # fmt: skip
     costs = costs or Costs()
     zero_shot = zero_shot_bands(zero_shot_variance, zero_shot_degrees_of_freedom)
     used = folds or best_folds(law, design, costs)
-    records = strategy_records(law, design, costs, used, finetune_minimum, zero_shot, label_degrees_of_freedom)
+    records = strategy_records(law, design, costs, used, finetune_minimum, zero_shot)
     recommended = recommend(records, costs, design)
     made = Plan(
         law=law,
@@ -369,7 +373,6 @@ def plan(
         recommended=recommended.name,
         why=reason_for(recommended, records),
         folds_chosen=folds is None,
-        label_degrees_of_freedom=label_degrees_of_freedom,
     )
     return _with_labelling(made)
 

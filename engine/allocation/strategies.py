@@ -6,11 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from engine.allocation.widths import Design, Floats
+from engine.allocation.widths import Design, Floats, variance_bands
 from engine.scaling import Law
-from engine.scaling.errors import FEWEST_FREEDOM, HEAVY_TAILS
 
 # A wider interval by less than this is not worth any compute, nor a less familiar method.
 _WORTHWHILE = 0.01
@@ -34,7 +32,7 @@ class StrategyPlan:
         rectify: Labels that rectify it.
         folds: Number of models, 0 where none is trained.
         half_width: Predicted half-width of the interval, in units of the label.
-        interval: 80% interval of the half-width, from the uncertainty of the law.
+        interval: 80% interval of the half-width, from the uncertainty of the law and the luck of the labels.
         labels_saved: 1 - (half_width / labels-only half-width)^2.
         cost: Labels and compute, in the user's currency.
         seconds: Compute time.
@@ -171,11 +169,10 @@ def strategy_records(
     folds: int,
     finetune_minimum: int,
     zero_shot: Floats | None,
-    label_freedom: float | None = None,
     names: Collection[str] = NAMES,
 ) -> tuple[StrategyPlan, ...]:
     """Return the record of every strategy, or of those named; `zero_shot` is (variance, low, high) or None."""
-    label_bands = _variance_bands(1.0, label_freedom)
+    label_bands = variance_bands(1.0, design.label_degrees_of_freedom)
     records: list[StrategyPlan] = []
 
     def add(name: str, finetune: int, rectify: int, fits: int, half: Floats) -> None:
@@ -198,20 +195,13 @@ def strategy_records(
 
 def zero_shot_bands(variance: float | None, degrees_of_freedom: float | None) -> Floats | None:
     """The variance with its 80% interval, as (value, low, high)."""
-    return None if variance is None else _variance_bands(variance, degrees_of_freedom)
-
-
-def _variance_bands(variance: float, degrees_of_freedom: float | None) -> Floats:
-    if degrees_of_freedom is None:
-        return np.full(3, variance)
-    normal = max(degrees_of_freedom, FEWEST_FREEDOM) / HEAVY_TAILS
-    return np.asarray(variance * np.concatenate([[1.0], normal / stats.chi2.ppf([0.9, 0.1], normal)]))
+    return None if variance is None else variance_bands(variance, degrees_of_freedom)
 
 
 def half_widths(design: Design, finetune: int, bands: Floats) -> Floats:
     """Return the half-width with its interval from a residual variance with its own, both as (value, low, high)."""
     value = design.rectified(finetune, bands[0])
-    low, high = design.rectified_interval(finetune, bands[1], bands[2])
+    low, high = design.rectified_interval(finetune, bands)
     return np.array([value, min(low, value), max(high, value)])
 
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import special
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
 
 from engine.rectification.tuning import unseen_part
+from engine.scaling.errors import FEWEST_FREEDOM, HEAVY_TAILS
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +35,9 @@ class Design:
         shares: Share of each class, none of them 0 or 1; None for numbers.
         unit_share: Share of the labels that vary independently where weights let some count more: a variance of
             weighted rows is known as well as that of so many, (sum w^2)^2 / (n sum w^4).
+        label_degrees_of_freedom: Of the label variance, as `engine.scaling.effective_freedom` tells them; None counts
+            no luck of the labels.
+        opened: Number of labels that it was measured on, 0 where unknown.
     """
 
     n: int
@@ -44,21 +48,38 @@ class Design:
     design_effect: float = 1.0
     shares: tuple[float, ...] | None = None
     unit_share: float = 1.0
+    label_degrees_of_freedom: float | None = None
+    opened: int = 0
 
     def rectified(self, finetune: int | Floats, residual_variance: float | Floats) -> Floats:
         """Return the half-width when `finetune` labels train the predictor and the others rectify it."""
         residual = np.minimum(np.asarray(residual_variance, dtype=float), self.label_variance)
         return self._half_width(finetune, residual, self.label_variance)
 
-    def rectified_interval(
-        self, finetune: int | Floats, low: float | Floats, high: float | Floats
-    ) -> tuple[Floats, Floats]:
-        """Return the ends of the half-width's interval where the residual variance lies between `low` and `high`.
+    def rectified_interval(self, finetune: int | Floats, bands: ArrayLike, level: float = 0.8) -> tuple[Floats, Floats]:
+        """Return the ends of the half-width's interval from the residual variance with its own, (value, low, high).
 
-        A residual variance above the label variance as measured says that the labels vary more than was measured.
+        A residual variance above the label variance as measured says that the labels vary more than was measured. For
+        a larger population the label variance counts beside it, and what the labels' luck does to one it does to both.
         """
-        above = np.maximum(self.label_variance, high)
-        return self.rectified(finetune, low), self._half_width(finetune, np.asarray(high, dtype=float), above)
+        value, low, high = np.asarray(bands, dtype=float)
+        luck = self._luck(finetune, level)
+        low = value * np.exp(-np.hypot(np.log(value / np.minimum(low, value)), luck))
+        high = value * np.exp(np.hypot(np.log(np.maximum(high, value) / value), luck))
+        least = most = self.label_variance
+        if self.population == "larger":
+            _, least, most = variance_bands(self.label_variance, self.label_degrees_of_freedom, level)
+        most = np.maximum(most, high)
+        return self._half_width(finetune, np.minimum(low, least), least), self._half_width(finetune, high, most)
+
+    def _luck(self, finetune: int | Floats, level: float) -> Floats:
+        """The error of the log of a residual variance that labels of a split will show: the trials had others."""
+        s = np.asarray(finetune, dtype=float)
+        if self.label_degrees_of_freedom is None:
+            return np.zeros_like(s)
+        worth = self.label_degrees_of_freedom / (self.opened - 1) if self.opened > 1 else 1.0
+        freedom = np.maximum(worth * (self.n - s - 2), 1.0)
+        return np.where(s > 0, special.ndtri((1 + level) / 2) * np.sqrt(2 * HEAVY_TAILS / freedom), 0.0)
 
     def _half_width(self, finetune: int | Floats, residual: Floats, label_variance: float | Floats) -> Floats:
         s = np.asarray(finetune, dtype=float)
@@ -107,3 +128,12 @@ class Design:
         """Return the design with n labels; the further labels are taken from the pool where it is everything."""
         m = max(self.n + self.m - n, 1) if self.population == "these" else self.m
         return replace(self, n=n, m=m)
+
+
+def variance_bands(variance: float, degrees_of_freedom: float | None, level: float = 0.8) -> Floats:
+    """Return a variance with its interval, (value, low, high); without degrees of freedom it is taken to be known."""
+    if degrees_of_freedom is None:
+        return np.full(3, variance)
+    normal = max(degrees_of_freedom, FEWEST_FREEDOM) / HEAVY_TAILS
+    tails = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], normal)
+    return np.asarray(variance * np.concatenate([[1.0], normal / tails]))

@@ -64,10 +64,7 @@ def finish(options: Arguments, store: Store, run: Run) -> None:
 def _say(chosen: Selection, study: Study, output: Path, following: str) -> None:
     print(chosen.why)
     if chosen.by_confidence:
-        print(
-            "They tell how far labels carry, but are no random sample: no estimate may rest on their labels alone "
-            "(--draw random draws one)."
-        )
+        print("They are no random sample: no estimate may rest on their labels alone (--draw random draws one).")
     print(f"They are in {output}. Fill its column '{study.roles.label}', then:\n{following}")
 
 

@@ -67,7 +67,7 @@ class Dataset:
     def design_effect(self) -> float:
         """How many times as large weights, and several labels of a text, make the variance of a mean (Kish).
 
-        1 without them. The labels of a text count as one: they may agree less, and the variance is then smaller.
+        1 without them. The labels of a text count as one: how far they agree is told by their sums' variance.
         """
         totals = self._totals
         # Equal weights give 1, which rounding may miss from below.

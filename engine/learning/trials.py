@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
@@ -57,20 +58,32 @@ class Trial:
         return asdict(self)
 
 
-def weighed(columns: Floats, weights: Floats | None) -> Floats:
-    """Return what each row adds to the error of a weighted mean, w (y - mean y), in the unit of the labels.
+def weighed(columns: Floats, weights: Floats | None, texts: Sequence[str] | None = None) -> Floats:
+    """Return what each row, or each text, adds to the error of a weighted mean, w (y - mean y), in the labels' unit.
 
     The variance of these, times Kish's factor and over n, is that of the weighted mean (Hajek): labels and predictions
-    that are weighed lead from a slope to the variance that a weighted estimate will have.
+    that are weighed lead from a slope to the variance that a weighted estimate will have. Several labels of a text add
+    up, so that it counts how far they agree.
 
     Args:
         columns: Labels or predictions, shape (n, k).
-        weights: Of the rows, shape (n,); None, or none above zero, leaves the columns as they are.
+        weights: Of the rows, shape (n,); None, or none above zero, for rows that count alike.
+        texts: Of the rows, where rows of the same text are to be one, shape (n,).
+
+    Returns:
+        Shape (n, k), or (number of texts, k). Without weights and texts these are the columns.
     """
-    if weights is None or not weights.any():
+    alike = weights is None or not weights.any()
+    if alike and texts is None:
         return columns
-    part = weights / weights.sum()
-    return np.asarray((weights / np.sqrt((weights**2).mean()))[:, None] * (columns - part @ columns))
+    w = np.ones(len(columns)) if weights is None or alike else weights
+    errors, units = w[:, None] * (columns - (w / w.sum()) @ columns), w
+    if texts is not None:
+        found, codes = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
+        units, sums = np.bincount(codes, w).astype(float), np.zeros((len(found), columns.shape[1]))
+        np.add.at(sums, codes, errors)
+        errors = sums
+    return np.asarray(errors / np.sqrt((units**2).mean()))
 
 
 def class_shares(y: Floats) -> Floats:
@@ -143,21 +156,29 @@ def run_trial(
     report_loss: LossReport | None = None,
     shares: Floats | None = None,
     weights: Floats | None = None,
+    by_text: bool = False,
 ) -> Trial:
     """Fit on the rows `train` and score on the rows `holdout`.
 
-    `shares` are as in `residual_variance`; `weights`, of all rows, are those of the estimate, and leave no shares.
+    `shares` are as in `residual_variance`; `weights`, of all rows, are those of the estimate, and `by_text` takes the
+    labels of a text as one: neither leaves shares.
     """
     start = perf_counter()
     model = learner.fit([texts[i] for i in train], y[train], seed=seed, progress=progress, report_loss=report_loss)
     predictions = model.predict([texts[i] for i in holdout], rough=True)
-    columns = predictions if classes else predictions[:, None]
-    own = None if weights is None else weights[holdout]
-    labels = weighed(outcomes(y[holdout], classes), own)
-    variance, spread, freedom = residual_variance(labels, weighed(columns, own), shares)
+
+    def counting(columns: Floats, rows: NDArray[np.intp]) -> Floats:
+        own = None if weights is None else weights[rows]
+        return weighed(columns, own, [texts[i] for i in rows] if by_text else None)
+
+    labels = counting(outcomes(y[holdout], classes), holdout)
+    columns = counting(predictions if classes else predictions[:, None], holdout)
+    variance, spread, freedom = residual_variance(labels, columns, shares)
     score = 1 - variance / spread if spread > 0 else 0.0
     known = np.concatenate([train, holdout])
-    labels = weighed(outcomes(y[known], classes), None if weights is None else weights[known])
-    counted = classes is not None and weights is None
-    variance = above_zero(variance, label_variance(labels, classes=counted), len(holdout), classes=counted)
+    every, counted = (
+        counting(outcomes(y[known], classes), known),
+        classes is not None and weights is None and not by_text,
+    )
+    variance = above_zero(variance, label_variance(every, classes=counted), len(labels), classes=counted)
     return Trial(name, len(train), seed, variance, score, freedom, perf_counter() - start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from engine.allocation import Design, Plan, RampUpStep, best_folds, plan, weigh
-from engine.data.sealing import Rows
+from engine.data.sealing import Rows, Sealing
 from engine.errors import RunError
 from engine.learning.trials import (
     above_zero,
@@ -25,6 +26,8 @@ from engine.scaling import Law, effective_freedom, fit_law
 from engine.worker.asking import asked
 from engine.worker.coslow import record_curve
 from engine.worker.job import MODELS, PILOT, Job
+
+_REPEATED = 0.1  # share of the labels with others of their text, from which on they count as one
 
 
 def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
@@ -42,6 +45,8 @@ def run_pilot(job: Job, coslow: float | None) -> tuple[Law, float]:
         law = _law(job, frame, zero_shot)
         job.record("law", law.to_dict())
         step = _weigh(job, law, following, pace, zero_shot)
+        if following is not None and all(map(job.is_stored, _inputs(job, job.sealing.opened(following)))):
+            step = replace(step, goes_on=True)  # an earlier pilot opened these labels: what its trials tell is free
         taken.append(step.to_dict())
         if not step.goes_on:
             break
@@ -57,11 +62,7 @@ def _trials(job: Job, coslow: float | None, before: float, *, first: bool) -> tu
     the work of the earlier ones; of the `first`, the law is told from the second size on.
     """
     data, name, costs = job.dataset, job.settings.learner, costs_of(job.settings)
-    trials, opened = job.sealing.trials(SEEDS[name], data.y if job.classes else None), job.sealing.pilot_size
-    # The probe has a closed form: no objective to choose.
-    objective = "" if name == "probe" else job.settings.objective
-    how = [name, objective] if data.weights is None else [name, objective, "weighed"]
-    inputs = [["trial", *how, opened, len(train), seed] for seed, train, _ in trials]
+    trials, opened, inputs = _planned(job, job.sealing), job.sealing.pilot_size, _inputs(job, job.sealing)
     # Named by the step too: a run that resumes in a later step finds the earlier ones' trials again.
     steps = [f"trial {name} {opened:05d} {len(train):05d} {seed}" for seed, train, _ in trials]
     own = job.store.step_results(job.run.id)
@@ -80,7 +81,7 @@ def _trials(job: Job, coslow: float | None, before: float, *, first: bool) -> tu
             texts = list(data.texts)
             trial = run_trial(
                 name, job.learner(), texts, data.y, job.classes, train, holdout, seed, progress, losses, _shares(job),
-                data.weights,
+                data.weights, _by_text(job),
             )  # fmt: skip
             job.tracker.log({"trial/labels": trial.size, "trial/residual_variance": trial.variance})
             print(f"         {name} on {trial.size} labels, seed {seed}: residual variance {trial.variance:.4g}")
@@ -102,6 +103,21 @@ def _trials(job: Job, coslow: float | None, before: float, *, first: bool) -> tu
     return pd.DataFrame(rows), total
 
 
+def _planned(job: Job, sealing: Sealing) -> list[tuple[int, Rows, Rows]]:
+    """The trials inside the labels that a pilot has opened."""
+    return sealing.trials(SEEDS[job.settings.learner], job.dataset.y if job.classes else None)
+
+
+def _inputs(job: Job, sealing: Sealing) -> list[list[Any]]:
+    """What each of these trials is made of: another run's of the same is taken."""
+    name = job.settings.learner
+    # The probe has a closed form: no objective to choose.
+    how = [name, "" if name == "probe" else job.settings.objective]
+    how += ["weighed"] if job.dataset.weights is not None else []
+    how += ["by text"] if _by_text(job) else []
+    return [["trial", *how, sealing.pilot_size, len(train), seed] for seed, train, _ in _planned(job, sealing)]
+
+
 def _law(job: Job, trials: pd.DataFrame, zero_shot: float | None) -> Law:
     # Fine-tuning begins at the model's own answers; a probe, or predictions of another model, do not.
     begins = job.settings.learner != "probe" and job.dataset.predictions is None
@@ -121,15 +137,28 @@ def _pilot_labels(job: Job) -> NDArray[np.float64]:
     return outcomes(job.dataset.y[job.sealing.pilot], job.classes)
 
 
+def _by_text(job: Job) -> bool:
+    """Whether the labels of a text count as one: where a tenth or more of the labels have another of their text.
+
+    A few hardly vary anything, and classes would no longer count alike for them.
+    """
+    codes = job.dataset.clusters
+    return codes is not None and bool((np.bincount(codes)[codes] > 1).mean() >= _REPEATED)
+
+
 def _counted(job: Job) -> bool:
-    """Whether the labels are classes that count alike; with weights they are what each row adds to a share's error."""
-    return job.classes is not None and job.dataset.weights is None
+    """Whether the labels are classes that count alike.
+
+    With weights, and where the labels of a text are one, they are what each adds to a share's error.
+    """
+    return job.classes is not None and job.dataset.weights is None and not _by_text(job)
 
 
 def _weighed(job: Job, columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The pilot's labels, or predictions of them, as the weights of the rows let them count."""
-    weights = job.dataset.weights
-    return weighed(columns, None if weights is None else weights[job.sealing.pilot])
+    """The pilot's labels, or predictions of them, as weights, and several labels of a text, let them count."""
+    data, rows = job.dataset, job.sealing.pilot
+    texts = [data.texts[i] for i in rows] if _by_text(job) else None
+    return weighed(columns, None if data.weights is None else data.weights[rows], texts)
 
 
 def _tails(job: Job) -> NDArray[np.float64]:
@@ -230,7 +259,7 @@ def make_plan(job: Job, law: Law, seconds_per_label: float) -> Plan:
         finetune_minimum=max(job.sealing.pilot_size, job.store.opened_labels(job.study, settings.seed)),
         zero_shot_variance=zero_shot,
         zero_shot_degrees_of_freedom=freedom,
-        label_degrees_of_freedom=float(effective_freedom(job.sealing.pilot_size - 1, _tails(job))),
+        label_degrees_of_freedom=float(effective_freedom(len(_weighed(job, _pilot_labels(job))) - 1, _tails(job))),
         half_width=settings.half_width,
         costs=costs_of(settings, seconds_per_label, asks=data.predictions is None),
     )
@@ -252,7 +281,7 @@ def _zero_shot(job: Job) -> tuple[float | None, float | None]:
     columns = known if known.ndim == 2 else known[:, None]
     labels, counted = _weighed(job, _pilot_labels(job)), _counted(job)
     variance, _, freedom = residual_variance(labels, _weighed(job, columns), _shares(job))
-    least = above_zero(variance, _label_variance(job), len(rows), classes=counted)
+    least = above_zero(variance, _label_variance(job), len(labels), classes=counted)
     if least > variance:  # of errors of which none was seen hardly anything is known
         return least, 1.0
     return variance, float(effective_freedom(freedom, _tails(job), variance if counted else None))

@@ -9,10 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from engine.data.sealing import Rows, generator
+from engine.efficiency.scale import ACCURACY, EXPLAINED_VARIANCE
 from engine.errors import ArgumentError, DataError
 from engine.learning.dialogues import instruction
 from engine.learning.selection import draw_low, fitted_head, load_classifier
 from engine.runs import Selection, hand_over, labellings
+from engine.runs.calibrations import calibration_of
 from engine.worker.job import LOADING, READING, Job
 
 MOST_READ = 5000  # of a larger pool, so many texts drawn at random are read
@@ -80,11 +82,21 @@ def _least_sure(job: Job, judged: Judgement, barred: NDArray[np.bool_], rng: np.
     return _chosen(
         job,
         read[drawn],
-        f"drawn at random from {among}, by {judged.source}: hard texts tell best how far labels carry",
+        f"drawn at random from {among}, by {judged.source}: {_worth_of_hard_texts(job)}",
         confidence=tuple(judged.confidence[drawn].tolist()),
         read=len(read),
         lowest=tuple(read[lowest].tolist()),
         hard_labels=tuple(np.flatnonzero(judged.labelled <= judged.confidence[lowest].max()).tolist()),
+    )
+
+
+def _worth_of_hard_texts(job: Job) -> str:
+    """What labels of hard texts are good for: of some models CoS-Low tells too little of the curve to be used."""
+    kind = ACCURACY if job.can_be_asked else EXPLAINED_VARIANCE
+    if calibration_of(job.settings.model, job.settings.learner, kind).link.coefficients:
+        return "hard texts tell best how far labels carry"
+    return (
+        f"of how far labels carry with {job.settings.model} they tell too little to be used, so draw at random instead"
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engine.allocation.widths import Design
+from engine.allocation.widths import Design, variance_bands
 from engine.learning.trials import residual_variance, weighed
 from engine.rectification import rectified_mean, rectified_shares
 
@@ -76,11 +76,32 @@ def test_a_useless_model_is_worth_no_more_than_labels_alone():
 @pytest.mark.parametrize("kind", ["these", "larger"])
 def test_a_residual_above_the_label_variance_says_that_the_labels_vary_more(kind):
     design = Design(60, 150, 1.0, kind, 0.9)
-    low, high = design.rectified_interval(20, np.array([0.5, 0.8]), np.array([0.9, 2.0]))
+    low, high = design.rectified_interval(20, np.array([[0.7, 0.9], [0.5, 0.8], [0.9, 2.0]]))
     np.testing.assert_allclose(low, design.rectified(20, np.array([0.5, 0.8])))
     varied = Design(60, 150, 2.0, kind, 0.9).rectified(20, 2.0)
     np.testing.assert_allclose(high, [design.rectified(20, 0.9), varied])
     assert high[1] > design.rectified(20, 2.0)
+
+
+def test_of_a_larger_population_the_labels_own_variance_is_uncertain_too():
+    known = {"label_degrees_of_freedom": 60.0}
+    known_at = {kind: Design(200, 20, 1.0, kind, 0.95, **known) for kind in ("these", "larger")}
+    ends = {kind: np.array(design.rectified_interval(0, [0.6, 0.5, 0.7])) for kind, design in known_at.items()}
+    np.testing.assert_allclose(ends["these"], [known_at["these"].rectified(0, v) for v in (0.5, 0.7)])
+    # With a pool as small as that the width is that of the labels alone, and known as well as theirs.
+    alone = variance_bands(1.0, 60.0)[1:] ** 0.5
+    np.testing.assert_allclose(ends["larger"] / known_at["larger"].rectified(0, 0.6), alone, rtol=0.02)
+
+
+def test_the_interval_of_a_split_holds_the_width_that_its_own_labels_show():
+    n, s, rng = 200, 60, np.random.default_rng(5)
+    design = Design(n, 10**9, 1.0, "larger", 0.95, label_degrees_of_freedom=59.0, opened=60)
+    low, high = design.rectified_interval(s, [0.5, 0.5, 0.5])
+    # Residuals with the usual tails: of a t distribution whose excess kurtosis is 2 (HEAVY_TAILS - 1).
+    residuals = rng.standard_t(4 + 6 / 0.8, size=(4000, n - s))
+    half = design.rectified(s, 0.5) * residuals.std(1, ddof=1) / np.sqrt(11.5 / 9.5)
+    assert 0.78 <= ((low <= half) & (half <= high)).mean() <= 0.83
+    assert design.rectified_interval(0, [0.5, 0.5, 0.5])[0] == pytest.approx(design.rectified(0, 0.5), rel=1e-6)
 
 
 def test_an_endless_pool_leaves_the_residual_alone():

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.api import WLS
 
+from engine.data import Dataset
 from engine.data.sealing import Sealing
 from engine.learning.trials import above_zero, class_shares, label_variance, residual_variance, weighed
 from engine.rectification import rectified_mean
@@ -103,6 +105,22 @@ def test_what_is_weighed_leads_to_the_variance_of_a_weighted_estimate():
     assert np.mean(found) == pytest.approx(np.mean(expected), rel=0.05)
     np.testing.assert_array_equal(weighed(y[:, None], None), y[:, None])
     np.testing.assert_array_equal(weighed(y[:, None], np.zeros(n)), y[:, None])
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 301.0)])
+def test_labels_that_are_summed_by_text_lead_to_the_variance_of_a_clustered_estimate(weights):
+    """Against the sandwich estimate of statsmodels, texts of two labels and of four."""
+    rng = np.random.default_rng(4)
+    codes = np.concatenate([np.repeat(np.arange(50), 2), np.repeat(np.arange(50, 100), 4)])
+    y = rng.normal(size=100)[codes] + rng.normal(size=300)
+    texts = [f"text {code}" for code in codes]
+    data = Dataset("label", tuple(texts), y, None, ("another",), weights=weights)
+    found = weighed(y[:, None], weights, texts)
+    assert found.shape == (100, 1)
+    w = np.ones(300) if weights is None else weights
+    fit = WLS(y, np.ones(300), w).fit(cov_type="cluster", cov_kwds={"groups": codes, "use_correction": False})
+    assert data.design_effect * (found**2).mean() / 300 == pytest.approx(fit.bse[0] ** 2)
+    np.testing.assert_allclose(weighed(y[:, None], weights, [str(i) for i in range(300)]).mean(), 0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("seen", "of"), [(0, 50), (1, 50), (25, 50)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from engine.data.sealing import Sealing
 from engine.report import html_report, settings_json
 from engine.runs import Question, RunSettings
 from engine.runs.progress import ProgressReport
-from engine.worker import coslow, process
+from engine.worker import coslow, pilot, process
 from engine.worker.job import PILOT, Job
 
 
@@ -100,8 +101,6 @@ def test_the_pilot_does_not_overtake_the_users_split(in_process, quick_coslow, s
 
 
 def test_no_trial_sees_a_sealed_label(in_process, quick_coslow, store, monkeypatch):
-    from engine.worker import pilot
-
     study, seen = make_study(store, labels=300), set()
     run_trial = pilot.run_trial
 
@@ -209,6 +208,42 @@ def test_weights_that_go_with_the_labels_widen_the_plan_as_they_do_the_estimate(
     _, crossed, _ = finished(in_process, study, seed=seed, strategy="cross-fit", folds=5)
     achieved = float(np.mean(crossed.estimate.width)) / 2
     assert crossed.plan["cross-fit"].half_width == pytest.approx(achieved, rel=0.15)
+
+
+@pytest.mark.parametrize(("kind", "noise"), [("mean", 0.1), ("mean", 4.0), ("shares", 0.4)])
+def test_the_plan_reckons_with_how_far_several_labels_of_a_text_agree(in_process, quick_coslow, store, kind, noise):
+    """Three coders: ratings that agree and ratings that hardly do, and a class that each mistakes in two of five."""
+    (texts, ratings), rng = rows(500, 1), np.random.default_rng(0)
+    coded, votes = np.repeat(texts[:100], 3), np.repeat(ratings[:100], 3)
+    if kind == "mean":
+        labels = votes + noise * rng.normal(size=300)
+    else:
+        labels = np.where((votes > 3) ^ (rng.random(300) < noise), "yes", "no")
+    frames = {"text": coded, "label": labels}, {"text": texts[100:]}
+    files = [store.save_file(f"{k}.csv", pd.DataFrame(frame).to_csv().encode()) for k, frame in enumerate(frames)]
+    study = store.create_study("coders", *files, Roles("text", "label"), Question(estimand=kind, population="larger"))
+    # A pilot whose labels vary as all do, so that what is left is how they are reckoned with.
+    data = study.dataset()
+    means = np.bincount(data.clusters, data.y)[data.clusters] / 3
+    spread = {seed: means[Sealing.of(data.key, 300, seed, data.clusters).pilot].std() for seed in range(20)}
+    seed = min(spread, key=lambda seed: abs(spread[seed] - means.std()))
+    _, results, _ = finished(in_process, study, "plan", seed=seed)
+    _, alone, _ = finished(in_process, study, seed=seed, strategy="labels-only")
+    achieved = float(np.mean(alone.estimate.width)) / 2
+    assert results.plan["labels-only"].half_width == pytest.approx(achieved, rel=0.15)
+
+
+def test_a_pilot_goes_on_where_an_earlier_one_has_made_the_trials(in_process, quick_coslow, store, monkeypatch):
+    study, opened = make_study(store, labels=240), []
+    weigh = pilot.weigh
+    for goes_on in (False, True, False):
+        monkeypatch.setattr(
+            pilot, "weigh", lambda *given, go=goes_on, **options: replace(weigh(*given, **options), goes_on=go)
+        )
+        monkeypatch.setattr(Sealing, "steps", lambda _: [50, 100])
+        _, _, steps = finished(in_process, study, "plan")
+        opened.append([step["opened"] for step in steps["ramp-up"]["steps"]])
+    assert opened == [[50], [50, 100], [50, 100]]
 
 
 def test_the_pilot_goes_on_until_it_has_seen_a_rare_class(in_process, quick_coslow, store):

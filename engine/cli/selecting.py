@@ -13,7 +13,7 @@ from engine.cli.following import follow, not_written, run_record, writing_told
 from engine.cli.studies import chosen_roles, read_tables
 from engine.data import Roles, Table, guess_roles, prepare, prepare_pool, read_table
 from engine.data.matching import part, with_label_column
-from engine.data.values import is_blank
+from engine.data.values import has_no_label
 from engine.errors import ArgumentError, DataError, LabelwiseError
 from engine.runs import (
     Answers,
@@ -110,7 +110,7 @@ def _held(output: Path, label: str) -> str:
     """Say what an existing file holds."""
     try:
         frame = read_table(output).frame
-        answers = int((~is_blank(frame[label])).sum()) if label in frame else 0
+        answers = int((~has_no_label(frame[label])).sum()) if label in frame else 0
     except LabelwiseError:
         answers = 0
     held = f" and holds {answers:,} answer{'s' * (answers != 1)} in '{label}'" if answers else ""
@@ -164,7 +164,7 @@ def _labels_study(options: Arguments, store: Store) -> Study:
     """Store the labels, and the pool where there is one: without it nothing is rectified, and every label is used."""
     labels, pool = read_tables(options)
     roles = chosen_roles(options, labels, pool)
-    if roles.label in labels.frame and is_blank(labels.frame[roles.label]).all():
+    if roles.label in labels.frame and has_no_label(labels.frame[roles.label]).all():
         raise DataError(
             f"{labels.name}, column '{roles.label}': none of its {len(labels.frame):,} rows has a label yet; "
             "fill in at least 10, then run this again."
@@ -178,9 +178,9 @@ def _labels_study(options: Arguments, store: Store) -> Study:
 
 def _labelled_rows(path: Path, labels: Table, roles: Roles, store: Store) -> StoredFile:
     """Keep the rows with a label: the others would be taken for a pool."""
-    rows = part(labels, None, roles).labelled
-    if len(rows) == len(labels.frame):
+    parts = part(labels, None, roles)
+    if len(parts.labelled) == len(labels.frame):
         return _kept(store, path)
     buffer = BytesIO()
-    labels.frame.iloc[rows].reset_index(drop=True).to_parquet(buffer, index=False)
+    parts.labels.frame.iloc[parts.labelled].reset_index(drop=True).to_parquet(buffer, index=False)
     return store.save_file(f"{path.stem}.parquet", buffer.getvalue())

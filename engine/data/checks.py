@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from engine.data.matching import ROW_NAMES, WHOLE_SHARE, Parts, part, with_label_column
+from engine.data.matching import ROW_NAMES, WHOLE_SHARE, Parts, part
 from engine.data.reading import Table
 from engine.data.roles import Roles
-from engine.data.values import Ints, as_numbers, as_text, is_blank, kind_of, strays
-from engine.data.wording import count_of, listed, rows_of, shortened
+from engine.data.values import Ints, as_numbers, as_text, has_no_label, is_blank, kind_of, strays
+from engine.data.wording import count_of, counted_blank, listed, rows_of, shortened
 
 FEWEST_LABELS = 10
 FEW_LABELS = 30
@@ -44,9 +44,9 @@ def check_data(
     checks = list(_columns(labels, pool, roles, needs_labels))
     checks += [Check("ok", remark, "") for remark in _remarks(labels, pool)]
     if not any(check.level == "error" for check in checks):
-        parts = part(with_label_column(labels, roles.label), pool, roles)
+        parts = part(labels, pool, roles)
         checks += _sizes(parts, needs_pool, needs_labels)
-        for examine in (_labels, _blanks, _repeats, _predictions, _weights, _groups):
+        for examine in (_labels, _missing, _blanks, _repeats, _predictions, _weights, _groups):
             if needs_labels or examine is not _labels:
                 checks += examine(parts)
     order = {"error": 0, "warning": 1, "ok": 2}
@@ -69,7 +69,7 @@ def _columns(labels: Table, pool: Table | None, roles: Roles, needs_labels: bool
     for name in twice:
         played = " and ".join(role for role, column in named.items() if column == name)
         yield Check("error", f"The column '{name}' is named as {played} at once.", "Name a column of its own for each.")
-    if pool is not None and roles.label in pool.frame and not is_blank(pool.frame[roles.label]).all():
+    if pool is not None and roles.label in pool.frame and not has_no_label(pool.frame[roles.label]).all():
         yield Check(
             "warning",
             f"{pool.name} holds values in '{roles.label}' too; they are not used.",
@@ -124,7 +124,9 @@ def _labels(parts: Parts) -> Iterator[Check]:
     values = collections.Counter(as_text(column).tolist())
     if len(values) == 1:
         finding = f"{where}: every label is '{shortened(next(iter(values)))}', so there is nothing to estimate."
-        yield Check("error", finding, "Choose the column of the human labels, or label texts that differ.")
+        respelt = f", or spell {listed(parts.missing_words)} otherwise if it is a class" if parts.missing_words else ""
+        remedy = f"Choose the column of the human labels, or label texts that differ{respelt}."
+        yield Check("error", finding, remedy)
     elif kind_of(column) == "numbers":
         numbers = as_numbers(column)
         finding = (
@@ -133,6 +135,13 @@ def _labels(parts: Parts) -> Iterator[Check]:
         yield Check("ok", finding, "")
     else:
         yield from _classes(where, values)
+
+
+def _missing(parts: Parts) -> Iterator[Check]:
+    """Words for a missing label, which are no class."""
+    if parts.missing.size:
+        finding = counted_blank(parts.labels, parts.roles.label, parts.missing, parts.missing_words)
+        yield Check("warning", finding, "Spell it otherwise if it is a class.")
 
 
 def _stray(parts: Parts, where: str, stray: Ints) -> Check:

@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from engine.data.checks import Check, check_data
-from engine.data.matching import Parts, part, with_label_column
+from engine.data.matching import Parts, part
 from engine.data.reading import Table
 from engine.data.roles import Roles
 from engine.data.values import Floats, Objects, as_numbers, as_text, kind_of
-from engine.data.wording import count_of
+from engine.data.wording import count_of, counted_blank
 from engine.errors import DataError
 
 
@@ -103,15 +103,16 @@ class Dataset:
 def prepare(labels: Table, pool: Table | None, roles: Roles, *, needs_pool: bool = True) -> Dataset:
     """The data under these roles, ready for the mathematics.
 
-    Rows of the labels file without a label join the pool; rows without a text are left out. Where at least nine
-    tenths of the labelled texts stand in the pool file again, it is the whole collection, and each label removes one
-    row with its text. `needs_pool=False` accepts a data set without a pool.
+    Rows of the labels file without a label join the pool, also those with a word for a missing one such as NA; rows
+    without a text are left out. Where at least nine tenths of the labelled texts stand in the pool file again, it is
+    the whole collection, and each label removes one row with its text. `needs_pool=False` accepts a data set without a
+    pool.
 
     Raises DataError with every fault that `check_data` calls an error.
     """
     _refuse_faults(check_data(labels, pool, roles, needs_pool=needs_pool))
     parts = part(labels, pool, roles)
-    label_column = labels.frame[roles.label].iloc[parts.labelled]
+    label_column = parts.labels.frame[roles.label].iloc[parts.labelled]
     y, classes = _coded(label_column)
     predictions = _pair(parts, roles.prediction, lambda column: _predicted(column, classes))
     weights = _pair(parts, roles.weight, as_numbers)
@@ -130,7 +131,7 @@ def prepare_pool(labels: Table, pool: Table | None, roles: Roles) -> Dataset:
     Raises DataError where there is no pool.
     """
     _refuse_faults(check_data(labels, pool, roles, needs_labels=False))
-    parts = part(with_label_column(labels, roles.label), pool, roles)
+    parts = part(labels, pool, roles)
     texts = _pair(parts, roles.text, as_text)[1]
     return Dataset(labels.name, (), np.empty(0), None, tuple(texts), remarks=_remarks(parts))
 
@@ -181,6 +182,8 @@ def _remarks(parts: Parts) -> tuple[str, ...]:
         for table, blank in parts.blank_texts
         if len(blank)
     ]
+    if parts.missing.size:
+        done.append(counted_blank(parts.labels, parts.roles.label, parts.missing, parts.missing_words))
     if len(parts.unlabelled):
         done.append(f"{parts.labels.name}: {count_of(len(parts.unlabelled), 'row')} without a label joined the pool.")
     if parts.whole and parts.pool is not None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from engine.data.reading import Table
 from engine.data.roles import Roles
-from engine.data.values import Ints, as_text, is_blank
+from engine.data.values import Ints, as_text, is_blank, says_missing, typed
 
 # From this share on, labelled texts that stand in the pool again show that the pool file is the whole collection.
 WHOLE_SHARE = 0.9
@@ -23,6 +23,8 @@ class Parts:
     labelled: rows of the labels file with a text and a label; unlabelled: those with a text alone, which join the pool.
     pool_rows: rows of the pool file with a text, less those that are labelled rows of a whole collection.
     in_pool_too: how many labelled texts stand in the pool file; whole: the pool file is the whole collection.
+    missing: rows of the labels file where a word for a missing label stood, such as NA; it is blank in `labels`.
+    missing_words: those words, sorted.
     """
 
     labels: Table
@@ -35,6 +37,8 @@ class Parts:
     in_pool_too: int
     whole: bool
     blank_texts: tuple[tuple[Table, Ints], ...]
+    missing: Ints
+    missing_words: tuple[str, ...]
 
     @property
     def pool_size(self) -> int:
@@ -62,7 +66,18 @@ def with_row_names(table: Table, name: str) -> Table:
 
 
 def part(labels: Table, pool: Table | None, roles: Roles) -> Parts:
-    """Sort the rows of both files into labels and pool. The columns of the text and the label must exist."""
+    """Sort the rows of both files into labels and pool; no row is labelled where there is no column of the label.
+
+    The column of the text must exist. Words for a missing label, such as NA, become blank.
+    """
+    labels = with_label_column(labels, roles.label)
+    column = labels.frame[roles.label]
+    missing = says_missing(column)
+    words = tuple(sorted(set(as_text(column[missing]))))
+    if words:
+        # Without the words, what is left may be numbers.
+        column = typed(column.astype("str").mask(missing, other=np.nan))
+        labels = replace(labels, frame=labels.frame.assign(**{roles.label: column}))
     no_text = is_blank(labels.frame[roles.text])
     no_label = is_blank(labels.frame[roles.label])
     labelled, unlabelled = np.flatnonzero(~no_text & ~no_label), np.flatnonzero(~no_text & no_label)
@@ -74,7 +89,10 @@ def part(labels: Table, pool: Table | None, roles: Roles) -> Parts:
         blank.append((pool, np.flatnonzero(pool_blank & _filled(pool.frame))))
         own = as_text(labels.frame[roles.text].iloc[unlabelled])
         pool_rows, in_pool_too, whole = _less_known(pool, roles.text, np.flatnonzero(~pool_blank), texts, tuple(own))
-    return Parts(labels, pool, roles, labelled, unlabelled, pool_rows, texts, in_pool_too, whole, tuple(blank))
+    return Parts(
+        labels, pool, roles, labelled, unlabelled, pool_rows, texts, in_pool_too, whole, tuple(blank),
+        np.flatnonzero(missing), words,
+    )  # fmt: skip
 
 
 def _filled(frame: pd.DataFrame) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from engine.data.reading import Table
-from engine.data.values import is_blank
+from engine.data.values import has_no_label
 from engine.errors import DataError
 
 _WORD = r"(?:^|[\s_.-])(?:{})(?:$|[\s_.-])"
@@ -112,9 +112,10 @@ def _guess_label(labels: Table, pool: Table | None, text: str, taken: set[str | 
 
     def score(name: str) -> tuple[int, int]:
         column = labels.frame[name]
-        absent = pool is not None and (name not in pool.frame or bool(is_blank(pool.frame[name]).all()))
-        partly_blank = pool is None and 0 < int(is_blank(column).sum()) < len(column)
-        filled = not bool(is_blank(column).all())
+        absent = pool is not None and (name not in pool.frame or bool(has_no_label(pool.frame[name]).all()))
+        blank = int(has_no_label(column).sum())
+        partly_blank = pool is None and 0 < blank < len(column)
+        filled = blank < len(column)
         named = 2 * bool(_LABEL_NAME.search(name)) - bool(_GROUP_NAME.search(name))
         return 3 * absent + 3 * partly_blank + named + 4 * filled, -int(column.nunique())
 

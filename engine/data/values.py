@@ -25,6 +25,9 @@ FOREIGN_BREAK = r"\r+\n|\r"
 # A CSV file spells booleans as the program that wrote it does, a file of another format as JSON does.
 _BOOLEANS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 
+# What programs write for a missing cell (R writes NA). None, "-" and "." may well be classes, and are not among them.
+MISSING = frozenset({"NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null"})
+
 _LEADING_ZERO = r"[+-]?0\d"
 _LONG_INTEGER = r"[+-]?\d{16,}$"
 _DECIMAL_COMMA = r"[+-]?\d*,\d+$"
@@ -60,6 +63,18 @@ def is_blank(column: "pd.Series[Any]") -> Bools:
     return np.asarray(as_text(column) == "", dtype=bool)
 
 
+def says_missing(column: "pd.Series[Any]") -> Bools:
+    """True where a cell holds a word that programs write for a missing one, such as NA; `is_blank` takes it for one."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return np.zeros(len(column), dtype=bool)
+    return column.astype("str").str.strip().isin(MISSING).to_numpy(dtype=bool)
+
+
+def has_no_label(column: "pd.Series[Any]") -> Bools:
+    """True where a cell of a column of labels is blank or says that it is missing."""
+    return is_blank(column) | says_missing(column)
+
+
 def as_numbers(column: "pd.Series[Any]") -> Floats:
     """The cells as floats, nan where a cell is blank or is not a number; infinities stay."""
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
@@ -91,9 +106,12 @@ def typed(column: "pd.Series[Any]", *, decimal_comma: bool = False, thousands: b
     """
     column = column.mask(column.str.strip() == "", other=np.nan)
     filled = column.dropna().str.strip()
-    if filled.empty or not _may_be_number(filled.head(50)):
+    if filled.empty:
         return column
-    if decimal_comma and _has_decimal_commas(filled, thousands):
+    told = filled[~filled.isin(MISSING)]
+    if not _may_be_number(told.head(50)):
+        return column
+    if decimal_comma and _has_decimal_commas(told, thousands):
         column = column.str.replace(r"^(\s*[+-]?\d*),(\d+\s*)$", r"\1.\2", regex=True)
         filled = column.dropna().str.strip()
     if filled.str.match(_LEADING_ZERO).any() or filled.str.match(_LONG_INTEGER).any():

@@ -1,5 +1,7 @@
 """How findings name rows, counts and values."""
 
+from collections.abc import Sequence
+
 from engine.data.reading import Table
 from engine.data.values import Ints
 
@@ -8,6 +10,15 @@ def rows_of(table: Table, positions: Ints) -> str:
     """The first three of these rows, as the file counts them."""
     shown = ", ".join(f"{table.row(position):,}" for position in positions[:3])
     return f"row{'s' if len(positions) > 1 else ''} {shown}{', ...' if len(positions) > 3 else ''}"
+
+
+def counted_blank(table: Table, column: str, positions: Ints, words: Sequence[str]) -> str:
+    """A sentence on these rows of a column, which hold words for a missing cell."""
+    one = len(positions) == 1
+    return (
+        f"{table.name}, column '{column}': {count_of(len(positions), 'row')} {'holds' if one else 'hold'} "
+        f"{listed(words)} ({rows_of(table, positions)}) and {'counts' if one else 'count'} as blank."
+    )
 
 
 def count_of(number: int, noun: str) -> str:
@@ -21,7 +32,7 @@ def shortened(value: str) -> str:
     return line if len(line) <= 40 else line[:37] + "..."
 
 
-def listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Up to five names in quotation marks, and how many more there are."""
     shown = ", ".join(f"'{shortened(name)}'" for name in names[:5])
     return shown + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from engine.data import Dataset
+from engine.data.values import MISSING
 from engine.errors import ArgumentError
 
 _MOST_CLASSES = 20
@@ -44,6 +45,8 @@ class Answers:
         if len(names) < max(len(self.classes), 2) or "" in names:
             named = ", ".join(self.classes)
             raise ArgumentError(f"The classes named are {named}; there must be at least two, each named once.")
+        if blank := sorted(names & MISSING):
+            raise ArgumentError(f"The class {blank[0]!r} would count as a blank label; spell it otherwise.")
         if len(names) > _MOST_CLASSES:
             raise ArgumentError(f"There are {len(names)} classes; merge them to {_MOST_CLASSES} or fewer.")
 

@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from engine.data import Dataset, Roles, prepare
-from engine.data.matching import Parts, part, with_label_column
+from engine.data.matching import Parts, part
 from engine.data.reading import Table
 from engine.data.values import as_in_csv, as_numbers, as_text
 from engine.runs.labelling import Labelling, Selection
@@ -100,7 +100,7 @@ def _question(asked: Question, data: Dataset) -> Question:
 
 def _parts(study: Study) -> Parts:
     labels, pool = study.tables()
-    return part(with_label_column(labels, study.roles.label), pool, study.roles)
+    return part(labels, pool, study.roles)
 
 
 def _pool_frame(parts: Parts) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def test_check_says_what_is_in_order(capsys):
         (b"", r"empty"),
         (HEADER.encode(), r"no rows|empty|header"),
         (b"text,stars\n" + b"a b c,3\n" * 40, r"rating.*stars"),
-        (HEADER.encode() + b"".join(ROW.format(i, 3 + i % 2).encode() for i in range(40)) + b"late,n/a\n", r"n/a"),
+        (HEADER.encode() + b"".join(ROW.format(i, 3 + i % 2).encode() for i in range(40)) + b"late,many\n", r"many"),
         (b"\x00\x01\x02\xff" * 50, r"labels\.csv"),
     ],
     ids=["empty", "header only", "no such column", "text for numbers", "binary"],
@@ -216,6 +216,27 @@ def test_estimate_tells_what_was_done_to_the_data(capsys, tmp_path):
     told = capsys.readouterr()
     assert set(remarks) < set(told.err.splitlines())
     assert json.loads(told.out)["n"] == 51
+
+
+def test_words_for_a_missing_label_are_no_class_of_the_estimate(capsys, tmp_path):
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame({"text": [f"remark {i}" for i in range(900)], "verdict": rng.choice(["no", "yes"], 900)})
+    frame["llm"] = frame["verdict"].where(rng.random(900) < 0.8, "no")
+    frame[200:].drop(columns="verdict").to_csv(tmp_path / "pool.csv", index=False)
+    frame[:200].assign(verdict=frame["verdict"].mask(frame.index % 4 == 0)).to_csv(
+        tmp_path / "labels.csv", index=False, na_rep="NA"
+    )
+    files = [str(tmp_path / "labels.csv"), str(tmp_path / "pool.csv")]
+    said = "labels.csv, column 'verdict': 50 rows hold 'NA' (rows 2, 6, 10, ...) and count as blank."
+    assert main(["check", *files]) == 0
+    assert said in capsys.readouterr().out
+    assert main(["estimate", *files, "--label", "verdict", "--prediction", "llm"]) == 0
+    told = capsys.readouterr().out
+    assert said in told
+    assert "NA:" not in told
+    assert main(["estimate", *files, "--label", "verdict", "--prediction", "llm", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["n"], record["m"]) == (150, 750)
 
 
 @pytest.mark.slow

@@ -75,8 +75,8 @@ def test_one_column_cannot_play_two_parts() -> None:
 
 
 def test_a_word_among_numbers_is_named_with_its_row() -> None:
-    message = errors(changed(labels(), "label", 17, "n/a"), pool())
-    assert message.startswith("labels.csv, column 'label': row 17 holds 'n/a' where the others hold numbers.")
+    message = errors(changed(labels(), "label", 17, "many"), pool())
+    assert message.startswith("labels.csv, column 'label': row 17 holds 'many' where the others hold numbers.")
 
 
 def test_infinite_labels_are_no_numbers() -> None:
@@ -90,7 +90,7 @@ def test_words_in_a_tenth_or_more_of_the_rows_make_classes() -> None:
 
 
 def test_the_row_counts_from_the_header_of_the_file() -> None:
-    table = changed(labels(), "label", 17, "n/a")
+    table = changed(labels(), "label", 17, "many")
     assert "row 19 holds" in errors(Table(table.frame, "labels.csv", (), 3), pool())
 
 
@@ -129,6 +129,30 @@ def test_blank_texts_and_blank_labels() -> None:
     message = warnings(table, pool())
     assert "labels.csv: 1 row without a text (row 4) left out." in message
     assert "labels.csv: 1 row without a label joins the pool." in message
+
+
+@pytest.mark.parametrize("word", ["NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null"])
+def test_words_for_a_missing_label_count_as_blank_and_are_told(word: str) -> None:
+    table = labels(label=["no", word, "yes", "yes"] * 15)
+    checks = check_data(table, None, ROLES)
+    said = f"labels.csv, column 'label': 15 rows hold '{word}' (rows 3, 7, 11, ...) and count as blank."
+    assert f"{said} Spell it otherwise if it is a class." in found("warning", checks)
+    assert "45 labels, 15 texts in the pool." in found("ok", checks)
+    assert "The labels are 2 classes: no 15, yes 30." in found("ok", checks)
+    assert "1 row holds 'NA' (row 17) and counts as blank." in warnings(changed(labels(), "label", 17, "NA"), pool())
+
+
+@pytest.mark.parametrize("word", ["None", "none", "-", ".", "na"])
+def test_words_that_may_well_be_classes_are_classes(word: str) -> None:
+    checks = check_data(labels(label=["no", word, "yes", "yes"] * 15), pool(), ROLES)
+    assert found("warning", checks) == ""
+    assert "3 classes" in found("ok", checks)
+
+
+def test_where_one_class_is_left_beside_a_word_for_missing_the_cure_is_told() -> None:
+    message = errors(labels(label=["spam", "NA"] * 30), pool())
+    assert "every label is 'spam'" in message
+    assert "or spell 'NA' otherwise if it is a class." in message
 
 
 def test_duplicate_texts() -> None:

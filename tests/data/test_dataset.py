@@ -70,6 +70,33 @@ def test_rows_without_a_label_are_the_pool_where_no_file_is_given() -> None:
     assert "labels.csv: 20 rows without a label joined the pool." in data.remarks
 
 
+@pytest.mark.parametrize("ending", ["csv", "xlsx", "parquet"])
+def test_words_for_a_missing_label_are_blank_in_files_of_all_formats(tmp_path: Path, ending: str) -> None:
+    values = ["4", "NA", "2.5", "1"] * 15
+    texts = ["NA", *(f"text {number}" for number in range(59))]
+    frame = pd.DataFrame({"text": texts, "label": values, "g": ["NA", "b"] * 30})
+    path = tmp_path / f"labels.{ending}"
+    if ending == "csv":
+        frame.to_csv(path, index=False)
+    elif ending == "xlsx":
+        frame.assign(label=[4, "#N/A", 2.5, 1] * 15).to_excel(path, index=False)
+    else:
+        frame.to_parquet(path)
+    data = prepare(read_table(path), None, replace(ROLES, group="g"))
+    assert (data.n, data.m, data.classes) == (45, 15, None)
+    assert data.y[:3].tolist() == [4, 2.5, 1]
+    assert data.texts[0] == "NA"
+    assert data.groups is not None
+    assert data.groups.tolist()[:3] == ["NA", "NA", "b"]
+    assert any("15 rows hold" in remark and "count as blank." in remark for remark in data.remarks)
+
+
+def test_classes_beside_words_for_missing_are_those_of_the_same_file_with_blanks() -> None:
+    words, blanks = (prepare(labels(label=["0.0", "1.0", gap] * 20), pool(), ROLES) for gap in ("NA", ""))
+    assert words.classes == ("0", "1")
+    assert words.n == blanks.n == 40
+
+
 def test_rows_without_a_label_join_the_pool_file_with_all_their_columns() -> None:
     table = labels(label=[1, 2, 3, 4, None, None] * 10, f=range(60), w=2.0, g="x")
     roles = Roles("text", "label", prediction="f", weight="w", group="g")
@@ -174,11 +201,11 @@ def test_numbers_from_0_to_1_are_probabilities_of_the_second_class() -> None:
 
 
 def test_every_fault_is_named_at_once() -> None:
-    table = labels(label=[*range(1, 60), "n/a"], w=-1)
+    table = labels(label=[*range(1, 60), "many"], w=-1)
     with pytest.raises(DataError) as caught:
         prepare(table, None, Roles("text", "label", weight="w"))
     message = str(caught.value)
-    assert "row 61 holds 'n/a'" in message
+    assert "row 61 holds 'many'" in message
     assert "row 2 holds '-1'" in message
     assert "There is no pool" in message
     assert "\n" not in message

@@ -100,6 +100,12 @@ def test_decimal_commas(tmp_path: Path, delimiter: str) -> None:
     assert "Decimal commas were read as decimal points in 'y'." in table.remarks
 
 
+def test_decimal_commas_beside_words_for_missing(tmp_path: Path) -> None:
+    table = read(tmp_path, "text;y\nNA;NA\nb;1,5\nc;NA\nd;2\n")
+    assert table.frame.to_numpy().tolist() == [["NA", "NA"], ["b", "1.5"], ["c", "NA"], ["d", "2"]]
+    assert "Decimal commas were read as decimal points in 'y'." in table.remarks
+
+
 @pytest.mark.parametrize("delimiter", [",", "\t", "|"])
 def test_thousands_are_no_decimals_whatever_the_delimiter(tmp_path: Path, delimiter: str) -> None:
     rows = [("text", "y"), ("good", "950"), ("fine", '"1,200"'), ("well", '"-12,300,000"'), ("so so", '"1,450"')]

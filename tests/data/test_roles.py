@@ -40,6 +40,12 @@ def test_the_label_is_the_column_with_blanks_where_there_is_no_pool() -> None:
     assert guess_roles(table(text=TEXTS, year=[1, 2] * 20, x=[3.0, None] * 20)).label == "x"
 
 
+def test_words_for_a_missing_label_are_blanks_that_tell_the_label() -> None:
+    assert guess_roles(table(text=TEXTS, year=[1, 2] * 20, x=["3", "NA"] * 20)).label == "x"
+    labels, pool = table(text=TEXTS, a=[1, 2] * 20, b=[3, 4] * 20), table(text=TEXTS, a=[1, 2] * 20, b=["NA"] * 40)
+    assert guess_roles(labels, pool).label == "b"
+
+
 def test_a_class_label_named_category_is_not_taken_for_a_group() -> None:
     assert guess_roles(table(text=TEXTS, category=["a", "b"] * 20)) == Roles("text", "category")
 

@@ -101,6 +101,7 @@ def test_few_answers_have_a_button_each(answers, choices, others):
         (lambda: Answers(("good", "good ")), "each named once"),
         (lambda: Answers(("good", " ")), "at least two"),
         (lambda: Answers(tuple(map(str, range(21)))), "merge them"),
+        (lambda: Answers(("yes", "no", "n/a")), "'n/a' would count as a blank label"),
         (lambda: Answers().read("6"), "6 is not a whole number from 1 to 5"),
         (lambda: Answers().read(2.5), "whole number"),
         (lambda: Answers().read("good"), "whole number"),

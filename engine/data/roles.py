@@ -26,6 +26,7 @@ _GROUP_NAME = re.compile(
 _ID_NAME = re.compile(r"^(?:id|.*[\s_.-]id|uuid|key|index|row|column 1)$", re.I)
 _MOST_GROUPS = 50
 _TEXT_LENGTH = 20  # characters on average, from which a column may be a text whatever its name
+_MUCH_LONGER = 2
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,40 @@ def guess_roles(labels: Table, pool: Table | None = None) -> Roles:
 
 
 def _guess_text(labels: Table, pool: Table | None) -> str:
-    """The column of strings with the longest average, among those of the pool where there are any."""
+    """The column of strings with the longest average, among those of the pool where there are any.
+
+    Where that holds names or groups rather than texts, and the labels file has a column that plainly holds texts, it is
+    this one: the pool spells its name otherwise, which the checks say.
+    """
     strings = [name for name in labels.frame if not pd.api.types.is_numeric_dtype(labels.frame[name].dtype)]
     shared = [name for name in strings if pool is not None and name in pool.frame]
     candidates = [str(name) for name in (shared or strings or labels.frame.columns)]
 
-    return max(candidates, key=lambda name: (_length(labels, name), bool(_TEXT_NAME.search(name))))
+    def rank(name: str) -> tuple[float, bool]:
+        return _length(labels, name), bool(_TEXT_NAME.search(name))
+
+    longest = max(candidates, key=rank)
+    if _TEXT_NAME.search(longest) or not (_is_aside(longest) or _length(labels, longest) < _TEXT_LENGTH):
+        return longest
+    # A short column without such a name may be the text, and the longer one a note of whoever labelled it.
+    least = 0.0 if _is_aside(longest) else _MUCH_LONGER * _length(labels, longest)
+    plain = [str(name) for name in strings if _is_plain(labels, str(name)) and _length(labels, str(name)) > least]
+    return max(plain, key=lambda name: (name in shared, rank(name)), default=longest)
+
+
+def _is_aside(name: str) -> bool:
+    """Whether a column names the rows or sorts them, by its own name."""
+    return bool(_ID_NAME.match(name) or _GROUP_NAME.search(name))
+
+
+def _is_plain(labels: Table, name: str) -> bool:
+    """Whether a column of strings plainly holds texts, not what many rows have in common or what names them."""
+    column = labels.frame[name]
+    told = bool(_TEXT_NAME.search(name))
+    if not told and (_is_aside(name) or _length(labels, name) < _TEXT_LENGTH):
+        return False
+    # Two or three people may have labelled each text.
+    return bool(column.nunique() >= column.count() / (3 if told else 2))
 
 
 def _length(labels: Table, name: str) -> float:
@@ -96,11 +125,7 @@ def find_text(labels: Table, pool: Table | None, taken: Collection[str | None]) 
         column = labels.frame[name]
         if name in taken or pd.api.types.is_numeric_dtype(column.dtype) or (pool and name not in pool.frame):
             return False
-        told = bool(_TEXT_NAME.search(name))
-        if not told and (_ID_NAME.match(name) or _GROUP_NAME.search(name) or _length(labels, name) < _TEXT_LENGTH):
-            return False
-        # Two or three people may have labelled each text.
-        return bool(column.nunique() >= column.count() / (3 if told else 2))
+        return _is_plain(labels, name)
 
     return max(filter(plain, map(str, labels.frame)), key=lambda name: _length(labels, name), default=None)
 

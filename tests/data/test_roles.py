@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from engine.data import Roles, Table, find_text, guess_roles
+from engine.data import Roles, Table, check_data, find_text, guess_roles
 from engine.errors import DataError
 
 TEXTS = [f"this is the long review number {number}, rather wordy" for number in range(40)]
@@ -65,6 +65,34 @@ def test_names_of_predictions(name: str) -> None:
 def test_the_text_is_the_longest_column_of_those_in_the_pool() -> None:
     labels = table(notes=[text * 2 for text in TEXTS], text=TEXTS, y=[1, 2] * 20)
     assert guess_roles(labels, table(text=TEXTS)).text == "text"
+
+
+@pytest.mark.parametrize("name", ["id", "user_id", "country", "sku"])
+def test_what_names_or_sorts_the_rows_is_no_text_though_the_pool_has_nothing_else_of_the_labels(name: str) -> None:
+    names = [f"{number:05d}-x" for number in range(40)]
+    labels, pool = (
+        table(**{name: names, "Text": TEXTS, "verdict": ["a", "b"] * 20}),
+        table(**{name: names, "text": TEXTS}),
+    )
+    roles = guess_roles(labels, pool)
+    assert (roles.text, roles.label) == ("Text", "verdict")
+    said = [check.finding + check.remedy for check in check_data(labels, pool, roles) if check.level == "error"]
+    assert len(said) == 1
+    assert "has no column 'Text' for the text" in said[0]
+    assert said[0].endswith("Did you mean 'text'?")
+
+
+def test_a_long_identifier_is_no_text_beside_one() -> None:
+    columns = {"uuid": [f"{number:090d}" for number in range(40)], "text": TEXTS}
+    assert guess_roles(table(**columns, y=[1, 2] * 20), table(**columns)) == Roles("text", "y", id="uuid")
+
+
+def test_short_texts_of_the_pool_go_before_a_note_or_an_answer_that_it_lacks() -> None:
+    heads = [f"short head {number}" for number in range(40)]
+    labels = table(headline=heads, comment=[f"not sure of row {number}" for number in range(40)], y=["no", "yes"] * 20)
+    assert guess_roles(labels, table(headline=heads)).text == "headline"
+    ids = [f"r{number}" for number in range(40)]
+    assert guess_roles(table(id=ids, answer=["no", "yes"] * 20), table(id=ids)) == Roles("id", "answer")
 
 
 def test_an_identifier_gives_way_where_nothing_else_can_be_the_label() -> None:

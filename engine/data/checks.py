@@ -4,15 +4,26 @@ import collections
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from engine.data.matching import ROW_NAMES, WHOLE_SHARE, Parts, part
 from engine.data.reading import Table
 from engine.data.roles import Roles
-from engine.data.values import Ints, as_numbers, as_text, has_no_label, is_blank, kind_of, strays
+from engine.data.values import (
+    NUMBERS_SHARE,
+    Ints,
+    as_numbers,
+    as_text,
+    has_no_label,
+    is_blank,
+    kind_of,
+    spelt_numbers,
+    strays,
+)
 from engine.data.wording import count_of, counted_blank, listed, rows_of, shortened
 
 FEWEST_LABELS = 10
@@ -117,9 +128,9 @@ def _labels(parts: Parts) -> Iterator[Check]:
     if not len(column):
         return
     where = f"{parts.labels.name}, column '{parts.roles.label}'"
-    stray = strays(column)
-    if stray.size:
-        yield _stray(parts, where, stray)
+    odd = _odd_ones(parts, where, column)
+    if odd and strays(column).size:
+        yield _refused(odd)
         return
     values = collections.Counter(as_text(column).tolist())
     if len(values) == 1:
@@ -134,7 +145,11 @@ def _labels(parts: Parts) -> Iterator[Check]:
         )
         yield Check("ok", finding, "")
     else:
-        yield from _classes(where, values)
+        yield from _classes(where, values, odd)
+
+
+def _refused(odd: tuple[str, str]) -> Check:
+    return Check("error", f"{odd[0]}.", odd[1].capitalize())
 
 
 def _missing(parts: Parts) -> Iterator[Check]:
@@ -144,20 +159,31 @@ def _missing(parts: Parts) -> Iterator[Check]:
         yield Check("warning", finding, "Spell it otherwise if it is a class.")
 
 
-def _stray(parts: Parts, where: str, stray: Ints) -> Check:
-    position = parts.labelled[stray[0]]
-    value = shortened(as_text(parts.labels.frame[parts.roles.label].iloc[[position]])[0])
-    others = f" ({stray.size - 1:,} more like it)" if stray.size > 1 else ""
-    finding = f"{where}: row {parts.labels.row(position):,} holds '{value}'{others} where the others hold numbers."
-    return Check("error", finding, "Write a number there, or leave the cell blank.")
+def _odd_ones(parts: Parts, where: str, column: "pd.Series[Any]") -> tuple[str, str] | None:
+    """What is not read as a number among labels of which most are meant as such, and the cure; None where few are."""
+    spelt = spelt_numbers(column)
+    # Of two values neither belongs to a scale, unless nearly all cells are a number.
+    odd = spelt if spelt.size else strays(column, 0.5 if column.nunique() > 2 else NUMBERS_SHARE)
+    if not odd.size:
+        return None
+    value = shortened(as_text(column.iloc[[odd[0]]])[0])
+    others = f" ({odd.size - 1:,} more like it)" if odd.size > 1 else ""
+    finding = f"{where}: row {parts.labels.row(parts.labelled[odd[0]]):,} holds '{value}'{others}"
+    if spelt.size:
+        cure = "write numbers with a decimal point, and without thousands separators or %."
+        return f"{finding}, which is not read as a number", cure
+    return f"{finding} where the others hold numbers", "write a number there, or leave the cell blank."
 
 
-def _classes(where: str, values: "collections.Counter[str]") -> Iterator[Check]:
+def _classes(where: str, values: "collections.Counter[str]", odd: tuple[str, str] | None) -> Iterator[Check]:
     n = sum(values.values())
     if len(values) > MOST_CLASSES or len(values) > max(n / 5, 2):
         finding = f"{where} holds {len(values)} different values in {n:,} rows, which looks like free text."
-        yield Check("error", finding, "Choose the column of the labels, or merge the values into a few classes.")
+        free = Check("error", finding, "Choose the column of the labels, or merge the values into a few classes.")
+        yield _refused(odd) if odd else free
         return
+    if odd:
+        yield Check("warning", f"{odd[0]}; every value counts as a class.", f"If the labels are numbers, {odd[1]}")
     shown = ", ".join(f"{shortened(name)} {count:,}" for name, count in sorted(values.items()))
     yield Check("ok", f"The labels are {len(values)} classes: {shown}.", "")
     rare = sorted(name for name, count in values.items() if count < FEW_OF_A_CLASS)

@@ -28,6 +28,9 @@ _BOOLEANS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 # What programs write for a missing cell (R writes NA). None, "-" and "." may well be classes, and are not among them.
 MISSING = frozenset({"NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null"})
 
+# A number with a decimal comma, thousands separators or a per cent sign; a date or a list of codes is none.
+_SPELT_NUMBER = r"[+-]?(?=[.,]?\d)\d*(?:[.,]\d{3})*(?:[.,]\d+)?\s*%?"
+
 _LEADING_ZERO = r"[+-]?0\d"
 _LONG_INTEGER = r"[+-]?\d{16,}$"
 _DECIMAL_COMMA = r"[+-]?\d*,\d+$"
@@ -89,13 +92,23 @@ def kind_of(column: "pd.Series[Any]") -> Kind:
     return "numbers" if len(set(as_numbers(column)[finite])) > 2 else "classes"
 
 
-def strays(column: "pd.Series[Any]") -> Ints:
-    """Positions of filled cells that are no numbers in a column that otherwise holds numbers."""
+def strays(column: "pd.Series[Any]", share: float = NUMBERS_SHARE) -> Ints:
+    """Positions of filled cells that are no numbers in a column of which at least this share are numbers."""
     filled = ~is_blank(column)
     finite = np.isfinite(as_numbers(column)) & filled
-    if finite.sum() < NUMBERS_SHARE * filled.sum():
+    if finite.sum() < share * filled.sum():
         return np.array([], dtype=np.intp)
     return np.flatnonzero(filled & ~finite)
+
+
+def spelt_numbers(column: "pd.Series[Any]") -> Ints:
+    """Positions of cells that are numbers to people alone, such as 3,220 or 3 %, where most cells are either kind."""
+    cells = pd.Series(as_text(column), dtype="str")
+    finite = np.isfinite(as_numbers(column))
+    spelt = cells.str.fullmatch(_SPELT_NUMBER).to_numpy(dtype=bool) & ~finite
+    if 2 * (finite | spelt).sum() <= (cells != "").sum():
+        return np.array([], dtype=np.intp)
+    return np.flatnonzero(spelt)
 
 
 def typed(column: "pd.Series[Any]", *, decimal_comma: bool = False, thousands: bool = False) -> "pd.Series[Any]":

@@ -115,6 +115,57 @@ def test_free_text_in_place_of_classes() -> None:
     assert "60 different values in 60 rows, which looks like free text" in errors(table, pool())
 
 
+@pytest.mark.parametrize("spelling", ["{:,}.0", "{}%", "{} %", "-{},5", "{}.000.000"])
+def test_numbers_that_are_spelt_for_people_are_no_free_text(spelling: str) -> None:
+    cells = [str(number) if number % 3 else spelling.format(3220 + number) for number in range(60)]
+    cells[30:] = [spelling.format(1100 + 7 * number) for number in range(30)]
+    first = spelling.format(3220)
+    assert errors(labels(label=cells), pool()) == (
+        f"labels.csv, column 'label': row 2 holds '{first}' (39 more like it), which is not read as a number. "
+        "Write numbers with a decimal point, and without thousands separators or %."
+    )
+
+
+@pytest.mark.parametrize("cell", ["2024-05-12", "12.05.2024", "1,2,5", "A-12", "v1.2"])
+def test_dates_and_codes_are_no_numbers(cell: str) -> None:
+    table = labels(label=[f"{cell}{number % 10}" for number in range(60)], text=[f"t{number}" for number in range(60)])
+    assert "not read as a number" not in warnings(table, pool())
+    free = labels(label=[f"{cell}{number}" if number % 2 else f"{cell} or {number}" for number in range(60)])
+    assert "looks like free text" in errors(free, pool())
+
+
+def test_many_words_among_numbers_are_no_free_text_either() -> None:
+    cells = ["don't know" if number % 3 == 0 else str(number) for number in range(60)]
+    message = errors(labels(label=cells), pool())
+    assert message == (
+        "labels.csv, column 'label': row 2 holds 'don't know' (19 more like it) where the others hold numbers. "
+        "Write a number there, or leave the cell blank."
+    )
+    spelt = [f"{number:,}" for number in range(60, 1200, 19)]
+    assert "row 52 holds '1,010' (9 more like it), which is not read as" in errors(labels(label=spelt), pool())
+
+
+@pytest.mark.parametrize(
+    ("values", "first", "cure"),
+    [
+        (["1,000", "2,000"], "row 2 holds '1,000' (59 more like it), which is not read as a number", "write numbers"),
+        (["20", "20", "100%", "20%"], "row 4 holds '100%' (29 more like it), which is not", "or %."),
+        (["2", "3", "3", "don't know"], "row 5 holds 'don't know' (14 more like it) where", "write a number there"),
+    ],
+)
+def test_few_values_that_may_be_numbers_are_classes_with_a_warning(values: list[str], first: str, cure: str) -> None:
+    table = labels(label=(values * 30)[:60])
+    message = warnings(table, pool())
+    assert errors(table, pool()) == ""
+    assert f"labels.csv, column 'label': {first}" in message
+    assert "; every value counts as a class. If the labels are numbers, " in message
+    assert cure in message
+
+
+def test_two_classes_of_which_one_is_a_number_are_classes() -> None:
+    assert warnings(labels(label=["1", "none"] * 30), pool()) == ""
+
+
 def test_rare_classes_are_named() -> None:
     table = labels(label=["good"] * 40 + ["bad"] * 16 + ["odd"] * 4)
     assert "fewer than 5 labels for 'odd'." in warnings(table, pool())

@@ -247,21 +247,25 @@ def _predictions(parts: Parts) -> Iterator[Check]:
 
 
 def _foreign_predictions(parts: Parts, name: str) -> Iterator[Check]:
-    """Predicted classes that no label has; where a file predicts no other, its predictions say nothing."""
+    """Predicted classes that no label has; where most of a file's predictions are such, they say next to nothing."""
     classes = set(as_text(parts.labels.frame[parts.roles.label].iloc[parts.labelled]))
+    spell = f"Spell the predicted classes like the labels, {listed(sorted(classes))}"
     for table, positions in parts.used:
         column = table.frame[name].iloc[positions]
-        if len(classes) == 2 and np.all((as_numbers(column) >= 0) & (as_numbers(column) <= 1)):
+        numbers = as_numbers(column)
+        if len(classes) == 2 and np.all((numbers >= 0) & (numbers <= 1)):
             continue
-        predicted = set(as_text(column)) - {""}
-        if foreign := sorted(predicted - classes):
-            finding = f"{table.name}, column '{name}' predicts {listed(foreign)}, which no label says."
-            spell = "Spell the predicted classes like the labels"
-            if predicted & classes:
-                yield Check("warning", finding, f"{spell}; others count as none of them.")
-            else:
-                remedy = f"{spell}, {listed(sorted(classes))}, or choose another column for the prediction, or none."
-                yield Check("error", finding, remedy)
+        cells = [cell for cell in as_text(column) if cell not in classes and cell]
+        foreign = sorted(set(cells))
+        where, other = f"{table.name}, column '{name}'", "or choose another column for the prediction, or none."
+        finding = f"{where} predicts {listed(foreign)}, which no label says, in {len(cells):,} of {len(column):,} rows."
+        if len(classes) == 2 and len(foreign) > 2 and np.isfinite(numbers).all():
+            finding = f"{where} holds numbers from {numbers.min():g} to {numbers.max():g}, which are no probabilities."
+            yield Check("error", finding, f"Give probabilities of '{shortened(max(classes))}' from 0 to 1, {other}")
+        elif 2 * len(cells) > len(column):
+            yield Check("error", finding, f"{spell}, {other}")
+        elif foreign:
+            yield Check("warning", finding, f"{spell}; others count as none of them.")
 
 
 def _weights(parts: Parts) -> Iterator[Check]:

@@ -244,13 +244,36 @@ def test_predictions_must_be_numbers_for_numbers() -> None:
 def test_predicted_classes_that_no_label_has() -> None:
     roles = Roles("text", "label", prediction="f")
     table = labels(label=["good", "bad", "so"] * 20, f="good")
-    assert "predicts 'Good', which no label says" in warnings(table, pool(f=["Good", "good"] * 50), roles)
+    said = "predicts 'Good', which no label says, in 50 of 100 rows."
+    assert said in warnings(table, pool(f=["Good", "good"] * 50), roles)
+    assert errors(table, pool(f=["Good", "good"] * 50), roles) == ""
+    assert "in 51 of 100 rows." in errors(table, pool(f=["Good", "good"] * 49 + ["Good"] * 2), roles)
     assert errors(table, pool(f="Good"), roles) == (
-        "pool.csv, column 'f' predicts 'Good', which no label says. Spell the predicted classes like the labels, "
-        "'bad', 'good', 'so', or choose another column for the prediction, or none."
+        "pool.csv, column 'f' predicts 'Good', which no label says, in 100 of 100 rows. "
+        "Spell the predicted classes like the labels, 'bad', 'good', 'so', "
+        "or choose another column for the prediction, or none."
     )
     with pytest.raises(DataError, match="which no label says"):
         prepare(table, pool(f="Good"), roles)
+
+
+@pytest.mark.parametrize("zeros", [0, 5, 60])
+@pytest.mark.parametrize("values", [[0, 1], ["no", "yes"]])
+def test_probabilities_from_0_to_100_are_refused_though_some_are_0(values: list[Any], zeros: int) -> None:
+    roles = Roles("text", "label", prediction="f")
+    scores = [0.0] * zeros + [float(number + 1) for number in range(100 - zeros - 1)] + [100.0]
+    table = labels(label=values * 30, f=[0.25, 0.75] * 30)
+    assert errors(table, pool(f=scores), roles) == (
+        f"pool.csv, column 'f' holds numbers from {min(scores):g} to 100, which are no probabilities. "
+        f"Give probabilities of '{values[1]}' from 0 to 1, or choose another column for the prediction, or none."
+    )
+
+
+def test_a_third_answer_beside_two_numbered_classes_is_no_probability() -> None:
+    roles = Roles("text", "label", prediction="f")
+    table, other = labels(label=[0, 1] * 30, f=[0, 1] * 30), pool(f=[0, 1, 0, 1, 9] * 20)
+    assert errors(table, other, roles) == ""
+    assert "predicts '9', which no label says, in 20 of 100 rows." in warnings(table, other, roles)
 
 
 @pytest.mark.parametrize(("value", "words"), [(-1.0, "holds '-1'"), (np.inf, "holds 'inf'"), (np.nan, "is blank")])

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from engine.data import prepare
 from engine.errors import RunError
-from engine.runs.preflight import is_planned, require_labels, require_seed, require_service
+from engine.runs.preflight import is_planned, require_labels, require_predictions, require_seed, require_service
 from engine.runs.states import Run, RunKind, RunSettings, RunState, Study, home
 from engine.runs.store import Store, now
 
@@ -40,12 +40,13 @@ def start_run(store: Store, study: Study, kind: RunKind, settings: RunSettings) 
     starts one run.
 
     Raises:
-        ArgumentError: The seed is none, the service that the run reports to is not installed, or the objective does not
-            suit the labels.
+        ArgumentError: The seed is none, the service that the run reports to is not installed, the objective does not
+            suit the labels, or the strategy zero-shot has no predictions.
         DataError: The labels are fewer than a plan needs.
     """
     require_seed(settings.seed)
     require_service(settings.report_to)
+    require_predictions(study.labels_file.name, study.roles.prediction is not None, kind, settings)
     if is_planned(kind, settings):
         # A pool may be long to read, and the labels tell enough.
         require_labels(prepare(study.labels_file.read(), None, study.roles, needs_pool=False), kind, settings)

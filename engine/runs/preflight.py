@@ -87,6 +87,40 @@ def is_planned(kind: RunKind, settings: RunSettings) -> bool:
     return kind == "plan" or (kind == "run" and settings.strategy not in UNTRAINED)
 
 
+def require_predictions(name: str, given: bool, kind: RunKind, settings: RunSettings) -> None:
+    """Require predictions that the strategy zero-shot can rectify, before anything is loaded or trained.
+
+    Whether a model writes its answers is known once its configuration has been read, which the worker does; that the
+    default model writes none is known without.
+
+    Args:
+        name: Name of the labels file.
+        given: Whether predictions come with the data.
+        kind: What kind of run.
+        settings: Its settings.
+
+    Raises:
+        ArgumentError: No predictions come with the data, and the default model writes none.
+    """
+    asked = kind in ("plan", "run") and settings.strategy == "zero-shot" and not given
+    if asked and settings.model == DEFAULT_MODEL:
+        raise no_predictions(name, settings.model)
+
+
+def no_predictions(name: str, model: str) -> ArgumentError:
+    """Return what is to be raised where the strategy zero-shot has nothing to rectify: no column, and no answers.
+
+    Args:
+        name: Name of the labels file.
+        model: The model, which does not write.
+    """
+    return ArgumentError(
+        f"The strategy zero-shot rectifies predictions, but none are named in {name} and {model} does not write "
+        "answers; name their column (--prediction COLUMN on the command line, or on the Data page), a model that "
+        "writes, or another strategy."
+    )
+
+
 def require_labels(dataset: Dataset, kind: RunKind, settings: RunSettings) -> None:
     """Require labels that a run can work with, and settings that suit them, before anything is loaded or trained.
 
@@ -123,10 +157,12 @@ def preflight(dataset: Dataset, settings: RunSettings, population: str = "these"
         population: What the answer is to speak of, "these" texts or a "larger" population.
 
     Raises:
-        ArgumentError: The service that the run reports to is not installed, or the objective does not suit the labels.
+        ArgumentError: The service that the run reports to is not installed, the objective does not suit the labels, or
+            the strategy zero-shot has no predictions.
         DataError: The labels are fewer than a plan needs, or the pool too small for the population.
     """
     require_service(settings.report_to)
+    require_predictions(dataset.name, dataset.predictions is not None, "run", settings)
     check_population(dataset, population)
     require_labels(dataset, "run", settings)
     gpu, cores = gpu_name(), psutil.cpu_count() or 1

@@ -25,6 +25,7 @@ from engine.worker.coslow import measure_coslow
 from engine.worker.job import COSLOW, CURVE, ESTIMATE, LOADING, MODELS, PILOT, READING, Job
 from engine.worker.pilot import make_plan, run_pilot
 from engine.worker.selecting import MOST_READ, select
+from engine.worker.strategies import require_predictions
 
 
 def _dataset(run: Run, study: Study) -> Dataset:
@@ -77,6 +78,7 @@ def _work(job: Job) -> None:
     if job.run.kind == "select":
         select(job)
         return
+    require_predictions(job)
     if _untrained(job.run):
         _tell(job, None)
         if job.settings.strategy == "zero-shot" and job.dataset.predictions is None:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from engine.allocation import Plan
 from engine.allocation.strategies import FEWEST_TO_RECTIFY
 from engine.data.sealing import Rows, generator, require_sealed
-from engine.errors import ArgumentError
 from engine.learning.checkpoints import Checkpoints
 from engine.learning.decoders import without_template
 from engine.learning.files import files_of
@@ -23,6 +22,7 @@ from engine.learning.models import Progress, is_decoder
 from engine.learning.prediction import in_parts
 from engine.runs import fingerprint, home
 from engine.runs.pace import predicted
+from engine.runs.preflight import no_predictions
 from engine.worker.asking import asked, choices
 from engine.worker.job import VERSION, Job
 from engine.worker.keeping import kept, write
@@ -51,13 +51,21 @@ class Predictions:
     parts: Rows | None = None
 
 
-def carry_out(name: str, job: Job, made: Plan | None) -> Predictions:
-    """Return the predictions of a strategy by its name.
+def require_predictions(job: Job) -> None:
+    """Require what the strategy zero-shot rectifies: predictions with the data, or a model that can be asked for them.
 
     Raises:
-        ArgumentError: The study lacks what the strategy needs.
+        ArgumentError: There are none, and the model does not write.
         ModelError: The model writes, but cannot be asked.
     """
+    model = job.settings.model
+    if job.settings.strategy != "zero-shot" or job.dataset.predictions is not None or job.can_be_asked:
+        return
+    raise without_template(model) if is_decoder(model) else no_predictions(job.dataset.name, model)
+
+
+def carry_out(name: str, job: Job, made: Plan | None) -> Predictions:
+    """Return the predictions of a strategy by its name; for zero-shot, `require_predictions` has found some."""
     strategies = {"labels-only": _labels_only, "zero-shot": _zero_shot, "split": _split, "cross-fit": _cross_fit}
     predictions = strategies[name](job, made)
     # Of a run that was stopped, models may be left that no other fit has taken.
@@ -77,13 +85,7 @@ def _zero_shot(job: Job, _made: Plan | None) -> Predictions:
     labels, pool = data.predictions, data.pool_predictions
     if labels is None or pool is None:
         every = asked(job, [*data.texts, *data.pool_texts], job.report)
-        if every is None and is_decoder(job.settings.model):
-            raise without_template(job.settings.model)
-        if every is None:
-            raise ArgumentError(
-                "The strategy zero-shot rectifies predictions that come with the data, and this study has no "
-                "prediction column; choose one on the Data page, a model that writes its answers, or another strategy."
-            )
+        assert every is not None
         _keep_model(job, 0, partial(choices(job).save, model=job.settings.model))
         labels, pool = every[: data.n], every[data.n :]
     return Predictions(np.empty(0, np.intp), np.arange(data.n), labels, pool)

@@ -74,6 +74,14 @@ def test_missing_files_options_and_runs_are_one_line(capsys, files, tmp_path):
     )
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_zero_shot_without_predictions_starts_nothing(capsys, files, tmp_path, command):
+    asked = [command, *files, "--text", "text", "--label", "rating", "--strategy", "zero-shot"]
+    said = fault(capsys, *asked, *(["-o", tmp_path / "out"] if command == "run" else []))
+    assert "--prediction COLUMN on the command line, or on the Data page" in said
+    assert open_store().runs() == ()
+
+
 def test_a_target_that_no_share_can_have_is_refused(capsys, files):
     labels, pool = files
     labels.write_text(HEADER + "".join(ROW.format(i, ("bad", "good")[i % 2]) for i in range(60)))

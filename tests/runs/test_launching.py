@@ -108,9 +108,34 @@ def test_too_few_labels_for_a_plan_are_refused_before_anything_starts(store, mon
     with pytest.raises(DataError, match=said):
         preflight(few.dataset(), RunSettings(strategy="split"))
     # What needs no plan goes on with ten.
-    for kind, strategy in (("run", "labels-only"), ("run", "zero-shot"), ("efficiency", "auto"), ("select", "auto")):
+    for kind, strategy in (("run", "labels-only"), ("efficiency", "auto"), ("select", "auto")):
         assert start_run(store, few, kind, RunSettings(strategy=strategy)).kind == kind
+    own = make_study(store, labels=15, predictions=True)
+    assert start_run(store, own, "run", RunSettings(strategy="zero-shot")).kind == "run"
     assert preflight(few.dataset(), RunSettings(strategy="labels-only")).seconds > 0
+
+
+def test_zero_shot_without_predictions_is_refused_before_anything_starts(store, study, monkeypatch):
+    monkeypatch.setattr(launching, "_launch", lambda _store, run: run)
+    asked = RunSettings(strategy="zero-shot")
+    for begin in (
+        lambda: start_run(store, study, "plan", asked),
+        lambda: start_run(store, study, "run", asked),
+        lambda: preflight(study.dataset(), asked),
+    ):
+        with pytest.raises(ArgumentError) as told:
+            begin()
+        assert str(told.value) == (
+            "The strategy zero-shot rectifies predictions, but none are named in labels.csv and sentence-transformers/"
+            "all-MiniLM-L6-v2 does not write answers; name their column (--prediction COLUMN on the command line, or "
+            "on the Data page), a model that writes, or another strategy."
+        )
+    assert store.runs() == ()
+    # Of another model only the worker knows whether it writes; and predictions of the data are enough.
+    for each, model in ((study, "another"), (make_study(store, predictions=True), asked.model)):
+        for kind in ("plan", "run"):
+            settings = replace(asked, model=model)
+            assert start_run(store, each, kind, settings).settings == settings
 
 
 def test_a_pool_of_one_text_says_nothing_of_a_larger_population(store):

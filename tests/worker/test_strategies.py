@@ -211,10 +211,13 @@ def test_predictions_of_one_end_of_the_texts_are_not_taken_for_the_others(in_pro
 # ------------------------------------------------------------------- faults
 
 
-def test_zero_shot_without_predictions_fails_with_a_sentence(in_process, quick_coslow, store):
-    status, run = in_process(make_study(store), "run", RunSettings(strategy="zero-shot"))
+@pytest.mark.parametrize("kind", ["plan", "run"])
+def test_zero_shot_without_predictions_fails_before_any_work(in_process, store, kind):
+    status, run = in_process(make_study(store), kind, RunSettings(strategy="zero-shot"))
     assert (status, run.state) == (1, RunState.FAILED)
-    assert "no prediction column" in run.error
+    assert "none are named in labels.csv" in run.error
+    assert "--prediction COLUMN" in run.error
+    assert store.step_results(run.id) == {}
 
 
 def test_a_question_that_does_not_fit_the_labels_fails_with_a_sentence(in_process, quick_coslow, store):

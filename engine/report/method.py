@@ -79,13 +79,14 @@ def method(study: Study, run: Run, results: Results) -> tuple[list[str], list[So
     if not rectifies(run):
         used = results.efficiency is not None or (chosen is not None and chosen.by_confidence)
         return paragraphs, [*cite.papers, *([_model(settings)] if used else [])]
-    alone = results.estimate is not None and results.estimate.is_labels_alone
+    strategy = _strategy(run, results)
+    alone = strategy == "labels-only"
     if alone:
         paragraphs.append(
             "Labels only: the answer and its interval are those of the labelled texts; no model has a part in them."
         )
-    else:
-        paragraphs.append(_rectifying(results.estimate.method if results.estimate is not None else None, cite))
+    elif strategy is not None:
+        paragraphs.append(_rectifying(strategy, cite))
     paragraphs.append(
         "The interval speaks of exactly these texts: labels already known enter as they are."
         if study.question.population == "these"
@@ -114,13 +115,22 @@ def _curve(results: Results, cite: _Cited) -> str:
     return f"How far labels carry was {found} {ground} {cite(_COSLOW)}.{unused}"
 
 
-def _rectifying(strategy: str | None, cite: _Cited) -> str:
+def _strategy(run: Run, results: Results) -> str | None:
+    """The strategy that was carried out or, before that, was asked for or is recommended; None before there is one."""
+    if results.estimate is not None:
+        return results.estimate.method
+    if run.settings.strategy != "auto":
+        return run.settings.strategy
+    return results.plan.recommended if results.plan is not None else None
+
+
+def _rectifying(strategy: str, cite: _Cited) -> str:
     words = (
         "Rectifying: the model's answer over all texts is corrected by its errors on labelled texts that it was not "
         "trained on; the correction counts as much as the predictions deserve, so that bad predictions cannot make "
         f"the answer much worse than labels alone {cite(_PPI)}."
     )
-    if strategy in ("zero-shot", "split"):
+    if strategy != "cross-fit":
         return words
     return (
         f"{words} Under cross-fitting, each label is predicted by a model trained on the other folds, so that every "

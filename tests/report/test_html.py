@@ -220,6 +220,29 @@ def test_the_method_speaks_of_cross_fitting_where_it_was_done(store, made, said)
     assert "arXiv 2512.24991" not in text  # no curve was drawn
 
 
+CROSS, ALONE = "Under cross-fitting", "no model has a part in them"
+
+
+@pytest.mark.parametrize(
+    ("settings", "recommended", "said"),
+    [
+        ({"strategy": "split"}, "cross-fit", {"Rectifying:"}),
+        ({"strategy": "cross-fit"}, None, {"Rectifying:", CROSS}),
+        ({"strategy": "labels-only"}, None, {ALONE}),
+        ({}, "zero-shot", {"Rectifying:"}),
+        ({}, "cross-fit", {"Rectifying:", CROSS}),
+        ({}, None, set()),
+    ],
+)
+def test_without_an_estimate_the_method_is_what_was_asked_for_or_is_recommended(store, settings, recommended, said):
+    steps = {"plan": replace(made_plan(), recommended=recommended).to_dict()} if recommended else {}
+    run = made_run(store, made_study(store), state="stopped", settings=RunSettings(**settings), **steps)
+    text = Page(html_report(store, run.id)).text
+    assert {part for part in ("Rectifying:", CROSS, ALONE) if part in text} == said
+    assert ("arXiv 2309.16598" in text) == (CROSS in said)
+    assert "The interval speaks of exactly these texts" in text
+
+
 def test_papers_are_numbered_as_the_method_cites_them(store, finished):
     found = method(store.study(finished.study_id), finished, read_results(store, finished))
     cited = [int(number) for number in re.findall(r"\[(\d)\]", " ".join(found[0]))]

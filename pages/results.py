@@ -130,10 +130,12 @@ def show_promise(results: engine.Results, run: engine.Run, question: engine.Ques
     achieved = half_width(results.estimate)
     inside = "inside" if low <= achieved <= high else "outside"
     band = f"80% between {advice.bare(low, share)} and {advice.bare(high, share)}" if high > low else "no band"
+    several = "The half-width of several classes is the root mean square of theirs."
     promised, kept = (advice.half_width(value, share) for value in (predicted, achieved))
     st.markdown(
         f"**Kept promise?** The plan predicted {promised} ({band}) for {strategy}; the run achieved {kept}"
         + (f", {inside} that band." if high > low else ".")
+        + (f" {several}" if len(results.estimate.names or ()) > 2 else "")
     )
 
 

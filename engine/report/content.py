@@ -38,12 +38,6 @@ _QUESTIONS = {
     "select": "Which texts are to be labelled?",
 }
 
-_PLAN_NOTES = {
-    "quantile": "The widths of this plan are those of the mean; the interval of a quantile has another width.",
-    "groups": "The widths of this plan are those of one answer for all texts; each group, with fewer labels, has a "
-    "wider interval.",
-}
-
 
 @dataclass(frozen=True)
 class Content:
@@ -57,7 +51,8 @@ class Content:
         comparison: Rectified, labels-only and model-only, those that there are; None without an estimate.
         differences: The clearest differences between groups; None without groups.
         strategies: The plan's strategies; None without a plan.
-        plan_note: What the plan's widths speak of where the question asks for something else; else empty.
+        classes: Number of classes; None for numbers, and where neither the data nor the plan can tell.
+        plan_note: What the plan's widths speak of where that is not all that the question asks for; else empty.
         achieved: Predicted against achieved half-width; None without both, or where they are of different things.
         warnings: Sentences that the reader must not miss.
     """
@@ -74,6 +69,7 @@ class Content:
     comparison: Grid | None
     differences: Grid | None
     strategies: Grid | None
+    classes: int | None
     plan_note: str
     achieved: Grid | None
     warnings: tuple[str, ...]
@@ -121,6 +117,7 @@ def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
     rows = _rows(results, dataset)
     subject = wording.subject_of(study, dataset.classes if dataset else None)
     paragraphs, sources = method(study, run, results)
+    classes = _class_count(dataset, results)
     grouped = estimate if study.question.estimand == "groups" else None
     return Content(
         study=study,
@@ -135,8 +132,9 @@ def gather(store: Store, run_id: str, headline: str | None = None) -> Content:
         comparison=comparison(subject, estimate) if estimate else None,
         differences=differences(subject, grouped) if grouped else None,
         strategies=_strategies(results.plan, subject.share) if results.plan else None,
-        plan_note=_PLAN_NOTES.get(subject.estimand, ""),
-        achieved=None if subject.estimand in _PLAN_NOTES else _achieved(run, results, subject.share),
+        classes=classes,
+        plan_note=study.question.caution_of_widths(classes),
+        achieved=None if subject.estimand in ("quantile", "groups") else _achieved(run, results, subject.share),
         warnings=tuple(dict.fromkeys([*_run_warnings(run), *faults, *_notes(results, dataset)])),
         method=tuple(paragraphs),
         sources=tuple(sources),
@@ -167,6 +165,13 @@ def _rows(results: Results, dataset: Dataset | None) -> int:
     if dataset is not None:
         return dataset.n + dataset.m
     return results.plan.n + results.plan.m if results.plan else 0
+
+
+def _class_count(dataset: Dataset | None, results: Results) -> int | None:
+    if dataset is not None:
+        return len(dataset.classes or ()) or None
+    shares = results.plan.design.shares if results.plan else None
+    return len(shares or ()) or None
 
 
 def _answer(study: Study, subject: wording.Subject, run: Run, results: Results, rows: int) -> str:

@@ -129,14 +129,14 @@ def add_alone(store: engine.Store, study: engine.Study) -> engine.Run:
     return finish(store, run)
 
 
-def add_shares(store: engine.Store) -> tuple[engine.Study, engine.Run]:
+def add_shares(store: engine.Store, classes: tuple[str, ...] = ("good", "bad")) -> tuple[engine.Study, engine.Run]:
     """Add a study of classes with a finished run."""
-    rng = np.random.default_rng(5)
-    names = np.array(["good", "bad"])
+    rng, k = np.random.default_rng(5), len(classes)
+    names = np.array(classes)
     frames = []
     for rows in (120, 400):
-        truth = rng.integers(0, 2, rows)
-        guess = np.where(rng.random(rows) < 0.85, truth, 1 - truth)
+        truth = rng.integers(0, k, rows)
+        guess = np.where(rng.random(rows) < 0.85, truth, k - 1 - truth)
         texts = [f"Answer {i} of {rows}: {names[t]}" for i, t in enumerate(truth)]
         frames.append(pd.DataFrame({"text": texts, "verdict": names[truth], "model": names[guess]}))
     labels = store.save_file("verdicts.csv", frames[0].to_csv(index=False).encode())

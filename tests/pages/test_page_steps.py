@@ -325,6 +325,17 @@ def test_shares_are_shown_by_class(visit: Visit, store: engine.Store) -> None:
     )
 
 
+def test_predicted_and_achieved_widths_of_several_classes_are_told_as_what_they_are(
+    visit: Visit, store: engine.Store
+) -> None:
+    mean_square = "The half-width of several classes is the root mean square of theirs."
+    for classes in (("good", "bad"), ("good", "fair", "bad")):
+        study, _ = stored.add_shares(store, classes)
+        said = words(visit("results", study=study.id))
+        assert "Kept promise?" in said
+        assert (mean_square in said) == (len(classes) > 2)
+
+
 def test_groups_are_compared(visit: Visit, store: engine.Store) -> None:
     study = stored.own(store, estimand="groups")
     stored.add_own_run(store, study)

@@ -135,7 +135,7 @@ def test_groups_are_told_from_highest_to_lowest_with_what_is_certain(store):
         "3 of 3",
         "Sales point",
         "shop 0 − shop 1",
-        "each group, with fewer labels, has a wider interval",
+        "a group, with fewer labels, has a wider interval and takes more",
         "--by sales_point --estimand groups",
     ):
         assert part in text, part
@@ -164,6 +164,26 @@ def test_shares_of_two_classes_by_group_are_told_in_per_cent(store):
     assert re.search(r"shop 0 − shop 2 −[\d.]+ points −[\d.]+ to −[\d.]+ yes", text)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_widths_of_several_classes_are_told_as_what_they_are(store, lost):
+    mean_square = "The half-width of several classes is the root mean square of theirs."
+    for classes in (("a", "b"), ("a", "b", "c")):
+        study = made_study(store, label="topic", classes=list(classes), estimand="shares")
+        plan = made_plan(label_variance=0.22, shares=(1 / len(classes),) * len(classes))
+        k = np.resize([0, 1], len(classes))
+        made = replace(made_shares(classes), labels_only=None)
+        made = replace(
+            made, **{name: getattr(made, name)[k] for name in ("estimate", "ci_low", "ci_high", "model_only")}
+        )
+        run = made_run(store, study, estimate=made.to_dict(), plan=plan.to_dict())
+        if lost:
+            study.labels_file.path.unlink()
+        text, several = Page(html_report(store, run.id)).text, len(classes) > 2
+        assert "Predicted and achieved" in text
+        assert (mean_square in text) == several
+        assert ("a share near a half has a wider interval and takes more" in text) == several
+
+
 @pytest.mark.parametrize(("q", "name", "option"), [(0.5, "median", "0.5"), (0.9, "0.9 quantile", "0.9")])
 def test_quantiles_are_named(store, q, name, option):
     study = made_study(store, estimand="quantile", q=q)
@@ -172,7 +192,7 @@ def test_quantiles_are_named(store, q, name, option):
     assert re.search(rf"The {name} star rating is [\d.]+ \([\d.]+ to [\d.]+\)", text)
     assert f"The {name} star rating of these 1,200 texts is" in text
     assert f"--estimand quantile={option}" in text
-    assert "The widths of this plan are those of the mean" in text
+    assert "are those of the mean; the interval of a quantile has another width" in text
 
 
 def test_a_mean_beside_a_group_column_says_what_it_asks_for(store):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from argparse import Namespace as Arguments
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from engine.cli.following import follow, not_written, run_record, writing_told
 from engine.cli.studies import chosen_roles, read_tables
-from engine.data import Roles, Table, guess_roles, prepare, prepare_pool, read_table
-from engine.data.matching import part, with_label_column
+from engine.data import Roles, guess_roles, prepare, prepare_pool, read_table
+from engine.data.matching import with_label_column
 from engine.data.values import has_no_label
 from engine.errors import ArgumentError, DataError, LabelwiseError
 from engine.runs import (
@@ -148,7 +147,9 @@ def _kept(store: Store, path: Path) -> StoredFile:
 def efficiency(options: Arguments) -> None:
     """Print how far labels carry with a model, before anything is trained on them."""
     store = open_store()
-    settings = RunSettings(model=options.model, keep=options.keep, seed=options.seed)
+    # Without a pool nothing is rectified, and every label is used.
+    without_pool = options.pool is None
+    settings = RunSettings(model=options.model, keep=options.keep, seed=options.seed, without_pool=without_pool)
     run = follow(store, start_run(store, _labels_study(options, store), "efficiency", settings))
     found = read_results(store, run).efficiency
     assert found is not None
@@ -161,7 +162,7 @@ def efficiency(options: Arguments) -> None:
 
 
 def _labels_study(options: Arguments, store: Store) -> Study:
-    """Store the labels, and the pool where there is one: without it nothing is rectified, and every label is used."""
+    """Store the labels, and the pool where there is one."""
     labels, pool = read_tables(options)
     roles = chosen_roles(options, labels, pool)
     if roles.label in labels.frame and has_no_label(labels.frame[roles.label]).all():
@@ -172,15 +173,4 @@ def _labels_study(options: Arguments, store: Store) -> Study:
     data = prepare(labels, pool, roles, needs_pool=False)
     question = Question("shares" if data.classes else "mean")
     pool_file = _kept(store, options.pool) if options.pool else None
-    labels_file = _kept(store, options.labels) if pool else _labelled_rows(options.labels, labels, roles, store)
-    return store.create_study(options.labels.stem, labels_file, pool_file, roles, question)
-
-
-def _labelled_rows(path: Path, labels: Table, roles: Roles, store: Store) -> StoredFile:
-    """Keep the rows with a label: the others would be taken for a pool."""
-    parts = part(labels, None, roles)
-    if len(parts.labelled) == len(labels.frame):
-        return _kept(store, path)
-    buffer = BytesIO()
-    parts.labels.frame.iloc[parts.labelled].reset_index(drop=True).to_parquet(buffer, index=False)
-    return store.save_file(f"{path.stem}.parquet", buffer.getvalue())
+    return store.create_study(options.labels.stem, _kept(store, options.labels), pool_file, roles, question)

@@ -95,6 +95,14 @@ def part(labels: Table, pool: Table | None, roles: Roles) -> Parts:
     )  # fmt: skip
 
 
+def labelled_rows(labels: Table, roles: Roles) -> Table:
+    """The table without the rows that have no label or no text: they would be taken for a pool."""
+    if not {roles.text, roles.label} <= set(labels.frame):
+        return labels
+    parts = part(labels, None, roles)
+    return replace(labels, frame=parts.labels.frame.iloc[parts.labelled].reset_index(drop=True))
+
+
 def _filled(frame: pd.DataFrame) -> np.ndarray:
     """Rows that hold anything at all: an entirely empty line is nobody's fault."""
     return frame.notna().any(axis=1).to_numpy(dtype=bool)

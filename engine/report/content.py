@@ -156,7 +156,8 @@ def _dataset(study: Study, run: Run) -> tuple[Dataset | None, list[str]]:
     try:
         if run.kind == "select" and not study.has_labels():
             return None, []
-        return study.dataset(needs_pool=wording.rectifies(run)), []
+        needs_pool = wording.rectifies(run)
+        return study.dataset(needs_pool=needs_pool, without_pool=run.settings.without_pool), []
     except LabelwiseError as fault:
         return None, [f"The data could not be read again for this report: {fault}"]
 

@@ -14,6 +14,7 @@ import platformdirs
 
 from engine.data import Dataset, Roles, Table, prepare, read_table
 from engine.data.dataset import prepare_pool
+from engine.data.matching import labelled_rows
 from engine.errors import ArgumentError, DataError, RunError
 from engine.runs.answers import Answers
 
@@ -164,6 +165,8 @@ class RunSettings:
         keep: Which end of a text that is longer than the model reads is kept: its "beginning" or its "end".
         report_to: Service that is passed settings, losses and residual variances, but no text, label or prediction:
             "tensorboard", "mlflow" or "wandb"; empty for none.
+        without_pool: Whether rows of the labels file without a label are left out: taken for a pool, they would seal
+            labels. Only "efficiency" uses it.
     """
 
     learner: str = "probe"
@@ -182,6 +185,7 @@ class RunSettings:
     answers: Answers | None = None
     keep: Literal["beginning", "end"] = "beginning"
     report_to: str = ""
+    without_pool: bool = False
 
     def __post_init__(self) -> None:
         if self.model != DEFAULT_MODEL and os.path.isdir(self.model):
@@ -273,13 +277,19 @@ class Study:
         """Read the labels and, where there is one, the pool."""
         return self.labels_file.read(), self.pool_file.read() if self.pool_file else None
 
-    def dataset(self, *, needs_pool: bool = True) -> Dataset:
+    def dataset(self, *, needs_pool: bool = True, without_pool: bool = False) -> Dataset:
         """Read and prepare the data; there need be no pool where nothing is to be estimated.
+
+        Args:
+            needs_pool: Whether a study without a pool is refused.
+            without_pool: Leave out rows of the labels file without a label, which would else join the pool.
 
         Raises:
             DataError: The files do not hold what the roles say.
         """
-        return prepare(*self.tables(), self.roles, needs_pool=needs_pool)
+        labels, pool = self.tables()
+        labels = labelled_rows(labels, self.roles) if without_pool else labels
+        return prepare(labels, pool, self.roles, needs_pool=needs_pool)
 
     def has_labels(self) -> bool:
         """Whether there are labels enough to work with.

@@ -36,7 +36,8 @@ def _dataset(run: Run, study: Study) -> Dataset:
         except DataError:
             # Labels are none, too few or faulty: texts can be selected without them.
             return study.unlabelled()
-    dataset = study.dataset(needs_pool=run.kind not in ("efficiency", "calibration"))
+    needs_pool = run.kind not in ("efficiency", "calibration")
+    dataset = study.dataset(needs_pool=needs_pool, without_pool=run.settings.without_pool)
     check_estimand(dataset, study.question.estimand)
     if run.kind in ("plan", "run"):
         check_population(dataset, study.question.population)

@@ -12,7 +12,8 @@ from command_line import fault
 
 from engine.cli import calibrating, commands, main, planning, selecting
 from engine.errors import ArgumentError
-from engine.runs import open_store
+from engine.report import gather, html_report
+from engine.runs import open_store, read_results
 
 
 @pytest.mark.slow
@@ -63,7 +64,16 @@ def test_from_a_pool_without_labels_to_the_curve(capsys, pool, offline_model):
     store = open_store()
     study = next(study for study in store.studies() if study.name == "to_label")
     assert study.dataset(needs_pool=False).n == 30
-    assert main(["runs", "show", store.runs(study.id)[0].id]) == 0
+    run = store.runs(study.id)[0]
+    assert read_results(store, run).details["pilot_labels"] == 30  # the two rows without one are no pool
+    content = gather(store, run.id)
+    assert (
+        content.command
+        == f"labelwise efficiency {output.name} {shlex.join(efficiency[2:])} --model {run.settings.model}"
+    )
+    assert study.labels_file.path.read_bytes() == output.read_bytes()
+    assert "30 labelled texts.<" in html_report(store, run.id)
+    assert main(["runs", "show", run.id]) == 0
     assert "do not enter.\n" in capsys.readouterr().out
 
 

@@ -205,7 +205,9 @@ def _key_figures(subject: wording.Subject, results: Results) -> tuple[KeyFigure,
         ]
     elif results.efficiency is not None:
         middle, low, high = results.efficiency.words_to(0.9)
-        figures = [KeyFigure("Labels to 90% of what can be reached", middle, f"80% between {low} and {high}")]
+        usual = results.efficiency.usual_words()
+        note = f"80% between {low} and {high}" + (f". {usual}" if usual else "")
+        figures = [KeyFigure("Labels to 90% of what can be reached", middle, note)]
     return tuple(figures)
 
 

@@ -116,7 +116,9 @@ def _answer(content: Content) -> tuple[go.Figure, str]:
 
 def _efficiency(content: Content) -> tuple[go.Figure, str]:
     results: Any = content.results
-    return draw.data_efficiency_figure(results.efficiency, results.trials), results.efficiency.summary()
+    usual = results.efficiency.usual_words()
+    caption = f"{results.efficiency.summary()} {usual}." if usual else results.efficiency.summary()
+    return draw.data_efficiency_figure(results.efficiency, results.trials), caption
 
 
 def _law(content: Content) -> tuple[go.Figure, str]:

@@ -240,6 +240,22 @@ def test_the_method_speaks_of_cross_fitting_where_it_was_done(store, made, said)
     assert "arXiv 2512.24991" not in text  # no curve was drawn
 
 
+@pytest.mark.parametrize(("scores", "usual"), [({0: 0.0}, True), ({0: 0.0, 50: 0.4}, False)])
+def test_a_curve_that_rests_on_none_of_the_users_data_says_so(store, scores, usual):
+    curve = efficiency(family=RunSettings().model, scores=scores, test_size=50)
+    assert bool(curve.usual_words()) == usual
+    said = "with this model, into which your texts and labels do not enter"
+    run = made_run(store, made_study(store), "efficiency", efficiency=curve.to_dict())
+    (figure,) = gather(store, run.id).key_figures
+    assert (said in figure.note) == usual
+    # Beside a plan its caption alone tells.
+    beside = made_run(store, made_study(store), plan=made_plan().to_dict(), efficiency=curve.to_dict())
+    for each in (run, beside):
+        captions = re.findall(r"<figcaption>(.*?)</figcaption>", html_report(store, each.id))
+        assert any(f"{curve.summary()} {curve.usual_words()}".strip() in caption for caption in captions)
+        assert any(f"{said}." in caption for caption in captions) == usual
+
+
 CROSS, ALONE = "Under cross-fitting", "no model has a part in them"
 
 

@@ -14,6 +14,7 @@ from made_results import (
     made_study,
 )
 
+from engine.efficiency import efficiency
 from engine.errors import RunError
 from engine.report import write_report
 from engine.runs import RunSettings
@@ -106,6 +107,14 @@ def test_slides_of_a_run_that_plans_nothing_have_no_empty_plan(store, tmp_path):
     run = made_run(store, made_study(store), "efficiency", efficiency=made_efficiency().to_dict())
     slides = opened(write_report(store, run.id, tmp_path / "report.pptx")).slides
     assert [slide.shapes.title.text_frame.text for slide in slides][1:] == ["Method", "Settings to do it again"]
+
+
+def test_slides_of_a_curve_that_rests_on_none_of_the_users_data_say_so(store, tmp_path):
+    pytest.importorskip("pptx")
+    curve = efficiency(family=RunSettings().model, scores={0: 0.0})
+    run = made_run(store, made_study(store), "efficiency", efficiency=curve.to_dict())
+    slides = opened(write_report(store, run.id, tmp_path / "report.pptx")).slides
+    assert "into which your texts and labels do not enter" in texts_of(slides[0])
 
 
 def test_without_python_pptx_one_sentence_says_what_to_install(store, finished, tmp_path, monkeypatch):

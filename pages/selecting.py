@@ -56,8 +56,8 @@ def ask_draw(suffix: str, *, model: str | None) -> dict[str, Any]:
     first = "confidence" if model is None else "random"
     asked["draw"] = right.segmented_control(
         "Drawn", list(DRAWS), default=first, format_func=DRAWS.get, key=f"draw_{suffix}", required=True,
-        help="Texts that the model is least sure of tell best how far labels carry, where CoS-Low is used for it; those "
-        "drawn at random serve the estimate best.",
+        help="Texts that the model is least sure of tell best how far labels carry, where CoS-Low is used; those drawn "
+        "at random serve the estimate best.",
     )  # fmt: skip
     return asked
 

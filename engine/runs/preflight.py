@@ -115,9 +115,9 @@ def no_predictions(name: str, model: str) -> ArgumentError:
         model: The model, which does not write.
     """
     return ArgumentError(
-        f"The strategy zero-shot rectifies predictions, but none are named in {name} and {model} does not write "
-        "answers; name their column (--prediction COLUMN on the command line, or on the Data page), a model that "
-        "writes, or another strategy."
+        f"The strategy zero-shot rectifies predictions, but no prediction column of {name} is named and {model} does "
+        "not write answers; name the column (--prediction COLUMN on the command line, or on the Data page), a model "
+        "that writes, or another strategy."
     )
 
 

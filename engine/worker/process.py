@@ -79,8 +79,8 @@ def _work(job: Job) -> None:
     if job.run.kind == "select":
         select(job)
         return
-    require_predictions(job)
     if _untrained(job.run):
+        require_predictions(job)
         _tell(job, None)
         if job.settings.strategy == "zero-shot" and job.dataset.predictions is None:
             job.record("details run", {"texts_cut": texts_cut(job), "model": job.settings.model})

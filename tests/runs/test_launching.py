@@ -126,9 +126,9 @@ def test_zero_shot_without_predictions_is_refused_before_anything_starts(store, 
         with pytest.raises(ArgumentError) as told:
             begin()
         assert str(told.value) == (
-            "The strategy zero-shot rectifies predictions, but none are named in labels.csv and sentence-transformers/"
-            "all-MiniLM-L6-v2 does not write answers; name their column (--prediction COLUMN on the command line, or "
-            "on the Data page), a model that writes, or another strategy."
+            "The strategy zero-shot rectifies predictions, but no prediction column of labels.csv is named and "
+            "sentence-transformers/all-MiniLM-L6-v2 does not write answers; name the column (--prediction COLUMN on "
+            "the command line, or on the Data page), a model that writes, or another strategy."
         )
     assert store.runs() == ()
     # Of another model only the worker knows whether it writes; and predictions of the data are enough.

@@ -116,7 +116,7 @@ def test_no_trial_sees_a_sealed_label(in_process, quick_coslow, store, monkeypat
 
 @pytest.mark.parametrize("strategy", ["labels-only", "zero-shot"])
 def test_a_plan_weighs_all_strategies_whatever_was_asked_for(in_process, quick_coslow, store, strategy):
-    _, results, _ = finished(in_process, make_study(store, predictions=True), "plan", strategy=strategy)
+    _, results, _ = finished(in_process, make_study(store), "plan", strategy=strategy)
     assert results.plan.recommended
 
 

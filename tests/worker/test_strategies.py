@@ -211,11 +211,10 @@ def test_predictions_of_one_end_of_the_texts_are_not_taken_for_the_others(in_pro
 # ------------------------------------------------------------------- faults
 
 
-@pytest.mark.parametrize("kind", ["plan", "run"])
-def test_zero_shot_without_predictions_fails_before_any_work(in_process, store, kind):
-    status, run = in_process(make_study(store), kind, RunSettings(strategy="zero-shot"))
+def test_zero_shot_without_predictions_fails_before_any_work(in_process, store):
+    status, run = in_process(make_study(store), "run", RunSettings(strategy="zero-shot"))
     assert (status, run.state) == (1, RunState.FAILED)
-    assert "none are named in labels.csv" in run.error
+    assert "no prediction column of labels.csv is named" in run.error
     assert "--prediction COLUMN" in run.error
     assert store.step_results(run.id) == {}
 

@@ -67,7 +67,7 @@ def is_blank(column: "pd.Series[Any]") -> Bools:
 
 
 def says_missing(column: "pd.Series[Any]") -> Bools:
-    """True where a cell holds a word that programs write for a missing one, such as NA; `is_blank` takes it for one."""
+    """True where a cell holds a word that programs write for a missing one, such as NA; to `is_blank` it is a value."""
     if pd.api.types.is_numeric_dtype(column.dtype):
         return np.zeros(len(column), dtype=bool)
     return column.astype("str").str.strip().isin(MISSING).to_numpy(dtype=bool)

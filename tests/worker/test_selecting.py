@@ -67,6 +67,7 @@ def test_with_labels_the_least_sure_tenth_is_drawn_from(in_process, store, share
     ceiling = confidence[list(chosen.lowest)].max()
     assert set(chosen.hard_labels) == set(np.flatnonzero(head.loo.max(1) <= ceiling))
     assert "the 50 of 500 texts that the model is least sure of, by a head fitted to the 60 labels" in chosen.why
+    assert f"of how far labels carry with {DEFAULT_MODEL} they tell too little to be used" in chosen.why
     assert not selected(in_process, study, draw="random").by_confidence
 
 
@@ -111,7 +112,7 @@ def test_a_model_that_writes_is_asked_what_may_be_answered(in_process, store, wr
     assert "say what may be answered, such as --rating 1:5" in run.error
     chosen = selected(in_process, study, model=writer, count=4, answers=Answers())
     assert (chosen.read, len(chosen.lowest), len(chosen.rows)) == (40, 4, 4)
-    assert "by the answers that it writes" in chosen.why
+    assert "by the answers that it writes: hard texts tell best how far labels carry" in chosen.why
     texts = study.unlabelled().pool_texts
     sure = load_decoder(writer).answer(chosen.texts, instruction(np.array([1, 5]), None)).confidences
     np.testing.assert_allclose(chosen.confidence, sure, rtol=1e-4)

@@ -139,6 +139,7 @@ def test_a_fold_that_went_another_way_is_left_out_of_the_average(tiny_encoder, p
     assert averaged == [True, True]
 
 
+@pytest.mark.usefixtures("in_single_precision")
 def test_each_fold_tells_of_its_own_texts_and_of_the_common_ones(tiny_encoder, phrases, monkeypatch):
     texts = phrases * 5  # more than the common ones
     y = np.tile(labels(phrases), 5)

@@ -70,4 +70,5 @@ def y(phrases):
 
 @pytest.fixture
 def in_single_precision(monkeypatch):
-    monkeypatch.setattr("engine.learning.training.has_half_products", lambda: False)
+    for module in ("training", "regressor"):
+        monkeypatch.setattr(f"engine.learning.{module}.has_half_products", lambda: False)

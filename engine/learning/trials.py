@@ -176,9 +176,7 @@ def run_trial(
     variance, spread, freedom = residual_variance(labels, columns, shares)
     score = 1 - variance / spread if spread > 0 else 0.0
     known = np.concatenate([train, holdout])
-    every, counted = (
-        counting(outcomes(y[known], classes), known),
-        classes is not None and weights is None and not by_text,
-    )
+    every = counting(outcomes(y[known], classes), known)
+    counted = classes is not None and weights is None and not by_text
     variance = above_zero(variance, label_variance(every, classes=counted), len(labels), classes=counted)
     return Trial(name, len(train), seed, variance, score, freedom, perf_counter() - start)
